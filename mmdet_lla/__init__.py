@@ -1,0 +1,15 @@
+"""LLA (Loss-aware Label Assignment, arXiv 2101.04307) for MMDetection 3.x.
+
+Importing this package registers everything it offers, so a config needs one line::
+
+    custom_imports = dict(imports=['mmdet_lla'], allow_failed_imports=False)
+"""
+
+from . import compat  # noqa: F401  (must run before any checkpoint is read)
+from .assigners import LLAAssigner
+from .datasets import *  # noqa: F401,F403
+from .evaluation import *  # noqa: F401,F403
+from .heads import LLAHead
+from .version import __version__
+
+__all__ = ['LLAAssigner', 'LLAHead', '__version__']

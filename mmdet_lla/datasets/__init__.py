@@ -1,0 +1,1 @@
+"""Crowd scenes: the generator, and datasets that read crowd annotations."""
