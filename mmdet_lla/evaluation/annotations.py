@@ -1,0 +1,241 @@
+"""What a crowd metric knows of a picture: its people, its ignore regions, its detections."""
+
+import json
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import numpy as np
+from mmengine.fileio import get_text
+
+from .overlaps import iou_matrix
+
+BOX_KEYS = ('fbox', 'vbox', 'hbox')
+PERSON_TAG = 'person'
+
+
+@dataclass(frozen=True)
+class CrowdAnnotation:
+    """Ground truth of one picture.
+
+    Attributes:
+        img_id (str | int): The picture's ID.
+        boxes (np.ndarray): Boxes ``(x1, y1, x2, y2)`` in pixels of the original picture, float64,
+            shape (n, 4), ignore regions included, not clipped.
+        ignored (np.ndarray): Whether a box is an ignore region, bool, shape (n, ).
+        visible (np.ndarray): Visible share of each body, 0 to 1, NaN where unknown, float64,
+            shape (n, ).
+    """
+
+    img_id: Union[str, int]
+    boxes: np.ndarray
+    ignored: np.ndarray
+    visible: np.ndarray
+
+    @classmethod
+    def create(cls, img_id, boxes, ignored=None, visible=None) -> 'CrowdAnnotation':
+        """Build one from anything array-like, with checks.
+
+        Args:
+            img_id (str | int): The picture's ID.
+            boxes (array_like): Shape (n, 4).
+            ignored (array_like, optional): Shape (n, ). Defaults to none ignored.
+            visible (array_like, optional): Shape (n, ). Defaults to unknown.
+
+        Raises:
+            ValueError: A box is not finite, or lengths differ.
+        """
+        boxes = finite_boxes(boxes, f'ground truth of picture {img_id!r}')
+        count = len(boxes)
+        ignored = np.zeros(count, bool) if ignored is None else np.asarray(ignored, bool)
+        visible = np.full(count, np.nan) if visible is None else np.asarray(visible, np.float64)
+        for name, values in (('ignored', ignored), ('visible', visible)):
+            if values.shape != (count,):
+                raise ValueError(
+                    f'ground truth of picture {img_id!r}: {name} has shape {values.shape}, '
+                    f'expected ({count},), one for each box'
+                )
+        return cls(img_id, boxes, ignored, visible)
+
+    def crowdedness(self) -> np.ndarray:
+        """Largest IoU of each person with another person of the picture.
+
+        Returns:
+            np.ndarray: Shape (n, ); 0 for ignore regions and for a person alone.
+        """
+        result = np.zeros(len(self.boxes))
+        people = np.flatnonzero(~self.ignored)
+        if len(people) > 1:
+            overlaps = iou_matrix(self.boxes[people], self.boxes[people])
+            np.fill_diagonal(overlaps, 0)
+            result[people] = overlaps.max(axis=1)
+        return result
+
+
+@dataclass(frozen=True)
+class CrowdDetections:
+    """Detections of one picture.
+
+    Attributes:
+        img_id (str | int): The picture's ID.
+        boxes (np.ndarray): Boxes ``(x1, y1, x2, y2)`` in pixels of the original picture, float32,
+            shape (n, 4), in any order, not clipped.
+        scores (np.ndarray): Scores, floating, shape (n, ).
+        height (int): Height of the original picture.
+        width (int): Width of the original picture.
+    """
+
+    img_id: Union[str, int]
+    boxes: np.ndarray
+    scores: np.ndarray
+    height: int
+    width: int
+
+    @classmethod
+    def create(cls, img_id, boxes, scores, height, width) -> 'CrowdDetections':
+        """Build one from anything array-like, with checks.
+
+        Args:
+            img_id (str | int): The picture's ID.
+            boxes (array_like): Shape (n, 4).
+            scores (array_like): Shape (n, ).
+            height (int): Height of the original picture.
+            width (int): Width of the original picture.
+
+        Raises:
+            ValueError: A box, a score or the picture's size is not what it must be.
+        """
+        boxes = finite_boxes(boxes, f'detections of picture {img_id!r}').astype(np.float32)
+        scores = np.asarray(scores)
+        if not np.issubdtype(scores.dtype, np.floating):
+            scores = scores.astype(np.float32)
+        if scores.shape != (len(boxes),):
+            raise ValueError(
+                f'detections of picture {img_id!r}: scores have shape {scores.shape}, '
+                f'expected ({len(boxes)},), one for each box'
+            )
+        if not np.isfinite(scores).all():
+            bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise ValueError(
+                f'detections of picture {img_id!r}: scores[{bad}] is {scores[bad]}, '
+                'expected a finite number'
+            )
+        if not (height > 0 and width > 0):
+            raise ValueError(
+                f'detections of picture {img_id!r}: height x width is {height} x {width}, '
+                'expected both above 0'
+            )
+        return cls(img_id, boxes, scores, int(height), int(width))
+
+
+def finite_boxes(boxes, where: str) -> np.ndarray:
+    """Boxes as a float64 array of shape (n, 4), or an error that says where they are not.
+
+    Args:
+        boxes (array_like): Shape (n, 4), or anything empty.
+        where (str): Whose boxes they are, for the message.
+
+    Raises:
+        ValueError: The shape is another, or a number is not finite.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f'{where}: boxes have shape {boxes.shape}, expected (n, 4)')
+    if not np.isfinite(boxes).all():
+        bad = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
+        raise ValueError(f'{where}: box {bad} is {boxes[bad].tolist()}, expected finite numbers')
+    return boxes
+
+
+def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Boxes cut to the picture, as CrowdHuman's evaluation cuts them.
+
+    The near corner is kept one pixel inside the picture, the far one on its border, so a box
+    beyond the right border becomes a sliver of one pixel.
+
+    Args:
+        boxes (np.ndarray): Shape (n, 4).
+        height (int): Height of the picture.
+        width (int): Width of the picture.
+
+    Returns:
+        np.ndarray: float32, shape (n, 4).
+    """
+    near = np.clip(boxes[:, :2], 0, (width - 1, height - 1))
+    far = np.clip(boxes[:, 2:], 0, (width, height))
+    return np.hstack([near, far]).astype(np.float32)
+
+
+def load_odgt(
+    ann_file: str, box_key: str = 'fbox', backend_args: Optional[dict] = None
+) -> list[CrowdAnnotation]:
+    """Read CrowdHuman's annotation file: one JSON record a line.
+
+    A box is an ignore region when its tag is not ``person``, when ``extra.ignore`` is set, or,
+    for head boxes, when ``head_attr.ignore`` is set.
+
+    Args:
+        ann_file (str): The ``.odgt`` file.
+        box_key (str): ``fbox`` (body), ``vbox`` (visible part) or ``hbox`` (head).
+        backend_args (dict, optional): mmengine's file backend.
+
+    Returns:
+        List[CrowdAnnotation]: In the file's order.
+
+    Raises:
+        ValueError: A line is not a record of this format, or an ID comes twice; the message names
+            the line.
+    """
+    if box_key not in BOX_KEYS:
+        raise ValueError(f'box_key is {box_key!r}, expected one of {BOX_KEYS}')
+    annotations = []
+    seen = {}
+    for number, line in enumerate(get_text(ann_file, backend_args=backend_args).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f'{ann_file}, line {number}'
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{where}: not a JSON record ({error})') from None
+        try:
+            annotation = _parse_record(record, box_key)
+        except KeyError as error:
+            raise ValueError(f'{where}: field {error} is missing') from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{where}: {error}') from None
+        if annotation.img_id in seen:
+            raise ValueError(
+                f'{where}: ID {annotation.img_id!r} came already in line {seen[annotation.img_id]}'
+            )
+        seen[annotation.img_id] = number
+        annotations.append(annotation)
+    return annotations
+
+
+def _parse_record(record: dict, box_key: str) -> CrowdAnnotation:
+    boxes, ignored, visible = [], [], []
+    for person in record['gtboxes']:
+        x, y, width, height = person[box_key]
+        boxes.append((x, y, x + width, y + height))
+        ignored.append(_is_ignored(person, box_key))
+        visible.append(_visible_share(person))
+    return CrowdAnnotation.create(record['ID'], boxes, ignored, visible)
+
+
+def _is_ignored(person: dict, box_key: str) -> bool:
+    return (
+        person['tag'] != PERSON_TAG
+        or person.get('extra', {}).get('ignore', 0) != 0
+        or (box_key == 'hbox' and person.get('head_attr', {}).get('ignore', 0) != 0)
+    )
+
+
+def _visible_share(person: dict) -> float:
+    if 'vbox' not in person or 'fbox' not in person:
+        return np.nan
+    _, _, full_width, full_height = person['fbox']
+    _, _, seen_width, seen_height = person['vbox']
+    full = full_width * full_height
+    return min(max(seen_width * seen_height / full, 0.0), 1.0) if full > 0 else np.nan
