@@ -1,0 +1,5 @@
+"""Loss-aware label assignment."""
+
+from .lla_assigner import LLAAssigner
+
+__all__ = ['LLAAssigner']

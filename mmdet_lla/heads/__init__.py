@@ -1,0 +1,5 @@
+"""Heads."""
+
+from .lla_head import LLAHead
+
+__all__ = ['LLAHead']

@@ -1,0 +1,218 @@
+"""LLAHead: RetinaHead with an IoU branch, trained on what an assigner makes of its predictions."""
+
+from typing import Optional
+
+import torch
+from mmcv.cnn import ConvModule, Scale
+from mmdet.models.dense_heads import RetinaHead
+from mmdet.models.task_modules import (
+    AnchorGenerator,
+    DeltaXYWHBBoxCoder,
+    DistancePointBBoxCoder,
+    MlvlPointGenerator,
+)
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import cat_boxes, get_box_tensor
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, reduce_mean
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class LLAHead(RetinaHead):
+    r"""Head of `LLA <https://arxiv.org/abs/2101.04307>`_: class, box and IoU of every prior.
+
+    It takes two forms by config alone:
+
+    - points (LLA.FCOS of the paper, the default): ``MlvlPointGenerator`` and
+      ``DistancePointBBoxCoder``; the box branch gives distances ``relu(scale * pred) * stride``
+      to the four sides, in pixels;
+    - anchor boxes (LLA.RetinaNet): ``AnchorGenerator`` and ``DeltaXYWHBBoxCoder``; the box branch
+      gives ``scale * pred`` as deltas.
+
+    Args:
+        num_classes (int): Number of classes without the background.
+        in_channels (int): Channels of the feature maps.
+        norm_cfg (dict, optional): Norm of the towers. Defaults to GN with 32 groups.
+        conv_bias (bool | str): Bias of the towers' convolutions: 'auto' gives them one if they
+            have no norm, True always (as the reference). Defaults to 'auto'.
+        loss_iou (dict): Loss of the IoU branch against the IoU of prediction and box. Defaults
+            to binary cross entropy of weight 0.5.
+        kwargs: See :class:`RetinaHead`. Boxes are always regressed decoded.
+
+    Raises:
+        ValueError: If prior generator and box coder do not go together, or an argument is
+            out of its range.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 norm_cfg: OptConfigType = dict(type='GN', num_groups=32, requires_grad=True),
+                 conv_bias='auto',
+                 anchor_generator: ConfigType = dict(
+                     type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64, 128]),
+                 bbox_coder: ConfigType = dict(type='DistancePointBBoxCoder'),
+                 loss_cls: ConfigType = dict(
+                     type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
+                 loss_bbox: ConfigType = dict(type='GIoULoss', loss_weight=2.0),
+                 loss_iou: ConfigType = dict(
+                     type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5),
+                 **kwargs) -> None:
+        if conv_bias not in ('auto', True):
+            raise ValueError(f"LLAHead: conv_bias must be 'auto' or True, got {conv_bias!r}")
+        if not kwargs.setdefault('reg_decoded_bbox', True):
+            raise ValueError('LLAHead: reg_decoded_bbox must be True, its box loss is an IoU loss')
+        if not loss_cls.get('use_sigmoid', False):
+            raise ValueError('LLAHead: loss_cls must have use_sigmoid=True, scores are sigmoids')
+        self.conv_bias = conv_bias
+        super().__init__(
+            num_classes,
+            in_channels,
+            norm_cfg=norm_cfg,
+            anchor_generator=anchor_generator,
+            bbox_coder=bbox_coder,
+            loss_cls=loss_cls,
+            loss_bbox=loss_bbox,
+            **kwargs)
+        self.loss_iou = MODELS.build(loss_iou)
+        self._priors: tuple = (None, None)
+
+    def _init_layers(self) -> None:
+        """Layers of RetinaHead, the IoU branch and a scale per level."""
+        super()._init_layers()
+        pair = (type(self.prior_generator), type(self.bbox_coder))
+        self.with_points = issubclass(pair[0], MlvlPointGenerator)
+        fits = DistancePointBBoxCoder if self.with_points else DeltaXYWHBBoxCoder
+        if not issubclass(pair[0], (MlvlPointGenerator, AnchorGenerator)) or not issubclass(
+                pair[1], fits):
+            raise ValueError(
+                f'LLAHead: anchor_generator {pair[0].__name__} and bbox_coder {pair[1].__name__} '
+                'do not go together; expected MlvlPointGenerator with DistancePointBBoxCoder, or '
+                'AnchorGenerator with DeltaXYWHBBoxCoder')
+        if self.conv_bias is True:
+            for convs in (self.cls_convs, self.reg_convs):
+                for i, conv in enumerate(convs):
+                    convs[i] = ConvModule(
+                        conv.in_channels, conv.out_channels, 3, padding=1, bias=True,
+                        conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
+        self.retina_iou = nn.Conv2d(
+            self.retina_reg.in_channels, self.num_base_priors, 3, padding=1)
+        self.scales = nn.ModuleList(Scale(1.0) for _ in self.prior_generator.strides)
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Predictions of every level.
+
+        Args:
+            x (tuple[Tensor]): Feature maps, each (N, in_channels, H, W).
+
+        Returns:
+            tuple[list[Tensor]]: Per level: class logits (N, num_base_priors * num_classes, H, W),
+            box predictions (N, num_base_priors * 4, H, W) as the box coder reads them, and IoU
+            logits (N, num_base_priors, H, W).
+        """
+        outs = [self.forward_single(*level)
+                for level in zip(x, self.scales, self.prior_generator.strides)]
+        return tuple(map(list, zip(*outs)))
+
+    def forward_single(self, x: Tensor, scale: Scale,
+                       stride: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Predictions of one level; see :meth:`forward`.
+
+        Args:
+            x (Tensor): Feature map, (N, in_channels, H, W).
+            scale (:obj:`Scale`): Learnt factor of the level's box predictions.
+            stride (tuple[int, int]): Stride of the level in x and y, in pixels.
+        """
+        cls_feat = reg_feat = x
+        for conv in self.cls_convs:
+            cls_feat = conv(cls_feat)
+        for conv in self.reg_convs:
+            reg_feat = conv(reg_feat)
+        # Pixels leave the range and the resolution of half precision behind.
+        bbox_pred = scale(self.retina_reg(reg_feat)).float()
+        if self.with_points:
+            bbox_pred = bbox_pred.relu() * bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
+        return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat)
+
+    def loss_by_feat(self,
+                     cls_scores: list[Tensor],
+                     bbox_preds: list[Tensor],
+                     iou_preds: list[Tensor],
+                     batch_gt_instances: InstanceList,
+                     batch_img_metas: list[dict],
+                     batch_gt_instances_ignore: OptInstanceList = None) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        All three share one divisor: the priors that went to a box or to an ignore box, mean over
+        the processes, at least 1. Priors that went to an ignore box take no part in any loss.
+
+        Args:
+            cls_scores, bbox_preds, iou_preds (list[Tensor]): As :meth:`forward` gives them.
+            batch_gt_instances (list[:obj:`InstanceData`]): ``bboxes`` and ``labels`` a picture.
+            batch_img_metas (list[dict]): Meta information a picture.
+            batch_gt_instances_ignore (list[:obj:`InstanceData`], optional): ``bboxes`` a picture.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, scalars.
+        """
+        priors = self._grid_priors(cls_scores)
+        scores, bboxes, ious = (_flatten_levels(preds, size) for preds, size in (
+            (cls_scores, self.cls_out_channels), (bbox_preds, 4), (iou_preds, 1)))
+        bboxes = torch.stack([get_box_tensor(self.bbox_coder.decode(priors, one))
+                              for one in bboxes.float()])
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        targets = [
+            self._get_targets_single(*single, priors)
+            for single in zip(scores.detach(), bboxes.detach(), batch_gt_instances, ignored)
+        ]
+        labels, label_weights, bbox_targets, iou_targets, num_won = zip(*targets)
+        divisor = reduce_mean(torch.stack(num_won).sum().to(bboxes.dtype)).clamp(min=1)
+
+        labels = torch.cat(labels)
+        positive = (labels < self.num_classes).nonzero().squeeze(1)
+        return dict(
+            loss_cls=self.loss_cls(
+                scores.flatten(0, 1), labels, torch.cat(label_weights), avg_factor=divisor),
+            loss_bbox=self.loss_bbox(
+                bboxes.flatten(0, 1)[positive], torch.cat(bbox_targets), avg_factor=divisor),
+            loss_iou=self.loss_iou(
+                ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor))
+
+    def _get_targets_single(self, scores: Tensor, bboxes: Tensor, gt_instances: InstanceData,
+                            gt_instances_ignore: Optional[InstanceData],
+                            priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Targets of one picture.
+
+        Returns:
+            tuple[Tensor]: Labels (n,), ``num_classes`` for background; weights of the class loss
+            (n,); boxes (p, 4) and IoUs (p,) of the p positive priors; the number of priors that
+            went to a box or an ignore box, scalar.
+        """
+        result = self.assigner.assign(
+            InstanceData(priors=priors, bboxes=bboxes, scores=scores), gt_instances,
+            gt_instances_ignore)
+        positive = result.gt_inds > 0
+        labels = torch.where(positive, result.labels, self.num_classes)
+        label_weights = (result.gt_inds >= 0).to(bboxes.dtype)
+        gt_bboxes = get_box_tensor(gt_instances.bboxes)
+        return (labels, label_weights, gt_bboxes[result.gt_inds[positive] - 1],
+                result.max_overlaps[positive], (result.gt_inds != 0).sum())
+
+    def _grid_priors(self, cls_scores: list[Tensor]) -> Tensor:
+        """Priors of all levels, the same tensor again while sizes and device stay the same."""
+        key = ([score.shape[-2:] for score in cls_scores], cls_scores[0].device)
+        if self._priors[0] != key:
+            priors = self.prior_generator.grid_priors(*key[:1], device=key[1])
+            self._priors = (key, get_box_tensor(cat_boxes(priors)))
+        return self._priors[1]
+
+    def _bbox_post_process(self, results: InstanceData, *args, **kwargs) -> InstanceData:
+        """Scores become ``sqrt(cls * iou)``; the rest is mmdet's."""
+        results.scores = (results.scores * results.pop('score_factors')).sqrt()
+        return super()._bbox_post_process(results, *args, **kwargs)
+
+
+def _flatten_levels(preds: list[Tensor], size: int) -> Tensor:
+    """(N, num_base_priors * size, H, W) per level to (N, num_priors, size)."""
+    return torch.cat([pred.permute(0, 2, 3, 1).reshape(len(pred), -1, size) for pred in preds], 1)
