@@ -1,0 +1,77 @@
+"""What ``filter_cfg`` of the crowd datasets can leave out or turn into ignore regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FILTERS = ('filter_empty_gt', 'min_size', 'min_box_size', 'min_height', 'min_visible')
+
+
+def check_filter_cfg(filter_cfg: Mapping | None) -> None:
+    """Raise KeyError on a filter that does not exist, so that no typing error goes unnoticed."""
+    for key in filter_cfg or {}:
+        if key not in FILTERS:
+            raise KeyError(f'filter_cfg: {key!r} is unknown; known are {", ".join(FILTERS)}')
+
+
+def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[dict]:
+    """Apply a dataset's ``filter_cfg``. Boxes first, then pictures.
+
+    Boxes that fall short become ignore regions (label -1): they are people, so a detector should
+    be neither asked for them nor punished for finding them.
+
+    Args:
+        data_list: Pictures as ``load_data_list`` gives them; instances are changed in place.
+        filter_cfg: Any of
+
+            - ``min_box_size`` (float): shorter side of a box, pixels;
+            - ``min_height`` (float): height of a box, pixels;
+            - ``min_visible`` (float): area of the visible box by that of the body box, 0 to 1;
+            - ``filter_empty_gt`` (bool): leave out pictures without a person: no boxes at all, or
+              only ignore regions;
+            - ``min_size`` (float): leave out pictures whose shorter side is less, pixels, as
+              mmdet's ``CocoDataset`` does.
+
+    Returns:
+        list[dict]: The pictures kept.
+
+    Raises:
+        ValueError: None is.
+        KeyError: An unknown filter.
+    """
+    if not filter_cfg:
+        return data_list
+    check_filter_cfg(filter_cfg)
+    min_box_size = filter_cfg.get('min_box_size', 0)
+    min_height = filter_cfg.get('min_height', 0)
+    min_visible = filter_cfg.get('min_visible', 0)
+    if min_box_size or min_height or min_visible:
+        for picture in data_list:
+            for instance in picture['instances']:
+                x1, y1, x2, y2 = instance['bbox']
+                if (
+                    min(x2 - x1, y2 - y1) < min_box_size
+                    or y2 - y1 < min_height
+                    or (min_visible and visible_share(instance) < min_visible)
+                ):
+                    instance['ignore_flag'] = 1
+                    instance['bbox_label'] = -1
+    min_size = filter_cfg.get('min_size', 0)
+    keep_empty = not filter_cfg.get('filter_empty_gt', False)
+    kept = [
+        picture
+        for picture in data_list
+        if min(picture['height'], picture['width']) >= min_size
+        and (keep_empty or any(not i['ignore_flag'] for i in picture['instances']))
+    ]
+    if not kept:
+        raise ValueError(f'filter_cfg {dict(filter_cfg)} leaves none of {len(data_list)} pictures')
+    return kept
+
+
+def visible_share(instance: Mapping) -> float:
+    """Area of an instance's visible box by that of its body box (1 where the latter has none)."""
+    x1, y1, x2, y2 = instance['fbox']
+    area = (x2 - x1) * (y2 - y1)
+    x1, y1, x2, y2 = instance['vbox']
+    return (x2 - x1) * (y2 - y1) / area if area > 0 else 1.0

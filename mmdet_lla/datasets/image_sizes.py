@@ -1,0 +1,216 @@
+"""Picture sizes from file headers, in parallel, remembered between runs.
+
+Sizes are those mmdet sees after loading, that is after the orientation stored in a picture
+(EXIF) has been applied, as OpenCV does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from filelock import FileLock
+from mmengine.fileio import get
+from mmengine.logging import MMLogger
+from PIL import Image
+from tqdm import tqdm
+
+Size = tuple[int, int]
+
+_FORMAT = 'mmdet_lla picture sizes, 1'
+_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)
+_SHOWN = 5
+
+
+def picture_size(source: str | io.BytesIO) -> Size:
+    """(height, width) of a picture in pixels, as OpenCV would load it; pixels are not decoded.
+
+    Args:
+        source: Path, or the file's bytes.
+
+    Raises:
+        OSError: The file is missing or its header cannot be read.
+    """
+    with Image.open(source) as image:
+        width, height = image.size
+        # Asking getexif() unconditionally would decode whole PNG files in search of it.
+        if 'exif' in image.info and image.getexif().get(_ORIENTATION) in _TRANSPOSED:
+            width, height = height, width
+    return height, width
+
+
+def read_sizes(
+    paths: Sequence[str], backend_args: Mapping | None = None, workers: int = 8
+) -> list[Size]:
+    """Sizes of many pictures, read by several threads, with a progress bar.
+
+    Raises:
+        OSError: Names the first few pictures that are missing or unreadable.
+    """
+
+    def size_or_error(path: str) -> Size | str:
+        try:
+            if backend_args is None:
+                return picture_size(path)
+            return picture_size(io.BytesIO(get(path, backend_args=dict(backend_args))))
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways of refusing a file
+            return f'{path} ({error})'
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(
+            tqdm(
+                pool.map(size_or_error, paths, chunksize=64),
+                total=len(paths),
+                desc='reading picture sizes',
+                unit='pictures',
+                disable=len(paths) < 1000,
+            )
+        )
+    failed = [result for result in results if isinstance(result, str)]
+    if failed:
+        raise OSError(
+            f'{len(failed)} of {len(paths)} pictures are missing or unreadable: ' + _first(failed)
+        )
+    return results
+
+
+def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
+    """Path of every picture; a name may carry its extension and a subfolder, or not.
+
+    ``folder/name + suffix`` is taken if it exists, else ``folder/name``. Folders are listed once
+    each, so this is quick however many pictures there are.
+
+    Raises:
+        FileNotFoundError: Names the first few pictures that are not there.
+    """
+    listings: dict[str, set[str]] = {}
+
+    def exists(path: str) -> bool:
+        parent, base = osp.split(path)
+        if parent not in listings:
+            listings[parent] = set(os.listdir(parent)) if osp.isdir(parent) else set()
+        return base in listings[parent]
+
+    paths, missing = [], []
+    for name in names:
+        path = osp.join(folder, name)
+        if exists(path + suffix):
+            paths.append(path + suffix)
+        elif exists(path):
+            paths.append(path)
+        else:
+            missing.append(path + suffix)
+    if missing:
+        raise FileNotFoundError(
+            f'{len(missing)} of {len(names)} pictures are not there: {_first(missing)}'
+        )
+    return paths
+
+
+def cached_sizes(
+    names: Sequence[str],
+    read: Callable[[], Sequence[Size]],
+    fingerprint: str,
+    cache_files: Sequence[str],
+    known: Callable[[], Mapping[str, Size] | None] = lambda: None,
+) -> dict[str, Size]:
+    """Sizes by name from the first cache that fits, else read once and remembered.
+
+    When several processes want the same sizes at the same time, one reads the pictures; the
+    others wait for it and take what it wrote. A cache is written under another name and then
+    moved into place, so none is ever seen half written.
+
+    Args:
+        names: What sizes are wanted of.
+        read: Reads the sizes, in the order of ``names``.
+        fingerprint: Of everything the sizes depend on; a cache with another one is not used.
+        cache_files: Where the cache may lie, in order of preference.
+        known: Gives sizes from elsewhere, or None; asked before ``read``.
+    """
+    for path in cache_files:
+        sizes = _load(path, fingerprint, names)
+        if sizes is not None:
+            return sizes
+    target = next((path for path in cache_files if _writable(osp.dirname(path))), None)
+    if target is None:
+        MMLogger.get_current_instance().warning(
+            'picture sizes cannot be remembered: none of these can be written: %s',
+            ', '.join(cache_files),
+        )
+        return dict(zip(names, read()))
+    with FileLock(target + '.lock'):
+        sizes = _load(target, fingerprint, names)
+        if sizes is None:
+            given = known()
+            sizes = dict(zip(names, read())) if given is None else {n: given[n] for n in names}
+            _store(target, fingerprint, sizes)
+    return sizes
+
+
+def cache_files(ann_file: str, folder: str, cache_dir: str | None = None) -> list[str]:
+    """Where the sizes of an annotation file's pictures may be remembered.
+
+    Beside the annotation file; if that cannot be written, in the user's cache folder. The picture
+    folder is part of the name, so that one annotation file can serve several.
+
+    Args:
+        ann_file: The annotation file.
+        folder: The picture folder.
+        cache_dir: Folder to use instead of both.
+    """
+    root = osp.dirname(osp.abspath(ann_file))
+    tag = digest(osp.relpath(osp.abspath(folder), root).encode())[:8]
+    name = f'{osp.basename(ann_file)}.sizes-{tag}.json'
+    # Outside the data folder, files of the same name from elsewhere must not meet.
+    outside = f'{digest(root.encode())[:8]}-{name}'
+    if cache_dir is not None:
+        return [osp.join(osp.abspath(cache_dir), outside)]
+    home = os.environ.get('XDG_CACHE_HOME') or osp.join(osp.expanduser('~'), '.cache')
+    return [osp.join(root, name), osp.join(home, 'mmdet_lla', outside)]
+
+
+def digest(data: bytes) -> str:
+    """Short fingerprint of bytes, in hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _load(path: str, fingerprint: str, names: Sequence[str]) -> dict[str, Size] | None:
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except (OSError, ValueError):  # absent, or damaged by something else: read anew
+        return None
+    if not isinstance(content, dict) or content.get('format') != _FORMAT:
+        return None
+    if content.get('fingerprint') != fingerprint:
+        return None
+    sizes = content['sizes']
+    return sizes if all(name in sizes for name in names) else None
+
+
+def _store(path: str, fingerprint: str, sizes: Mapping[str, Size]) -> None:
+    part = f'{path}.{os.getpid()}.part'
+    try:
+        with open(part, 'w', encoding='utf-8') as file:
+            json.dump({'format': _FORMAT, 'fingerprint': fingerprint, 'sizes': sizes}, file)
+        os.replace(part, path)
+    except OSError as error:
+        MMLogger.get_current_instance().warning('picture sizes were not remembered: %s', error)
+
+
+def _writable(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _first(items: Sequence[str]) -> str:
+    return ', '.join(items[:_SHOWN]) + (', ...' if len(items) > _SHOWN else '')

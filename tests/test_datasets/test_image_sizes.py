@@ -1,0 +1,166 @@
+"""Sizes from headers are the sizes OpenCV loads; the cache never lies and never tears."""
+
+import io
+import json
+import multiprocessing
+
+import mmcv
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmdet_lla.datasets import image_sizes
+from mmdet_lla.datasets.image_sizes import cache_files, cached_sizes, find_pictures, picture_size
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+def test_size_equals_what_opencv_loads(form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = io.BytesIO()
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(data, form, exif=exif)
+    loaded = mmcv.imfrombytes(data.getvalue(), backend='cv2')
+    assert picture_size(io.BytesIO(data.getvalue())) == loaded.shape[:2]
+
+
+def test_pixels_are_not_decoded(tmp_path):
+    # Half of a file still has its header.
+    path = tmp_path / 'half.jpg'
+    Image.effect_noise((300, 200), 50).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert picture_size(str(path)) == (200, 300)
+
+
+def test_unreadable_pictures_are_named(tmp_path):
+    good = tmp_path / 'good.png'
+    Image.new('RGB', (3, 4)).save(good)
+    (tmp_path / 'text.jpg').write_text('not a picture')
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    paths = [str(tmp_path / name) for name in ('good.png', 'text.jpg', 'empty.jpg', 'none.jpg')]
+    with pytest.raises(OSError, match='3 of 4') as error:
+        image_sizes.read_sizes(paths)
+    assert all(name in str(error.value) for name in ('text.jpg', 'empty.jpg', 'none.jpg'))
+    assert 'good.png' not in str(error.value)
+
+
+def test_find_pictures_prefers_the_suffix(tmp_path):
+    for name in ('a', 'a.jpg', 'b.png', 'sub/c.jpg'):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b'')
+    root = str(tmp_path)
+    found = find_pictures(['a', 'b.png', 'sub/c'], root, '.jpg')
+    assert found == [f'{root}/a.jpg', f'{root}/b.png', f'{root}/sub/c.jpg']
+    with pytest.raises(FileNotFoundError, match='7 of 7.*sub/none4.jpg, ...$'):
+        find_pictures([f'sub/none{i}' for i in range(7)], root, '.jpg')
+
+
+class Reader:
+    """Stands for reading pictures, and counts how often it is asked to."""
+
+    def __init__(self, size=(3, 4)):
+        self.size, self.count = size, 0
+
+    def __call__(self):
+        self.count += 1
+        return [self.size, (5, 6)]
+
+
+NAMES = ['x', 'y']
+
+
+def same(sizes, expected):
+    return {name: tuple(size) for name, size in sizes.items()} == expected
+
+
+def test_second_time_nothing_is_read(tmp_path):
+    reader, files = Reader(), [str(tmp_path / 'cache.json')]
+    for _ in range(3):
+        assert same(cached_sizes(NAMES, reader, 'f', files), {'x': (3, 4), 'y': (5, 6)})
+    assert reader.count == 1
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: path.write_text(path.read_text()[:-9]),
+        lambda path: path.write_text('[]'),
+        lambda path: path.write_text(json.dumps({'format': 'another', 'sizes': {}})),
+        lambda path: path.write_bytes(b'\xff\xfe'),
+        lambda path: path.unlink(),
+    ],
+)
+def test_unfit_cache_is_read_anew(tmp_path, damage):
+    reader, path = Reader(), tmp_path / 'cache.json'
+    cached_sizes(NAMES, reader, 'f', [str(path)])
+    damage(path)
+    assert same(cached_sizes(NAMES, reader, 'f', [str(path)]), {'x': (3, 4), 'y': (5, 6)})
+    assert reader.count == 2
+
+
+def test_cache_of_other_annotations_or_names_is_not_used(tmp_path):
+    files = [str(tmp_path / 'cache.json')]
+    cached_sizes(NAMES, Reader(), 'old', files)
+    assert same(cached_sizes(NAMES, Reader((7, 8)), 'new', files), {'x': (7, 8), 'y': (5, 6)})
+    assert same(cached_sizes(['x', 'z'], Reader(), 'new', files), {'x': (3, 4), 'z': (5, 6)})
+
+
+def test_outside_the_data_where_that_cannot_be_written(tmp_path, monkeypatch):
+    data, home = tmp_path / 'data', tmp_path / 'home'
+    data.mkdir()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(home))
+    monkeypatch.setattr(
+        image_sizes.os, 'access', lambda path, mode: str(path) != str(data), raising=True
+    )
+    files = cache_files(str(data / 'a.odgt'), str(data / 'Images'))
+    reader = Reader()
+    for _ in range(2):
+        cached_sizes(NAMES, reader, 'f', files)
+    assert reader.count == 1
+    assert not list(data.iterdir())
+    assert len(list(home.rglob('*.json'))) == 1
+
+
+def test_no_place_to_write_is_no_obstacle(tmp_path):
+    (tmp_path / 'file').write_text('')
+    reader = Reader()
+    files = [str(tmp_path / 'file' / 'cache.json')]
+    for _ in range(2):
+        assert same(cached_sizes(NAMES, reader, 'f', files), {'x': (3, 4), 'y': (5, 6)})
+    assert reader.count == 2
+
+
+def test_cache_names_tell_files_and_folders_apart(tmp_path):
+    def name(ann, folder, **kwargs):
+        return tuple(cache_files(str(tmp_path / ann), str(tmp_path / folder), **kwargs))
+
+    different = {
+        name('a.odgt', 'Images'), name('b.odgt', 'Images'), name('a.odgt', 'Small'),
+        name('sub/a.odgt', 'sub/Images'), name('a.odgt', 'Images', cache_dir=str(tmp_path)),
+        name('sub/a.odgt', 'sub/Images', cache_dir=str(tmp_path)),
+    }  # fmt: skip
+    assert len(different) == 6
+    assert name('a.odgt', 'Images') == name('a.odgt', 'sub/../Images/')
+
+
+def _read_slowly(path, log):
+    def read():
+        with open(log, 'a') as file:
+            file.write('read\n')
+        return [(3, 4), (5, 6)]
+
+    assert same(cached_sizes(NAMES, read, 'f', [path]), {'x': (3, 4), 'y': (5, 6)})
+
+
+def test_of_several_processes_one_reads(tmp_path):
+    path, log = str(tmp_path / 'cache.json'), tmp_path / 'log'
+    context = multiprocessing.get_context('fork')
+    processes = [context.Process(target=_read_slowly, args=(path, log)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert log.read_text() == 'read\n'
+    assert not list(tmp_path.glob('*.part'))
