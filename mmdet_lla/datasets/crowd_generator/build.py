@@ -1,0 +1,174 @@
+"""A whole data set: many scenes, by many workers, the same whatever their number."""
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .annotations import read_odgt, sizes, to_record, write_odgt
+from .params import GENERATOR_VERSION, CrowdParams
+from .scene import make_scene
+
+MANIFEST = 'crowd_generator.json'
+SPLITS = ('train', 'val')
+
+
+def picture_seed(seed: int, split: str, index: int) -> np.random.Generator:
+    """The random numbers of one picture, independent of all the others."""
+    return np.random.default_rng([seed, SPLITS.index(split), index])
+
+
+def _single_threaded() -> None:
+    cv2.setNumThreads(1)
+
+
+def _make_picture(job: Tuple[str, int, str, int, CrowdParams]) -> dict:
+    """Draw one picture into the data set's folder; its annotation."""
+    root, seed, split, index, params = job
+    rng = picture_seed(seed, split, index)
+    scene = make_scene(rng, params)
+    name = f'crowd_{split}_{index:06d}'
+    quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
+    path = Path(root) / 'Images' / f'{name}.jpg'
+    done, data = cv2.imencode('.jpg', scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError(f'OpenCV could not encode {path.name}')
+    path.write_bytes(data.tobytes())
+    return to_record(name, scene.people, params.width, params.height)
+
+
+def _manifest(counts: Dict[str, int], seed: int, params: CrowdParams) -> dict:
+    return {'generator': 'mmdet_lla crowd generator', 'version': GENERATOR_VERSION, 'seed': seed,
+            'counts': counts, 'params': params.to_dict()}
+
+
+def _standing(root: Path) -> Optional[dict]:
+    """The manifest in a folder, None without one."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}); remove the folder and generate again'
+                         ) from error
+
+
+def _is_complete(root: Path, counts: Dict[str, int]) -> bool:
+    for split in SPLITS:
+        if counts[split] == 0:
+            continue
+        annotation, size = root / f'annotation_{split}.odgt', root / f'id_hw_{split}.json'
+        if not (annotation.is_file() and size.is_file()):
+            return False
+        names = json.loads(size.read_text(encoding='utf-8'))
+        if len(names) != counts[split]:
+            return False
+        if not all((root / 'Images' / f'{n}.jpg').is_file() for n in names):
+            return False
+    return True
+
+
+def _remove(root: Path) -> None:
+    """Remove the pictures and annotations of a generated data set, and nothing else."""
+    for split in SPLITS:
+        for path in (root / 'Images').glob(f'crowd_{split}_*.jpg'):
+            path.unlink()
+        for name in (f'annotation_{split}.odgt', f'id_hw_{split}.json'):
+            (root / name).unlink(missing_ok=True)
+    (root / MANIFEST).unlink(missing_ok=True)
+
+
+def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams] = None,
+                  seed: int = 0, workers: int = 1, overwrite: bool = False,
+                  progress: bool = True) -> bool:
+    """Generate a data set in CrowdHuman's layout, unless the very same stands there already.
+
+    Args:
+        root (str): Folder of the data set.
+        train (int): Number of training pictures.
+        val (int): Number of validation pictures.
+        params (CrowdParams | None): What scenes look like.
+        seed (int): The same seed and parameters make the same data set.
+        workers (int): Number of processes.
+        overwrite (bool): Replace another generated data set that stands there.
+        progress (bool): Show a progress bar.
+
+    Returns:
+        bool: Whether anything had to be generated.
+
+    Raises:
+        FileExistsError: If another data set stands in ``root``; one that this generator did not
+            make is never overwritten.
+        ValueError: If a number is out of range.
+    """
+    params = params or CrowdParams()
+    for name, value, least in (('train', train, 0), ('val', val, 0), ('seed', seed, 0),
+                               ('workers', workers, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
+    if train + val == 0:
+        raise ValueError('train and val are both 0: nothing to generate')
+    folder, counts = Path(root), {'train': int(train), 'val': int(val)}
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f'{root} is a file, expected a folder')
+    wanted, standing = _manifest(counts, int(seed), params), _standing(folder)
+    if standing is not None:
+        if standing == wanted and _is_complete(folder, counts):
+            return False
+        if standing != wanted and not overwrite:
+            differing = [k for k in wanted if standing.get(k) != wanted[k]]
+            raise FileExistsError(f'another generated data set stands in {root} (it differs in '
+                                  f'{", ".join(differing)}); overwrite it or choose another folder')
+        _remove(folder)
+    elif any(folder.glob('*.odgt')) or any(folder.glob('Images/*')):
+        raise FileExistsError(f'{root} holds a data set that this generator did not make; '
+                              'choose another folder')
+    (folder / 'Images').mkdir(parents=True, exist_ok=True)
+    # Written first: an interrupted run leaves a folder that the same command completes.
+    (folder / MANIFEST).write_text(json.dumps(wanted, indent=1) + '\n', encoding='utf-8')
+    jobs = [(str(folder), int(seed), split, index, params)
+            for split in SPLITS for index in range(counts[split])]
+    records = _run(jobs, workers, progress)
+    for split in SPLITS:
+        lines = [r for r, job in zip(records, jobs) if job[2] == split]
+        if not lines:
+            continue
+        size = sizes(lines, params.width, params.height)
+        write_odgt(folder / f'annotation_{split}.odgt', lines)
+        (folder / f'id_hw_{split}.json').write_text(json.dumps(size), encoding='utf-8')
+    return True
+
+
+def _run(jobs: List[tuple], workers: int, progress: bool) -> List[dict]:
+    bar = {'total': len(jobs), 'unit': 'picture', 'disable': not progress, 'desc': 'crowd scenes'}
+    if workers == 1:
+        threads = cv2.getNumThreads()
+        _single_threaded()
+        try:
+            return [_make_picture(job) for job in tqdm(jobs, **bar)]
+        finally:
+            cv2.setNumThreads(threads)
+    # Forked workers start at once; others import the package anew.
+    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
+    with ProcessPoolExecutor(workers, multiprocessing.get_context(method),
+                             _single_threaded) as pool:
+        return list(tqdm(pool.map(_make_picture, jobs, chunksize=4), **bar))
+
+
+def load_records(root: str) -> Dict[str, List[dict]]:
+    """Annotations of a data set by split; splits without an annotation file are left out."""
+    paths = {s: Path(root) / f'annotation_{s}.odgt' for s in SPLITS}
+    return {s: read_odgt(p) for s, p in paths.items() if p.is_file()}
+
+
+def default_workers() -> int:
+    """Processors this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,211 @@
+"""Figures: polygons in their own units, turned into small pictures with an alpha channel."""
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+Point = Sequence[float]
+Bounds = Tuple[float, float, float, float]
+
+NEUTRAL = 128  # shade that leaves a colour as it is
+_HALF = np.linspace(-np.pi / 2, np.pi / 2, 7)
+_ROUND = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)
+_SHIFT = 4  # binary places of the polygons' corners
+
+
+def capsule(p: Point, q: Point, r0: float, r1: float) -> np.ndarray:
+    """Outline of a limb from ``p`` (radius ``r0``) to ``q`` (radius ``r1``), ``(14, 2)``."""
+    angle = np.arctan2(q[1] - p[1], q[0] - p[0])
+    front, back = _HALF + angle, _HALF + angle + np.pi
+    return np.concatenate([
+        np.stack([q[0] + r1 * np.cos(front), q[1] + r1 * np.sin(front)], 1),
+        np.stack([p[0] + r0 * np.cos(back), p[1] + r0 * np.sin(back)], 1),
+    ])
+
+
+def ellipse(centre: Point, rx: float, ry: float) -> np.ndarray:
+    """Outline of an upright ellipse, ``(20, 2)``."""
+    return _CIRCLE * (rx, ry) + np.asarray(centre)
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    """Outline of an upright rectangle, ``(4, 2)``."""
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=float)
+
+
+@dataclass
+class _Item:
+    outline: np.ndarray
+    material: Optional[int]  # None: changes the shade only
+    shade: int
+    part: str
+
+
+@dataclass
+class Sprite:
+    """A drawn figure.
+
+    Args:
+        colour (np.ndarray): ``(h, w, 3)`` BGR, multiplied by alpha.
+        alpha (np.ndarray): ``(h, w)`` coverage, 0 to 255.
+        left (int): Column of the picture where the sprite begins.
+        top (int): Row of the picture where the sprite begins.
+    """
+    colour: np.ndarray
+    alpha: np.ndarray
+    left: int
+    top: int
+
+
+class Figure:
+    """Polygons painted one over the other; x to the right, y up, the ground at y = 0.
+
+    Args:
+        light (float): Where light comes from, -1 (left) to 1 (right).
+    """
+
+    def __init__(self, light: float = 0.0):
+        self.light = light
+        self._items: List[_Item] = []
+        self._colours: List[Sequence[float]] = [(0, 0, 0)]
+        self._patterns: List[tuple] = []
+        self._cloth: List[int] = []
+
+    def material(self, colour: Sequence[float], cloth: bool = False) -> int:
+        """A new material of a BGR colour; cloth gets folds."""
+        self._colours.append(colour)
+        if cloth:
+            self._cloth.append(len(self._colours) - 1)
+        return len(self._colours) - 1
+
+    def pattern(self, material: int, kind: str, colour: Sequence[float], period: float) -> None:
+        """Print stripes, columns, checks, dots or blocks of another colour on a material."""
+        self._patterns.append((material, kind, self.material(colour), period))
+
+    def add(self, outline: np.ndarray, material: Optional[int], shade: int = NEUTRAL,
+            part: str = 'extra') -> None:
+        """Paint a polygon; ``part`` is 'body', 'head' (of the body too) or 'extra'."""
+        self._items.append(_Item(outline, material, shade, part))
+
+    def limb(self, p: Point, q: Point, r0: float, r1: float, material: int,
+             part: str = 'extra', tone: int = 0) -> None:
+        """Paint a limb shaded like a cylinder."""
+        self.add(capsule(p, q, r0, r1), material, 92 + tone, part)
+        step = self.light * 0.3 * (r0 + r1) / 2
+        p, q = (p[0] + step, p[1]), (q[0] + step, q[1])
+        self.add(capsule(p, q, 0.68 * r0, 0.68 * r1), None, 124 + tone)
+        self.add(capsule(p, q, 0.34 * r0, 0.34 * r1), None, 146 + tone)
+
+    def ball(self, centre: Point, rx: float, ry: float, material: int, part: str = 'extra',
+             tone: int = 0) -> None:
+        """Paint an ellipse shaded like a ball."""
+        self.add(ellipse(centre, rx, ry), material, 98 + tone, part)
+        x, y = centre[0] + self.light * 0.25 * rx, centre[1] + 0.1 * ry
+        self.add(ellipse((x, y), 0.72 * rx, 0.72 * ry), None, 124 + tone)
+        self.add(ellipse((x, y), 0.4 * rx, 0.4 * ry), None, 142 + tone)
+
+    def slab(self, outline: np.ndarray, material: int, part: str = 'extra', tone: int = 0) -> None:
+        """Paint a polygon that is darker on the side away from the light and at its rims."""
+        self.add(outline, material, 96 + tone, part)
+        middle = outline.mean(0)
+        size = np.ptp(outline[:, 0])
+        for scale, shade in ((0.74, 120), (0.4, 138)):
+            inner = (outline - middle) * (scale, 0.97) + middle + (self.light * 0.1 * size, 0)
+            self.add(inner, None, shade + tone)
+
+    def paste(self, other: 'Figure', scale: float, offset: Point,
+              colour: Optional[Sequence[float]] = None) -> None:
+        """Paint another figure, unprinted, on this one, in one colour if given."""
+        first = len(self._colours)
+        for old in other._colours:
+            self.material(old if colour is None else colour)
+        for item in other._items:
+            material = None if item.material is None else item.material + first
+            self.add(item.outline * scale + np.asarray(offset), material, item.shade)
+
+    def bounds(self, *parts: str) -> Optional[Bounds]:
+        """x0, y0, x1, y1 of the polygons of the parts (all without any), None without polygons."""
+        outlines = [i.outline for i in self._items
+                    if i.material is not None and (not parts or i.part in parts)]
+        if not outlines:
+            return None
+        points = np.concatenate(outlines)
+        return (*points.min(0), *points.max(0))
+
+    def draw(self, rng: np.random.Generator, scale: float, x: float, y: float,
+             tint: Sequence[float] = (0, 0, 0), haze: float = 0.0, bright: float = 1.0) -> Sprite:
+        """Draw the figure.
+
+        Args:
+            rng (np.random.Generator): Decides folds and grain.
+            scale (float): Pixels a unit.
+            x (float): Column of the figure's x = 0.
+            y (float): Row of the figure's y = 0.
+            tint (Sequence[float]): BGR colour of the haze.
+            haze (float): Share of the haze, 0 to 1.
+            bright (float): Brightness, 1 leaves colours as they are.
+        """
+        fine = 4 if scale < 60 else 3 if scale < 120 else 2
+        x0, y0, x1, y1 = self.bounds()
+        left, top = int(np.floor(x + x0 * scale)) - 1, int(np.floor(y - y1 * scale)) - 1
+        width = int(np.ceil(x + x1 * scale)) + 2 - left
+        height = int(np.ceil(y - y0 * scale)) + 2 - top
+        label = np.zeros((height * fine, width * fine), np.uint8)
+        shade = np.full_like(label, NEUTRAL)
+        unit = scale * fine * (1 << _SHIFT)
+        origin = np.array([(x - left) * fine, (y - top) * fine]) * (1 << _SHIFT) - (8, 8)
+        for item in self._items:
+            points = np.rint(item.outline * (unit, -unit) + origin).astype(np.int32)
+            if item.material is not None:
+                cv2.fillPoly(label, [points], item.material, cv2.LINE_8, _SHIFT)
+            cv2.fillPoly(shade, [points], item.shade, cv2.LINE_8, _SHIFT)
+        solid = cv2.threshold(label, 0, 255, cv2.THRESH_BINARY)[1]
+        for material, kind, other, period in self._patterns:
+            where = _printed(kind, period * scale * fine, label.shape, rng)
+            label[where & (label == material)] = other
+        soft = max(1, int(scale * fine * 0.012)) * 2 + 1
+        shade = cv2.blur(shade, (soft, soft))
+        if self._cloth:
+            shade = _folds(rng, shade, scale * fine)
+        table = np.zeros((256, 3), np.float32)
+        table[:len(self._colours)] = self._colours
+        table = table * bright * (1 - haze) + np.asarray(tint, np.float32) * haze
+        table[0] = 0
+        colour = np.clip(table, 0, 255).astype(np.uint8)[label]
+        colour = cv2.multiply(colour, cv2.merge([shade] * 3), scale=1 / NEUTRAL)
+        size = (width, height)
+        return Sprite(cv2.resize(colour, size, interpolation=cv2.INTER_AREA),
+                      cv2.resize(solid, size, interpolation=cv2.INTER_AREA), left, top)
+
+
+def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarray:
+    """Add the light and dark of folds, finer along x than along y, and of a slight grain."""
+    height, width = shade.shape
+    cells = (max(2, int(width / unit * 26)), max(2, int(height / unit * 13)))
+    noise = rng.integers(0, 46, (cells[1], cells[0]), dtype=np.uint8)
+    noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.add(cv2.subtract(shade, 22), noise)
+
+
+def _printed(kind: str, period: float, shape: Tuple[int, int],
+             rng: np.random.Generator) -> np.ndarray:
+    """Boolean mask of the places where a pattern is printed."""
+    period = max(period, 2.0)
+    rows = (np.arange(shape[0])[:, None] / period + rng.random()) % 1
+    cols = (np.arange(shape[1])[None] / period + rng.random()) % 1
+    if kind == 'stripes':
+        return np.broadcast_to(rows < 0.45, shape)
+    if kind == 'columns':
+        return np.broadcast_to(cols < 0.35, shape)
+    if kind == 'checks':
+        return (rows < 0.3) | (cols < 0.3)
+    if kind == 'dots':
+        return (rows - 0.5)**2 + (cols - 0.5)**2 < 0.06
+    if kind == 'blocks':
+        cells = rng.random((int(shape[0] / period) + 2, int(shape[1] / period) + 2)) < 0.4
+        ys = (np.arange(shape[0]) / period).astype(int)
+        xs = (np.arange(shape[1]) / period).astype(int)
+        return cells[ys][:, xs]
+    raise ValueError(f'unknown pattern {kind!r}')

@@ -1,0 +1,117 @@
+"""Every knob of the crowd generator, in one place."""
+from dataclasses import asdict, dataclass, replace
+from typing import Dict, Tuple, Union
+
+# Raise this whenever the same parameters would draw other pictures: it is part of what a data
+# set records of itself, so that an older one beside it is not mistaken for the same.
+GENERATOR_VERSION = 1
+
+# Mean people a picture of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
+DENSITIES: Dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
+
+# CrowdHuman's published statistics (arXiv 1805.00123, tables 2 and 3).
+CROWDHUMAN_PEOPLE = 22.64
+CROWDHUMAN_PAIRS_OVER_HALF = 2.40
+
+
+@dataclass(frozen=True)
+class CrowdParams:
+    """What decides how a scene looks, apart from its seed.
+
+    Lengths named ``*_px`` are pixels of a picture of ``height`` 480; they grow with the picture.
+
+    Args:
+        width (int): Width of the pictures.
+        height (int): Height of the pictures.
+        people (float): Mean number of (not ignored) people a picture.
+        people_spread (float): Standard deviation of that number, as a share of the mean.
+        max_people (int): No picture has more people than this.
+        min_height_px (float): Body height of the farthest people that are annotated.
+        max_height_px (tuple[float]): Each scene draws the height of its nearest people from here.
+        height_shape (tuple[float]): Shape of the beta distribution that places a body height on
+            the logarithmic scale between the scene's smallest and largest.
+        group_sizes (tuple[float]): Weights of groups of 1, 2, 3, ... people.
+        tight (float): Share of group members who stand close behind another one of the group;
+            decides the pairs with IoU > 0.5.
+        tight_offset (float): Spread in metres, sideways, of those.
+        children (float): Share of children.
+        sitting (float): Share of people who sit.
+        border (float): How far, in body heights, feet may stand below the picture.
+        clutter (tuple[int]): Least and most number of objects that are no people.
+        lookalikes (float): Share of the objects that are shaped roughly like people.
+        far_crowd (float): Share of pictures with an ignored crowd too far away to annotate.
+        fakes (float): Share of pictures with a person on a poster or a statue, ignored.
+        drop_visible (float): People with a smaller visible share are not annotated at all.
+        ignore_visible (float): People with a smaller visible share are annotated as ignored.
+        jpeg_quality (tuple[int]): Range of the JPEG quality.
+    """
+    width: int = 640
+    height: int = 480
+    people: float = DENSITIES['default']
+    people_spread: float = 0.45
+    max_people: int = 120
+    min_height_px: float = 34.0
+    max_height_px: Tuple[float, float] = (120.0, 350.0)
+    height_shape: Tuple[float, float] = (1.7, 1.7)
+    group_sizes: Tuple[float, ...] = (0.28, 0.27, 0.17, 0.12, 0.08, 0.08)
+    tight: float = 0.3
+    tight_offset: float = 0.16
+    children: float = 0.12
+    sitting: float = 0.06
+    border: float = 0.45
+    clutter: Tuple[int, int] = (4, 12)
+    lookalikes: float = 0.6
+    far_crowd: float = 0.3
+    fakes: float = 0.15
+    drop_visible: float = 0.05
+    ignore_visible: float = 0.12
+    jpeg_quality: Tuple[int, int] = (70, 95)
+
+    def __post_init__(self) -> None:
+        for name in ('width', 'height'):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 96 <= value <= 8192:
+                raise ValueError(f'{name} must be an integer from 96 to 8192, got {value!r}')
+        if not 0 <= self.people <= self.max_people:
+            raise ValueError(f'people must lie between 0 and max_people = {self.max_people}, '
+                             f'got {self.people!r}')
+        for name in ('tight', 'children', 'sitting', 'lookalikes', 'far_crowd', 'fakes',
+                     'drop_visible', 'ignore_visible'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must be a share from 0 to 1, got {getattr(self, name)!r}')
+        for name in ('max_height_px', 'clutter', 'jpeg_quality'):
+            low, high = getattr(self, name)
+            if low > high or low < 0:
+                raise ValueError(f'{name} must be (low, high) with 0 <= low <= high, '
+                                 f'got {getattr(self, name)!r}')
+        if not 8 <= self.min_height_px < self.max_height_px[0]:
+            raise ValueError('min_height_px must be at least 8 and below max_height_px[0] = '
+                             f'{self.max_height_px[0]}, got {self.min_height_px!r}')
+        if self.drop_visible > self.ignore_visible:
+            raise ValueError(f'drop_visible = {self.drop_visible} must not exceed ignore_visible = '
+                             f'{self.ignore_visible}')
+
+    @property
+    def unit(self) -> float:
+        """Pixels of this picture for one pixel of a picture 480 pixels high."""
+        return self.height / 480
+
+    def to_dict(self) -> dict:
+        """As plain JSON values, for the record kept beside a data set."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def with_density(self, density: Union[str, float]) -> 'CrowdParams':
+        """The same parameters at a named density or a mean number of people.
+
+        Raises:
+            ValueError: If ``density`` is neither.
+        """
+        if density in DENSITIES:
+            people = DENSITIES[density]
+        else:
+            try:
+                people = float(density)
+            except (TypeError, ValueError):
+                raise ValueError(f'density must be one of {", ".join(DENSITIES)} or a number of '
+                                 f'people, got {density!r}') from None
+        return replace(self, people=people)
