@@ -1,16 +1,21 @@
 """What a crowd metric knows of a picture: its people, its ignore regions, its detections."""
 
-import json
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Optional, Union
 
 import numpy as np
 from mmengine.fileio import get_text
 
+from ..datasets.odgt import (
+    OdgtError,
+    is_head_ignored,
+    is_ignored,
+    iter_lines,
+    parse_line,
+    record_fault,
+)
 from .overlaps import iou_matrix
-
-BOX_KEYS = ('fbox', 'vbox', 'hbox')
-PERSON_TAG = 'person'
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,13 @@ class CrowdAnnotation:
             shape (n, ).
     """
 
-    img_id: Union[str, int]
+    img_id: str | int
     boxes: np.ndarray
     ignored: np.ndarray
     visible: np.ndarray
 
     @classmethod
-    def create(cls, img_id, boxes, ignored=None, visible=None) -> 'CrowdAnnotation':
+    def create(cls, img_id, boxes, ignored=None, visible=None) -> CrowdAnnotation:
         """Build one from anything array-like, with checks.
 
         Args:
@@ -84,14 +89,14 @@ class CrowdDetections:
         width (int): Width of the original picture.
     """
 
-    img_id: Union[str, int]
+    img_id: str | int
     boxes: np.ndarray
     scores: np.ndarray
     height: int
     width: int
 
     @classmethod
-    def create(cls, img_id, boxes, scores, height, width) -> 'CrowdDetections':
+    def create(cls, img_id, boxes, scores, height, width) -> CrowdDetections:
         """Build one from anything array-like, with checks.
 
         Args:
@@ -125,6 +130,12 @@ class CrowdDetections:
                 'expected both above 0'
             )
         return cls(img_id, boxes, scores, int(height), int(width))
+
+    def xywh(self) -> np.ndarray:
+        """Boxes as ``(x, y, width, height)``, float64, shape (n, 4)."""
+        boxes = self.boxes.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        return boxes
 
 
 def finite_boxes(boxes, where: str) -> np.ndarray:
@@ -168,12 +179,9 @@ def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def load_odgt(
-    ann_file: str, box_key: str = 'fbox', backend_args: Optional[dict] = None
+    ann_file: str, box_key: str = 'fbox', backend_args: dict | None = None
 ) -> list[CrowdAnnotation]:
-    """Read CrowdHuman's annotation file: one JSON record a line.
-
-    A box is an ignore region when its tag is not ``person``, when ``extra.ignore`` is set, or,
-    for head boxes, when ``head_attr.ignore`` is set.
+    """Read CrowdHuman's annotation file; see ``mmdet_lla.datasets.odgt``.
 
     Args:
         ann_file (str): The ``.odgt`` file.
@@ -181,54 +189,40 @@ def load_odgt(
         backend_args (dict, optional): mmengine's file backend.
 
     Returns:
-        List[CrowdAnnotation]: In the file's order.
+        list[CrowdAnnotation]: In the file's order.
 
     Raises:
-        ValueError: A line is not a record of this format, or an ID comes twice; the message names
+        OdgtError: A line is not a record of this format, or an ID comes twice; the message names
             the line.
     """
-    if box_key not in BOX_KEYS:
-        raise ValueError(f'box_key is {box_key!r}, expected one of {BOX_KEYS}')
-    annotations = []
-    seen = {}
-    for number, line in enumerate(get_text(ann_file, backend_args=backend_args).splitlines(), 1):
-        if not line.strip():
-            continue
+    annotations, seen = [], {}
+    for number, line in iter_lines(get_text(ann_file, backend_args=backend_args)):
         where = f'{ann_file}, line {number}'
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f'{where}: not a JSON record ({error})') from None
-        try:
-            annotation = _parse_record(record, box_key)
-        except KeyError as error:
-            raise ValueError(f'{where}: field {error} is missing') from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{where}: {error}') from None
-        if annotation.img_id in seen:
-            raise ValueError(
-                f'{where}: ID {annotation.img_id!r} came already in line {seen[annotation.img_id]}'
-            )
-        seen[annotation.img_id] = number
-        annotations.append(annotation)
+            record = parse_line(line)
+        except OdgtError as error:
+            raise OdgtError(f'{where}: {error}') from error
+        fault = record_fault(record, required=(box_key,))
+        if fault:
+            raise OdgtError(f'{where}: {fault}')
+        img_id = record['ID']
+        if img_id in seen:
+            raise OdgtError(f'{where}: ID {img_id!r} came already in line {seen[img_id]}')
+        seen[img_id] = number
+        annotations.append(_parse_record(record, box_key))
     return annotations
 
 
 def _parse_record(record: dict, box_key: str) -> CrowdAnnotation:
-    boxes, ignored, visible = [], [], []
-    for person in record['gtboxes']:
-        x, y, width, height = person[box_key]
-        boxes.append((x, y, x + width, y + height))
-        ignored.append(_is_ignored(person, box_key))
-        visible.append(_visible_share(person))
-    return CrowdAnnotation.create(record['ID'], boxes, ignored, visible)
-
-
-def _is_ignored(person: dict, box_key: str) -> bool:
-    return (
-        person['tag'] != PERSON_TAG
-        or person.get('extra', {}).get('ignore', 0) != 0
-        or (box_key == 'hbox' and person.get('head_attr', {}).get('ignore', 0) != 0)
+    people = record['gtboxes']
+    boxes = finite_boxes([person[box_key] for person in people], record['ID'])
+    boxes[:, 2:] += boxes[:, :2]
+    ignores = is_head_ignored if box_key == 'hbox' else is_ignored
+    return CrowdAnnotation.create(
+        record['ID'],
+        boxes,
+        [ignores(person) for person in people],
+        [_visible_share(person) for person in people],
     )
 
 

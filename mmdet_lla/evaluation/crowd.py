@@ -1,8 +1,9 @@
 """The evaluation of a crowd detector in one call, free of mmdet."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class CrowdResult:
 
     img_ids: list
     matches: dict[float, CrowdMatches]
-    jaccard: Optional[JaccardResult]
+    jaccard: JaccardResult | None
     traits: dict[str, np.ndarray]
     mr_ref: str
 
@@ -72,9 +73,9 @@ class CrowdResult:
 
     def curve(
         self,
-        gt_mask: Optional[np.ndarray] = None,
-        picture_counts: Optional[np.ndarray] = None,
-        iou_thr: Optional[float] = None,
+        gt_mask: np.ndarray | None = None,
+        picture_counts: np.ndarray | None = None,
+        iou_thr: float | None = None,
     ) -> Curve:
         """The curves for a plot; see ``curve_of``.
 
@@ -88,9 +89,9 @@ class CrowdResult:
 
     def scores(
         self,
-        gt_mask: Optional[np.ndarray] = None,
-        picture_counts: Optional[np.ndarray] = None,
-        iou_thr: Optional[float] = None,
+        gt_mask: np.ndarray | None = None,
+        picture_counts: np.ndarray | None = None,
+        iou_thr: float | None = None,
     ) -> Scores:
         """AP, miss rate and recall of all people, of some, or of a draw of pictures.
 
@@ -106,7 +107,7 @@ class CrowdResult:
         )
 
     def groups(
-        self, trait: str, edges: Optional[Sequence[float]] = None
+        self, trait: str, edges: Sequence[float] | None = None
     ) -> dict[tuple[float, float], np.ndarray]:
         """Divide people by a trait.
 

@@ -1,7 +1,8 @@
 """Precision, recall and miss rate over the score threshold, and the numbers read off them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -57,8 +58,8 @@ class Curve:
 
 def curve_of(
     matches: CrowdMatches,
-    gt_mask: Optional[np.ndarray] = None,
-    picture_counts: Optional[np.ndarray] = None,
+    gt_mask: np.ndarray | None = None,
+    picture_counts: np.ndarray | None = None,
 ) -> Curve:
     """Count along falling score.
 

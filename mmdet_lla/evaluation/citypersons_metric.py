@@ -1,0 +1,98 @@
+"""CityPersons' log-average miss rates for mmdet's evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mmdet.registry import METRICS
+from mmengine.fileio import dump
+
+from .annotations import CrowdAnnotation, CrowdDetections
+from .citypersons import (
+    PEDESTRIAN,
+    SETUPS,
+    Setup,
+    evaluate_citypersons,
+    load_citypersons_json,
+)
+from .detection_metric import DetectionMetric
+
+
+@METRICS.register_module()
+class CityPersonsMetric(DetectionMetric):
+    """Log-average miss rate by the rules of CityPersons; see ``citypersons``.
+
+    Keys are the names of the setups: ``citypersons/reasonable``, ``small``, ``heavy``, ``partial``,
+    ``bare`` and ``all``, fractions of 1, lower is better. A setup that nobody belongs to has 1.
+
+    Args:
+        ann_file (str): Ground truth in the JSON form of the benchmark's script; see
+            ``load_citypersons_json``. The data samples' ``img_id`` are its image IDs.
+        setups (Mapping[str, dict], optional): Groups by name, each with ``height`` in pixels and
+            ``visible`` share as (least, most), e.g.
+            ``dict(heavy=dict(height=(50, float('inf')), visible=(0, 0.65)))``. Defaults to
+            the benchmark's six.
+        low_fppi (str): 'none' or 'last'; see ``evaluate_citypersons``. Defaults to 'none'.
+        format_only (bool): Only write the detections. Defaults to False.
+        outfile_prefix (str, optional): Where to write the detections in the form that the
+            benchmark's script reads, ``{outfile_prefix}.json``. Defaults to None, not written.
+        backend_args (dict, optional): mmengine's file backend for reading.
+        collect_device (str): 'cpu' or 'gpu', for several processes. Defaults to 'cpu'.
+        prefix (str, optional): Prefix of the keys. Defaults to 'citypersons'.
+
+    Raises:
+        ValueError: An argument or the annotation file is not what it must be.
+    """
+
+    default_prefix: str | None = 'citypersons'
+
+    def __init__(
+        self,
+        ann_file: str,
+        setups: Mapping[str, dict] | None = None,
+        low_fppi: str = 'none',
+        format_only: bool = False,
+        outfile_prefix: str | None = None,
+        backend_args: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        if low_fppi not in ('none', 'last'):
+            raise ValueError(f"low_fppi is {low_fppi!r}, expected 'none' or 'last'")
+        self.low_fppi = low_fppi
+        self.setups = (
+            SETUPS if setups is None else {name: Setup(**ranges) for name, ranges in setups.items()}
+        )
+        super().__init__(
+            load_citypersons_json(ann_file, backend_args),
+            format_only,
+            outfile_prefix,
+            collect_device,
+            prefix,
+        )
+
+    def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
+        """Write detections as COCO does: boxes ``x, y, width, height``, category 1.
+
+        Args:
+            detections (Sequence[CrowdDetections]): One for each picture.
+            outfile_prefix (str): The path without ``.json``.
+
+        Returns:
+            str: The file.
+        """
+        path = f'{outfile_prefix}.json'
+        records = [
+            dict(image_id=detection.img_id, category_id=PEDESTRIAN, bbox=box, score=score)
+            for detection in detections
+            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist())
+        ]
+        dump(records, path)
+        return path
+
+    def evaluate_pictures(
+        self, annotations: Sequence[CrowdAnnotation], detections: Sequence[CrowdDetections]
+    ) -> dict[str, float]:
+        """Evaluate detections; see ``evaluate_citypersons``."""
+        results = evaluate_citypersons(annotations, detections, self.setups, self.low_fppi)
+        return {name: result.miss_rate for name, result in results.items()}
