@@ -171,11 +171,14 @@ class LLAHead(RetinaHead):
 
         labels = torch.cat(labels)
         positive = (labels < self.num_classes).nonzero().squeeze(1)
+        pos_bboxes = bboxes.flatten(0, 1)[positive]
+        # mmdet's IoU losses cut the graph where there is nothing to regress; DDP needs it whole.
+        loss_bbox = pos_bboxes.sum() if not len(positive) else self.loss_bbox(
+            pos_bboxes, torch.cat(bbox_targets), avg_factor=divisor)
         return dict(
             loss_cls=self.loss_cls(
                 scores.flatten(0, 1), labels, torch.cat(label_weights), avg_factor=divisor),
-            loss_bbox=self.loss_bbox(
-                bboxes.flatten(0, 1)[positive], torch.cat(bbox_targets), avg_factor=divisor),
+            loss_bbox=loss_bbox,
             loss_iou=self.loss_iou(
                 ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor))
 

@@ -1,0 +1,31 @@
+"""The reference's numbers under mmdet's names; what they mean is told in tests/data/README.md."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+DATA = Path(__file__).parent / 'data'
+ASSIGN = sorted(path.stem for path in DATA.glob('assign_*.npz'))
+
+
+def load(name: str) -> dict[str, Tensor]:
+    with np.load(DATA / f'{name}.npz') as file:
+        return {key: torch.from_numpy(np.asarray(file[key])) for key in file}
+
+
+def split_boxes(bboxes: Tensor, labels: Tensor) -> tuple[InstanceData, InstanceData]:
+    """Boxes and ignore boxes (label -1 in the vectors)."""
+    ignored = labels < 0
+    return (InstanceData(bboxes=bboxes[~ignored], labels=labels[~ignored].long()),
+            InstanceData(bboxes=bboxes[ignored], labels=labels[ignored].long()))
+
+
+def expected_gt_inds(assigned: Tensor, labels: Tensor) -> Tensor:
+    """The reference's box index per prior as mmdet's gt_inds."""
+    gt_inds = torch.full((len(labels) + 1, ), -1)
+    gt_inds[:-1][labels >= 0] = torch.arange(int((labels >= 0).sum())) + 1
+    gt_inds[-1] = 0
+    return gt_inds[assigned.long()]

@@ -1,0 +1,192 @@
+"""LLAHead against the reference's numbers, and on the pictures that break heads."""
+
+import copy
+
+import pytest
+import torch
+from golden import expected_gt_inds, load, split_boxes
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_lla import LLAHead
+
+TRAIN_CFG = ConfigDict(assigner=dict(type='LLAAssigner'))
+TEST_CFG = ConfigDict(
+    nms_pre=1000, min_bbox_size=-1, score_thr=0.05, max_per_img=300,
+    nms=dict(type='nms', iou_threshold=0.6))
+ANCHORS = dict(
+    anchor_generator=dict(
+        type='AnchorGenerator', ratios=[1.0, 2.0], octave_base_scale=4, scales_per_octave=1,
+        strides=[8, 16, 32, 64, 128]),
+    bbox_coder=dict(type='DeltaXYWHBBoxCoder'))
+REFERENCE_NAMES = dict(
+    cls_subnet='cls_convs', bbox_subnet='reg_convs', cls_score='retina_cls',
+    bbox_pred='retina_reg', ious_pred='retina_iou')
+
+
+def build(num_classes=1, in_channels=32, **kwargs) -> LLAHead:
+    cfg = dict(type='LLAHead', num_classes=num_classes, in_channels=in_channels, feat_channels=32,
+               train_cfg=TRAIN_CFG, test_cfg=TEST_CFG)
+    return MODELS.build({**cfg, **kwargs})
+
+
+def our_name(name: str) -> str:
+    """Name of a parameter of the reference in RetinaHead's words."""
+    part, *rest = name.split('.')
+    if part in ('cls_subnet', 'bbox_subnet'):
+        index, kind = int(rest[0]), 'conv' if int(rest[0]) % 3 == 0 else 'gn'
+        rest = [str(index // 3), kind, rest[1]]
+    return '.'.join([REFERENCE_NAMES.get(part, part), *rest])
+
+
+@pytest.fixture(params=['head_one_class', 'head_three_classes'])
+def golden(request):
+    z = load(request.param)
+    head = build(
+        num_classes=z['out_cls/0'].size(1), conv_bias=True,
+        bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False))
+    state = {our_name(k[len('state/'):]): v for k, v in z.items() if k.startswith('state/')}
+    shapes = head.state_dict()
+    head.load_state_dict({k: v.reshape(shapes[k].shape) for k, v in state.items()})
+    return z, head
+
+
+def feats_of(z):
+    return tuple(z[f'feat/{i}'] for i in range(5))
+
+
+def test_outputs_losses_and_gradients_are_the_references(golden):
+    z, head = golden
+    outs = head(feats_of(z))
+    for ours, theirs in zip(outs, ('cls', 'ltrb', 'iou')):
+        for i, level in enumerate(ours):
+            torch.testing.assert_close(level, z[f'out_{theirs}/{i}'], rtol=1e-4, atol=1e-5)
+    boxes, ignored = zip(*(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)))
+    metas = [dict(img_shape=tuple(z['image_hw'].tolist()))] * 2
+    losses = head.loss_by_feat(*outs, list(boxes), metas, list(ignored))
+    for name, value in losses.items():
+        torch.testing.assert_close(value, z[name].float(), rtol=1e-4, atol=0)
+    sum(losses.values()).backward()
+    gradients = {our_name(k[len('grad/'):]): v for k, v in z.items() if k.startswith('grad/')}
+    assert len(gradients) == 6
+    parameters = dict(head.named_parameters())
+    for name, theirs in gradients.items():
+        ours = parameters[name].grad.reshape(theirs.shape)
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), name
+
+
+def test_assignment_inside_the_head_is_the_references(golden):
+    z, head = golden
+    seen = []
+    assign = head.assigner.assign
+    head.assigner.assign = lambda *args: seen.append(assign(*args)) or seen[-1]
+    boxes, ignored = zip(*(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)))
+    head.loss_by_feat(*head(feats_of(z)), list(boxes), [{}] * 2, list(ignored))
+    for j, result in enumerate(seen):
+        theirs = expected_gt_inds(z[f'assigned/{j}'], z[f'gt_labels/{j}'])
+        assert torch.equal(result.gt_inds, theirs)
+        assert torch.equal(result.gt_inds != -1, z[f'valid/{j}'])
+    assert sum(int((result.gt_inds != 0).sum()) for result in seen) == int(z['num_fg'])
+
+
+def test_detections_are_the_references():
+    z = load('head_one_class')
+    head = build(conv_bias=True, bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False))
+    outs = [[z[f'out_{name}/{i}'] for i in range(5)] for name in ('cls', 'ltrb', 'iou')]
+    metas = [dict(img_shape=tuple(z['image_hw'].tolist()))] * 2
+    for j, result in enumerate(head.predict_by_feat(*outs, batch_img_metas=metas)):
+        torch.testing.assert_close(result.scores, z[f'det_scores/{j}'], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(result.bboxes, z[f'det_bboxes/{j}'], rtol=1e-5, atol=1e-3)
+        assert torch.equal(result.labels, z[f'det_labels/{j}'].long())
+
+
+def instances(*boxes):
+    return InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
+                        labels=torch.zeros(len(boxes), dtype=torch.long))
+
+
+BOX = (20., 20., 90., 110.)
+EMPTY = instances()
+PICTURES = {
+    'no boxes': ([EMPTY, EMPTY], None),
+    'only ignore boxes': ([EMPTY, EMPTY], [instances(BOX), instances(BOX)]),
+    'one with, one without': ([instances(BOX), EMPTY], [EMPTY, instances(BOX)]),
+    'box of no area': ([instances((5., 5., 5., 5.)), instances(BOX)], [EMPTY, EMPTY]),
+    'box outside the picture': ([instances((-90., -90., -10., -10.)), EMPTY], None),
+}
+
+
+@pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
+@pytest.mark.parametrize('pictures', PICTURES.values(), ids=PICTURES)
+def test_any_picture_trains_every_parameter(form, pictures):
+    torch.manual_seed(0)
+    head = build(**form)
+    head.init_weights()
+    feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
+    boxes, ignored = pictures
+    losses = head.loss_by_feat(*head(feats), boxes, [{}, {}], ignored)
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_iou'}
+    sum(losses.values()).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, f'{name} would be unused under DDP'
+        assert parameter.grad.isfinite().all(), name
+    positive = sum(len(instances) for instances in boxes) > 0
+    assert (losses['loss_bbox'] > 0) == positive
+    assert (losses['loss_iou'] > 0) == positive
+
+
+def test_priors_won_by_ignore_boxes_leave_the_loss_but_count_in_the_divisor():
+    head = build()
+    feats = [torch.randn(1, 32, 256 // s, 256 // s) for s in (8, 16, 32, 64, 128)]
+    outs = head(feats)
+    with_ignore = head.loss_by_feat(*outs, [EMPTY], [{}], [instances(BOX)])
+    without = head.loss_by_feat(*outs, [EMPTY], [{}], None)
+    result = head.assigner.assign(
+        InstanceData(
+            priors=torch.cat(head.prior_generator.grid_priors([f.shape[-2:] for f in feats],
+                                                              device='cpu')),
+            bboxes=torch.zeros(1364, 4), scores=torch.zeros(1364, 1)), EMPTY, instances(BOX))
+    assert int((result.gt_inds == -1).sum()) == 10
+    assert 0 < with_ignore['loss_cls'] < without['loss_cls'] / 10
+
+
+def test_both_forms_and_towers():
+    points, anchors = build(), build(**ANCHORS)
+    assert points.with_points and not anchors.with_points
+    assert [scale.scale.item() for scale in points.scales] == [1.0] * 5
+    assert points.cls_convs[0].conv.bias is None
+    assert build(conv_bias=True).reg_convs[3].conv.bias is not None
+    assert build(norm_cfg=None).reg_convs[3].conv.bias is not None
+    assert anchors.retina_iou.out_channels == 2
+    assert anchors.retina_reg.out_channels == 8
+    names = {name.split('.')[0] for name, _ in points.named_parameters()}
+    assert names == {'cls_convs', 'reg_convs', 'retina_cls', 'retina_reg', 'retina_iou', 'scales'}
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder')), 'do not go together'),
+    (dict(conv_bias=False), 'conv_bias'),
+    (dict(reg_decoded_bbox=False), 'reg_decoded_bbox'),
+    (dict(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False)), 'use_sigmoid'),
+])
+def test_wrong_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
+
+
+def test_half_precision_gives_finite_losses():
+    head = build()
+    head.init_weights()
+    feats = [torch.randn(1, 32, 256 // s, 256 // s) for s in (8, 16, 32, 64, 128)]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        outs = head(feats)
+        losses = head.loss_by_feat(*outs, [instances(BOX)], [{}], None)
+    assert outs[0][0].dtype is torch.bfloat16 and outs[1][0].dtype is torch.float32
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_state_can_be_copied():
+    head = build()
+    head(tuple(torch.randn(1, 32, 4, 4) for _ in range(5)))
+    copy.deepcopy(head).load_state_dict(head.state_dict())
