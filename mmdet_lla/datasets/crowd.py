@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os.path as osp
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
@@ -15,7 +17,15 @@ from mmengine.logging import MMLogger
 from .checks import check_paths
 from .filtering import check_filter_cfg, filter_pictures
 from .image_sizes import cache_files, cached_sizes, digest, find_pictures, picture_size, read_sizes
-from .odgt import OdgtError, is_head_ignored, is_ignored, iter_lines, parse_line, record_fault
+from .odgt import (
+    BOX_KEYS,
+    OdgtError,
+    is_head_ignored,
+    is_ignored,
+    iter_lines,
+    parse_line,
+    record_fault,
+)
 
 _BOXES = {'body': 'fbox', 'visible': 'vbox', 'head': 'hbox'}
 _PICTURE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -88,6 +98,11 @@ class CrowdDataset(BaseDetDataset):
             **kwargs,
         )
 
+    def full_init(self) -> None:
+        """Load, filter and serialize, once; see mmdet's ``BaseDetDataset``."""
+        with _no_garbage_collection():
+            super().full_init()
+
     def load_data_list(self) -> list[dict]:
         """Read annotations and picture sizes.
 
@@ -100,10 +115,11 @@ class CrowdDataset(BaseDetDataset):
         data_list, flat = [], []
         for number, line in iter_lines(content.decode('utf-8-sig')):
             try:
-                data_list.append(self.parse_data_info(parse_line(line)))
+                data_info = self.parse_data_info(parse_line(line))
             except OdgtError as error:
                 raise OdgtError(f'{self.ann_file}, line {number}: {error}') from error
-            if any(_is_flat(i['bbox']) for i in data_list[-1]['instances'] if not i['ignore_flag']):
+            data_list.append(data_info)
+            if any(map(_is_flat_person, data_info['instances'])):
                 flat.append(number)
         if not data_list:
             raise OdgtError(f'{self.ann_file} has no annotations in it')
@@ -213,21 +229,29 @@ def _instance(annotation: dict, key: str, head: bool) -> dict:
         raise TypeError('tag')
     ignored = is_head_ignored(annotation) if head else is_ignored(annotation)
     instance = {'bbox_label': -1 if ignored else 0, 'ignore_flag': int(ignored)}
-    boxes = {'fbox': _corners(annotation['fbox'])}
-    for name in ('hbox', 'vbox'):
+    for name in BOX_KEYS:
         if name in annotation:
-            boxes[name] = _corners(annotation[name])
-    instance['bbox'] = boxes[key]
-    instance.update(boxes)
+            x, y, w, h = annotation[name]
+            if not abs(x + y + w + h) < 4e9:  # nan and infinity fail too; text has no abs()
+                raise ValueError('not finite')
+            instance[name] = [x, y, x + w, y + h]
+    annotation['fbox']  # needed whatever the choice
+    instance['bbox'] = instance[key]
     return instance
 
 
-def _corners(box: Sequence[float]) -> list[float]:
-    x, y, w, h = box
-    if not abs(x + y + w + h) < 4e9:  # nan and infinity fail too; text has no abs()
-        raise ValueError('not finite')
-    return [x, y, x + w, y + h]
+def _is_flat_person(instance: dict) -> bool:
+    x1, y1, x2, y2 = instance['bbox']
+    return (x2 <= x1 or y2 <= y1) and not instance['ignore_flag']
 
 
-def _is_flat(box: Sequence[float]) -> bool:
-    return box[2] <= box[0] or box[3] <= box[1]
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Nothing made while loading is garbage, but looking for some doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
