@@ -31,8 +31,7 @@ USABLE_PYTHONS = ((3, 9), (3, 12))  # oldest and newest, in an environment of th
 STAMP = '.mmdet-lla-setup.json'
 LOG = 'mmdet-lla-setup.log'
 MADE_HERE = '.made-by-mmdet-lla'
-FINGERPRINTED = ('requirements.txt', 'setup.cfg', 'setup.py', 'pyproject.toml',
-                 'tools/setup_env.py')
+FINGERPRINTED = ('requirements.txt', 'setup.cfg', 'pyproject.toml', 'tools/setup_env.py')
 GB = 1024**3
 DISK_FRESH_GB = 3.0  # torch for the CPU and all else; torch with CUDA takes about 6
 DISK_CUDA_GB = 6.0
@@ -409,26 +408,16 @@ class Environment:
                      'installing torch')
         self.look()
 
-    def nvcc(self):
-        """Path of the CUDA compiler to use, or None."""
-        if not self.state['cuda']:
-            return None
-        home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
-        if home:
-            return shutil.which(os.path.join(home, 'bin', 'nvcc'))
-        return shutil.which('nvcc') or shutil.which('/usr/local/cuda/bin/nvcc')
-
-    def gpu_architectures(self, nvcc):
-        """What to compile mmcv's CUDA ops for, as in ``'8.0;9.0'``; None for the CPU alone."""
-        if nvcc is None:
-            return None
+    def gpu_architectures(self, cuda_home):
+        """What to compile mmcv's CUDA ops for, as in ``'8.0;9.0'``."""
+        nvcc = os.path.join(cuda_home, 'bin', 'nvcc')
         release = re.search(r'release (\d+)\.', subprocess.run(
             [nvcc, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode())
         if release and release.group(1) != self.state['cuda'].split('.')[0]:
             raise SetupError('torch {} wants the compiler of CUDA {}, and {} is of CUDA {}: set '
-                             'CUDA_HOME to the right one, or hide it to have mmcv for the CPU alone'
-                             .format(self.state['torch'], self.state['cuda'], nvcc,
-                                     release.group(1)))
+                             'CUDA_HOME to the right one, or to nothing that exists to have mmcv '
+                             'for the CPU alone'.format(self.state['torch'], self.state['cuda'],
+                                                        nvcc, release.group(1)))
         if os.environ.get('TORCH_CUDA_ARCH_LIST'):
             return os.environ['TORCH_CUDA_ARCH_LIST']
         found = subprocess.run([str(self.python), '-c', ARCHITECTURES], stdout=subprocess.PIPE,
@@ -451,9 +440,9 @@ class Environment:
         return None
 
     def install_mmcv(self):
-        nvcc = self.nvcc()
-        gpu = self.gpu_architectures(nvcc)
-        if self.state['cuda'] and not nvcc:
+        cuda_home = find_cuda_home(os.environ) if self.state['cuda'] else None
+        gpu = self.gpu_architectures(cuda_home) if cuda_home else None
+        if self.state['cuda'] and not cuda_home:
             say('! torch has CUDA {} but its compiler (nvcc) is missing: mmcv gets no GPU ops, '
                 'enough for the CPU'.format(self.state['cuda']))
         problem = self.mmcv_problem(gpu)
@@ -475,16 +464,16 @@ class Environment:
                 if wheel:
                     say(f'  compiled before: {wheel}')
                 else:
-                    wheel = store_wheel(self.build_mmcv(Path(work), gpu), folder)
+                    wheel = store_wheel(self.build_mmcv(Path(work), cuda_home, gpu), folder)
             with step(f'mmcv {version} from its wheel', '5 s'):
                 self.pip(['install', '--no-deps', '--force-reinstall', '--no-index', str(wheel)],
                          'installing mmcv')
         self.look()
 
-    def build_mmcv(self, work, gpu):
+    def build_mmcv(self, work, cuda_home, gpu):
         check_build_tools(self.state, os.environ)
         check_disk(work, DISK_BUILD_GB, 'compiling mmcv')
-        environ = build_environment(os.environ, self.venv / 'bin', work, gpu)
+        environ = build_environment(os.environ, self.venv / 'bin', work, cuda_home, gpu)
 
         def progress():
             objects = sum(1 for _ in work.rglob('*.o'))
@@ -531,7 +520,7 @@ class Environment:
         names = ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'pytest', 'ruff')
         found = [path for path in site.glob('*.dist-info')
                  if path.name.split('-')[0].lower() in names + ('mmdet_lla',)]
-        return [self.python, REPO / 'mmdet_lla' / '.mim' / 'configs'] + sorted(found)
+        return [self.python] + sorted(found)
 
 
 ARCHITECTURES = r'''
@@ -557,6 +546,21 @@ def ops_of(python):
     return result.stdout.decode().split('\n')[0] if result.returncode == 0 else None
 
 
+def find_cuda_home(environ, which=shutil.which, exists=os.path.exists):
+    """Folder of a CUDA toolkit that can compile, or None. CUDA_HOME is the last word."""
+    if environ.get('CUDA_HOME'):
+        homes = [environ['CUDA_HOME']]
+    else:
+        nvcc = which('nvcc')
+        homes = [os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))] if nvcc else []
+        homes.append('/usr/local/cuda')
+    for home in homes:  # an nvcc on the PATH may be a wrapper, far from the headers
+        if all(exists(os.path.join(home, *part))
+               for part in (('bin', 'nvcc'), ('include', 'cuda_runtime.h'))):
+            return home
+    return None
+
+
 def jobs(environ):
     """Compilers to run side by side: one a core, and 1.5 GB of memory for each."""
     if environ.get('MAX_JOBS'):
@@ -566,13 +570,13 @@ def jobs(environ):
     return str(max(1, min(cores or 1, int(memory / (1.5 * GB)))))
 
 
-def build_environment(environ, bin_dir, work, gpu):
+def build_environment(environ, bin_dir, work, cuda_home, gpu):
     """Environment variables for compiling mmcv: all its ops, and no debug information."""
     result = dict(environ, MMCV_WITH_OPS='1', CFLAGS='-O2 -g0 -w', CXXFLAGS='-O2 -g0 -w',
                   MAX_JOBS=jobs(environ), TMPDIR=str(work),
                   PATH=str(bin_dir) + os.pathsep + environ.get('PATH', ''))
     if gpu:
-        result['FORCE_CUDA'] = '1'
+        result.update(FORCE_CUDA='1', CUDA_HOME=cuda_home)
         if gpu != 'all':
             result['TORCH_CUDA_ARCH_LIST'] = gpu
     else:
