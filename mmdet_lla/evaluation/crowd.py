@@ -138,8 +138,8 @@ class CrowdResult:
 
         Returns:
             List[dict]: ``img_id``, ``num_gts``, ``num_hits``, ``num_misses`` (false positives) over
-            all detections, and, where asked for, ``ji`` at the threshold that is best for the whole
-            set.
+            all detections, and, where asked for, ``ji`` at the score threshold that is best for
+            the whole set, None where the picture has nothing to match.
         """
         count = len(self.img_ids)
         main = self.main
@@ -149,7 +149,8 @@ class CrowdResult:
             'num_misses': np.bincount(main.picture[main.label == MISS], minlength=count),
         }
         if self.jaccard is not None:
-            columns['ji'] = self.jaccard.ratio[int(self.jaccard.means().argmax())]
+            best = int(self.jaccard.means().argmax())
+            columns['ji'] = np.where(self.jaccard.counted[best], self.jaccard.ratio[best], None)
         names = ['img_id', *columns]
         rows = zip(self.img_ids, *(column.tolist() for column in columns.values()))
         return [dict(zip(names, row)) for row in rows]

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections, clip_boxes
+from mmdet_lla.evaluation.matching import (
+    DROPPED,
+    HIT,
+    MISS,
+    collect_pairs,
+    deferred_acceptance,
+    match_crowd,
+)
+from mmdet_lla.evaluation.overlaps import coverage_matrix, iou_matrix
+
+SIZE = dict(height=40, width=40)
+
+
+def boxes(max_size):
+    # a coarse grid, so that overlaps are often equal
+    corner, side = st.integers(-1, 4), st.integers(1, 3)
+    box = st.tuples(corner, corner, side, side)
+    return st.lists(box, max_size=max_size).map(
+        lambda rows: [[8.0 * x, 8.0 * y, 8.0 * (x + w), 8.0 * (y + h)] for x, y, w, h in rows]
+    )
+
+
+@st.composite
+def pictures(draw):
+    result = []
+    for index in range(draw(st.integers(1, 3))):
+        gts, dets = draw(boxes(6)), draw(boxes(8))
+        ignored = draw(st.lists(st.booleans(), min_size=len(gts), max_size=len(gts)))
+        level = st.integers(0, 3)
+        scores = draw(st.lists(level, min_size=len(dets), max_size=len(dets)))
+        result.append(
+            (
+                CrowdAnnotation.create(index, gts, ignored),
+                CrowdDetections.create(index, dets, np.array(scores) / 4, **SIZE),
+            )
+        )
+    return result
+
+
+def plain_labels(annotation, detections, iou_thr):
+    """The rule as one would say it: detection by detection, person by person."""
+    gts, dets = clip_boxes(annotation.boxes, 40, 40), clip_boxes(detections.boxes, 40, 40)
+    iou, coverage = iou_matrix(dets, gts), coverage_matrix(dets, gts)
+    taken, labels = set(), {}
+    for det in sorted(range(len(dets)), key=lambda i: -detections.scores[i]):
+        best, best_iou = None, iou_thr
+        for gt in range(len(gts)):
+            if not annotation.ignored[gt] and gt not in taken and iou[det, gt] > best_iou:
+                best, best_iou = gt, iou[det, gt]
+        if best is not None:
+            taken.add(best)
+            labels[det] = HIT, best
+        elif any(coverage[det, annotation.ignored] > iou_thr):
+            labels[det] = DROPPED, -1
+        else:
+            labels[det] = MISS, -1
+    return [labels[det] for det in range(len(dets))]
+
+
+@given(pictures(), st.sampled_from([0.25, 0.5, 0.75]))
+@settings(max_examples=300, deadline=None)
+def test_greedy_rule(crowd, iou_thr):
+    annotations, detections = zip(*crowd)
+    pairs = collect_pairs(annotations, detections, min_iou=0.25)
+    matches = match_crowd(pairs, iou_thr)
+    assert np.all(np.diff(matches.score) <= 0)
+    got = {}
+    for det, label, gt in zip(matches.det, matches.label, matches.gt):
+        got[int(det)] = int(label), int(pairs.gt_index[gt]) if gt >= 0 else -1
+    expected = [
+        label for annotation, dets in crowd for label in plain_labels(annotation, dets, iou_thr)
+    ]
+    assert [got[det] for det in range(len(expected))] == expected
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_deferred_acceptance_is_serial_dictatorship(data):
+    num_dets, num_gts = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 8))
+    likes = [data.draw(st.permutations(range(num_gts))) for _ in range(num_dets)]
+    likes = [row[: data.draw(st.integers(0, num_gts))] for row in likes]
+    rank = np.array(data.draw(st.permutations(range(num_dets))), dtype=np.int64)
+    det = np.repeat(np.arange(num_dets), [len(row) for row in likes])
+    gt = np.array([g for row in likes for g in row], dtype=np.int64)
+    matched = deferred_acceptance(det, gt, rank, num_gts)
+
+    free, expected = set(range(num_gts)), np.full(num_dets, -1)
+    for det in np.argsort(rank):
+        expected[det] = next((g for g in likes[det] if g in free), -1)
+        free.discard(expected[det])
+    assert matched.tolist() == expected.tolist()
+
+
+def test_ignore_region_takes_any_number_but_only_leftovers():
+    person, region = [0, 0, 10, 20], [0, 0, 40, 40]
+    annotation = CrowdAnnotation.create('a', [region, person], [True, False])
+    detections = CrowdDetections.create(
+        'a', [person, person, [20, 20, 30, 40]], [0.9, 0.8, 0.7], **SIZE
+    )
+    matches = match_crowd(collect_pairs([annotation], [detections]))
+    assert matches.label.tolist() == [HIT, DROPPED, DROPPED]
+
+
+def test_iou_at_the_threshold_is_no_hit():
+    annotation = CrowdAnnotation.create('a', [[0, 0, 10, 20]])
+    detections = CrowdDetections.create('a', [[0, 0, 10, 10]], [0.9], **SIZE)
+    assert match_crowd(collect_pairs([annotation], [detections])).label.tolist() == [MISS]
+
+
+def test_bad_input_is_named():
+    annotation = CrowdAnnotation.create('a', [])
+    detections = CrowdDetections.create('b', [], [], **SIZE)
+    with pytest.raises(ValueError, match="'a' stands beside detections of picture 'b'"):
+        collect_pairs([annotation], [detections])
+    with pytest.raises(ValueError, match='1 annotations but 0 detections'):
+        collect_pairs([annotation], [])
+    pairs = collect_pairs([], [])
+    with pytest.raises(ValueError, match=r'iou_thr is 0\.3'):
+        match_crowd(pairs, 0.3)
+    with pytest.raises(ValueError, match=r"picture 'a': box 0 is \[0\.0, nan"):
+        CrowdAnnotation.create('a', [[0, float('nan'), 1, 1]])
+    with pytest.raises(ValueError, match=r'scores\[0\] is inf'):
+        CrowdDetections.create('a', [[0, 0, 1, 1]], [float('inf')], **SIZE)
+    with pytest.raises(ValueError, match=r'scores have shape \(2,\)'):
+        CrowdDetections.create('a', [[0, 0, 1, 1]], [0.5, 0.5], **SIZE)
+    with pytest.raises(ValueError, match='height x width is 0 x 5'):
+        CrowdDetections.create('a', [], [], 0, 5)
+    with pytest.raises(ValueError, match=r'ignored has shape \(1,\)'):
+        CrowdAnnotation.create('a', [], [True])

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
+from mmdet_lla.evaluation.crowd import evaluate_crowd
+from mmdet_lla.evaluation.curves import (
+    Curve,
+    average_precision,
+    curve_of,
+    log_average_miss_rate,
+    max_recall,
+)
+from mmdet_lla.evaluation.matching import DROPPED, HIT, MISS, CrowdMatches
+
+
+def curve(labels, num_gts, num_pictures):
+    hits = np.cumsum(labels, dtype=float)
+    return Curve(
+        score=np.linspace(1, 0, len(labels)),
+        hits=hits,
+        misses=np.arange(1, len(labels) + 1) - hits,
+        num_gts=num_gts,
+        num_pictures=num_pictures,
+    )
+
+
+def test_average_precision_by_hand():
+    # recall 1/4, 1/4, 2/4; precision 1, 1/2, 2/3
+    assert average_precision(curve([1, 0, 1], 4, 1)) == pytest.approx(0.25 * (1 / 2 + 2 / 3) / 2)
+    # all found at once: 1, less the strip before the first detection
+    assert average_precision(curve([1, 1, 1, 1], 4, 1)) == pytest.approx(0.75)
+
+
+def test_miss_rate_by_hand():
+    # of 10 people 5 are found before anything false, then one false positive in each picture
+    labels = [1] * 5 + [0] * 100
+    assert log_average_miss_rate(curve(labels, 10, 100)) == pytest.approx(0.5)
+    # nobody is found below 1 false positive a picture, everybody at it
+    labels = [0] * 99 + [1] * 9 + [0]
+    missed = np.array([1] * 8 + [0.1])
+    assert log_average_miss_rate(curve(labels, 10, 100)) == pytest.approx(
+        np.exp(np.log(missed).mean())
+    )
+    assert log_average_miss_rate(curve([1, 1], 2, 1)) == 0.0
+
+
+def test_nothing_to_count():
+    nothing = curve([], 5, 2)
+    assert average_precision(nothing) == 0
+    assert log_average_miss_rate(nothing) == 1
+    assert max_recall(nothing) == 0
+    nobody = curve([0, 0], 0, 2)
+    assert average_precision(nobody) == 0
+    assert log_average_miss_rate(nobody) == 1
+    assert max_recall(nobody) == 0
+
+
+@pytest.fixture
+def matches():
+    rng = np.random.default_rng(1)
+    count, num_gts = 60, 30
+    label = rng.choice([HIT, MISS, DROPPED], count).astype(np.int8)
+    gt = np.full(count, -1)
+    gt_picture = np.sort(rng.integers(0, 5, num_gts))
+    hits = np.flatnonzero(label == HIT)[:num_gts]
+    label[label == HIT] = MISS
+    label[hits] = HIT
+    gt[hits] = rng.permutation(num_gts)[: len(hits)]
+    picture = rng.integers(0, 5, count)
+    picture[hits] = gt_picture[gt[hits]]
+    score = np.sort(rng.random(count))[::-1]
+    return CrowdMatches(score, label, picture, np.arange(count), gt, gt_picture, 5, 0.5)
+
+
+def test_some_people_only(matches):
+    mask = np.arange(30) % 3 == 0
+    some = curve_of(matches, mask)
+    assert some.num_gts == 10
+    found = matches.gt[matches.label == HIT]
+    assert some.hits[-1] == mask[found].sum()
+    # nobody owns a false positive
+    assert some.misses[-1] == (matches.label == MISS).sum()
+
+
+def test_drawn_pictures_count_as_copies():
+    """Drawing a picture twice is the same as evaluating two copies of it."""
+    rng = np.random.default_rng(3)
+    pictures = []
+    for img_id in range(4):
+        people = rng.uniform(0, 60, (5, 4))
+        people[:, 2:] += people[:, :2] + 20
+        boxes = people[rng.integers(0, 5, 12)] + rng.normal(0, 4, (12, 4))
+        pictures.append((img_id, people, boxes, rng.random(12)))
+    draw = [0, 2, 2, 3]
+
+    def evaluate(indices):
+        chosen = [(place, *pictures[index][1:]) for place, index in enumerate(indices)]
+        return evaluate_crowd(
+            [CrowdAnnotation.create(i, people) for i, people, _, _ in chosen],
+            [CrowdDetections.create(i, boxes, s, 200, 200) for i, _, boxes, s in chosen],
+        )
+
+    everything, copies = evaluate(range(4)), evaluate(draw)
+    counts = np.bincount(draw, minlength=4)
+    assert everything.scores(picture_counts=counts) == copies.scores()
+    assert everything.jaccard.best(counts) == pytest.approx(copies.jaccard.best())
