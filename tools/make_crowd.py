@@ -45,8 +45,10 @@ def parse_size(text: str) -> tuple:
 def report(root: str) -> None:
     """Print the statistics of a data set beside CrowdHuman's published ones."""
     from mmdet_lla.datasets.crowd_generator import load_records, statistics
-    from mmdet_lla.datasets.crowd_generator.params import (CROWDHUMAN_PAIRS_OVER_HALF,
-                                                           CROWDHUMAN_PEOPLE)
+    from mmdet_lla.datasets.crowd_generator.params import (
+        CROWDHUMAN_PAIRS_OVER_HALF,
+        CROWDHUMAN_PEOPLE,
+    )
     splits = {k: statistics(v) for k, v in load_records(root).items()}
     print(f'{"":34}' + ''.join(f'{name:>10}' for name in splits) + f'{"CrowdHuman":>12}')
     rows = (('pictures', 'pictures', '.0f', '15000'),
@@ -76,9 +78,7 @@ def main() -> None:
         workers = default_workers() if args.workers is None else args.workers
         made = build_dataset(args.out_dir, args.train, args.val, params, args.seed, workers,
                              args.overwrite)
-    except FileExistsError as error:
-        sys.exit(f'error: {error} (--overwrite replaces a generated data set)')
-    except ValueError as error:
+    except (FileExistsError, ValueError) as error:
         sys.exit(f'error: {error}')
     if made:
         print(f'generated {args.train + args.val} pictures in {time.monotonic() - start:.0f} s')

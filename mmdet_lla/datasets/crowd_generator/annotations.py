@@ -1,19 +1,19 @@
 """CrowdHuman's annotation format, and the statistics it publishes of itself."""
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 
 from .scene import Annotated, Box
 
 
-def _xywh(box: Box) -> List[int]:
+def _xywh(box: Box) -> list[int]:
     x0, y0, x1, y1 = (int(round(v)) for v in box)
     return [x0, y0, max(1, x1 - x0), max(1, y1 - y0)]
 
 
-def _within(box: List[int], bounds: Sequence[float]) -> List[int]:
+def _within(box: list[int], bounds: Sequence[float]) -> list[int]:
     """Move the sides of an x, y, w, h box into x0, y0, x1, y1 bounds, keeping an area."""
     x0 = min(max(box[0], bounds[0]), bounds[2] - 1)
     y0 = min(max(box[1], bounds[1]), bounds[3] - 1)
@@ -51,7 +51,7 @@ def write_odgt(path: Path, records: Iterable[dict]) -> None:
     path.write_text(''.join(json.dumps(r) + '\n' for r in records), encoding='utf-8')
 
 
-def read_odgt(path: Path) -> List[dict]:
+def read_odgt(path: Path) -> list[dict]:
     """Read an annotation file."""
     return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line]
 
@@ -74,7 +74,7 @@ def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
     return both / (area[:, None] + area[None] - both)
 
 
-def statistics(records: Sequence[dict]) -> Dict[str, object]:
+def statistics(records: Sequence[dict]) -> dict[str, object]:
     """What CrowdHuman publishes of itself, and the heights of the boxes.
 
     Returns:
@@ -87,7 +87,7 @@ def statistics(records: Sequence[dict]) -> Dict[str, object]:
         raise ValueError('statistics need at least one picture')
     boxes = [people_of(r) for r in records]
     people = sum(map(len, boxes))
-    result: Dict[str, object] = {
+    result: dict[str, object] = {
         'pictures': len(records), 'people': people / len(records),
         'ignored': sum(len(r['gtboxes']) for r in records) / len(records) - people / len(records)}
     over = np.concatenate([pairwise_iou(b)[np.triu_indices(len(b), 1)] for b in boxes])
@@ -103,6 +103,6 @@ def statistics(records: Sequence[dict]) -> Dict[str, object]:
     return result
 
 
-def sizes(records: Iterable[dict], width: int, height: int) -> Dict[str, Tuple[int, int]]:
+def sizes(records: Iterable[dict], width: int, height: int) -> dict[str, tuple[int, int]]:
     """The ``id_hw_*.json`` that mmdet's reader looks for: height and width by ID."""
     return {r['ID']: (height, width) for r in records}

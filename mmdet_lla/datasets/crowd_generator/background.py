@@ -1,5 +1,5 @@
 """Places where people are: streets, squares, parks, halls; ground, walls and sky."""
-from typing import Callable, Dict, Optional
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ def noise(rng: np.random.Generator, width: int, height: int, cell: float,
     return total
 
 
-def _any(rng: np.random.Generator, colours, spread: float = 12.0) -> np.ndarray:
+def _any(rng: np.random.Generator, colours, spread: float = 6.0) -> np.ndarray:
     colour = np.array(colours[rng.integers(len(colours))], float) * rng.uniform(0.7, 1.2)
     return np.clip(colour + rng.normal(0, spread, 3), 10, 240)
 
@@ -146,8 +146,7 @@ def ground(rng: np.random.Generator, camera: Camera, width: int, rows: int, firs
         elif rng.random() < 0.5:
             white = ((u / 1.0) % 1 < 0.5) & ((v / rng.uniform(12, 25)) % 1 < 0.2)
         image[white] = np.clip(base + 90, 0, 235)
-    cells = max(20.0, rows * 0.4)
-    _mottle(image, rng, cells, 0.25)
+    _mottle(image, rng, max(16.0, rows * rng.uniform(0.1, 0.5)), rng.uniform(0.03, 0.16))
     if kind in ('asphalt', 'grass'):
         grain = rng.integers(0, 40, image.shape[:2], dtype=np.uint8)
         image = cv2.subtract(cv2.add(image, cv2.merge([grain] * 3)), (20, 20, 20, 0))
@@ -158,7 +157,7 @@ def _trees(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     """A wood seen from outside."""
     leaves = noise(rng, width, height, height * 0.4, 5)
     green = _any(rng, ((40, 90, 60), (50, 100, 90), (40, 70, 50), (50, 110, 150)))
-    return np.clip(green * (1 + leaves[..., None] * 1.5), 0, 255).astype(np.uint8)
+    return np.clip(green * (1 + leaves[..., None] * 0.9), 0, 255).astype(np.uint8)
 
 
 def _street(rng, canvas, camera, base, metre):
@@ -201,11 +200,10 @@ def _park(rng, canvas, camera, base, metre):
     tall = int(rng.uniform(3, 12) * metre)
     wood = _trees(rng, width, max(tall, 8))
     edge = noise(rng, width, 1, 60, 4)[0] * 0.6 + 0.3
-    for x in range(width):
-        wood_top = int(tall * np.clip(edge[x], 0, 0.8))
-        y0 = max(base - tall + wood_top, 0)
-        if y0 < base:
-            canvas[y0:base, x] = wood[tall - (base - y0):, x]
+    tall = min(wood.shape[0], base)
+    inside = np.arange(wood.shape[0])[:, None] >= wood.shape[0] * np.clip(edge, 0, 0.8)[None]
+    inside, wood = inside[-tall:], wood[-tall:]
+    canvas[base - tall:base][inside] = wood[inside]
 
 
 def _hall(rng, canvas, camera, base, metre):
@@ -230,7 +228,8 @@ def _hall(rng, canvas, camera, base, metre):
         elif kind > 0.6:
             cv2.rectangle(image, p, q, (40, 40, 40), max(1, int(0.05 * metre)))
             if rng.random() < 0.5:
-                cv2.circle(image, ((p[0] + q[0]) // 2, (p[1] + q[1]) // 2), max(2, int(0.3 * metre)),
+                middle = (p[0] + q[0]) // 2, (p[1] + q[1]) // 2
+                cv2.circle(image, middle, max(2, int(0.3 * metre)),
                            tuple(float(v) for v in cloth_colour(rng)), -1, cv2.LINE_AA)
         x += span + rng.uniform(0.2, 2.5) * metre
     ceiling = base - tall
@@ -271,7 +270,7 @@ def _stands(rng, canvas, camera, base, metre):
         x += span + rng.uniform(0, 2.5) * metre
 
 
-_PLACES: Dict[str, Callable] = {'street': _street, 'park': _park, 'hall': _hall, 'market': _stands}
+_PLACES: dict[str, Callable] = {'street': _street, 'park': _park, 'hall': _hall, 'market': _stands}
 PLACES = tuple(_PLACES)
 
 
@@ -293,7 +292,11 @@ def paint_place(rng: np.random.Generator, camera: Camera, width: int, height: in
     base = int(np.clip(camera.row(metre), 0, height))
     canvas = np.zeros((height, width, 3), np.uint8)
     if base < height:
-        kind = 'grass' if place == 'park' and rng.random() < 0.7 else None
+        kind = None
+        if place == 'park' and rng.random() < 0.7:
+            kind = 'grass'
+        elif place == 'hall':
+            kind = ('tiles', 'planks', 'checks')[rng.integers(3)]
         canvas[base:] = ground(rng, camera, width, height - base, base, kind)
     if base > 0:
         _PLACES[place](rng, canvas, camera, base, metre)

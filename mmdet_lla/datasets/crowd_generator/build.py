@@ -4,7 +4,7 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ MANIFEST = 'crowd_generator.json'
 SPLITS = ('train', 'val')
 
 
-def picture_seed(seed: int, split: str, index: int) -> np.random.Generator:
+def picture_rng(seed: int, split: str, index: int) -> np.random.Generator:
     """The random numbers of one picture, independent of all the others."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
@@ -27,10 +27,10 @@ def _single_threaded() -> None:
     cv2.setNumThreads(1)
 
 
-def _make_picture(job: Tuple[str, int, str, int, CrowdParams]) -> dict:
+def _make_picture(job: tuple[str, int, str, int, CrowdParams]) -> dict:
     """Draw one picture into the data set's folder; its annotation."""
     root, seed, split, index, params = job
-    rng = picture_seed(seed, split, index)
+    rng = picture_rng(seed, split, index)
     scene = make_scene(rng, params)
     name = f'crowd_{split}_{index:06d}'
     quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
@@ -42,7 +42,7 @@ def _make_picture(job: Tuple[str, int, str, int, CrowdParams]) -> dict:
     return to_record(name, scene.people, params.width, params.height)
 
 
-def _manifest(counts: Dict[str, int], seed: int, params: CrowdParams) -> dict:
+def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
     return {'generator': 'mmdet_lla crowd generator', 'version': GENERATOR_VERSION, 'seed': seed,
             'counts': counts, 'params': params.to_dict()}
 
@@ -59,7 +59,7 @@ def _standing(root: Path) -> Optional[dict]:
                          ) from error
 
 
-def _is_complete(root: Path, counts: Dict[str, int]) -> bool:
+def _is_complete(root: Path, counts: dict[str, int]) -> bool:
     for split in SPLITS:
         if counts[split] == 0:
             continue
@@ -124,7 +124,8 @@ def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams]
         if standing != wanted and not overwrite:
             differing = [k for k in wanted if standing.get(k) != wanted[k]]
             raise FileExistsError(f'another generated data set stands in {root} (it differs in '
-                                  f'{", ".join(differing)}); overwrite it or choose another folder')
+                                  f'{", ".join(differing)}); choose another folder, or ask to '
+                                  'overwrite it (--overwrite)')
         _remove(folder)
     elif any(folder.glob('*.odgt')) or any(folder.glob('Images/*')):
         raise FileExistsError(f'{root} holds a data set that this generator did not make; '
@@ -145,7 +146,7 @@ def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams]
     return True
 
 
-def _run(jobs: List[tuple], workers: int, progress: bool) -> List[dict]:
+def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
     bar = {'total': len(jobs), 'unit': 'picture', 'disable': not progress, 'desc': 'crowd scenes'}
     if workers == 1:
         threads = cv2.getNumThreads()
@@ -161,7 +162,7 @@ def _run(jobs: List[tuple], workers: int, progress: bool) -> List[dict]:
         return list(tqdm(pool.map(_make_picture, jobs, chunksize=4), **bar))
 
 
-def load_records(root: str) -> Dict[str, List[dict]]:
+def load_records(root: str) -> dict[str, list[dict]]:
     """Annotations of a data set by split; splits without an annotation file are left out."""
     paths = {s: Path(root) / f'annotation_{s}.odgt' for s in SPLITS}
     return {s: read_odgt(p) for s, p in paths.items() if p.is_file()}

@@ -1,5 +1,5 @@
 """Things that stand among people and are none: street furniture, plants, and look-alikes."""
-from typing import Callable, Dict, Tuple
+from typing import Callable
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def _barrel(rng, fig):
 def _planter(rng, fig):
     pot, green = fig.material(cloth_colour(rng) * 0.8), (45, 95, 60)
     wide, tall = rng.uniform(0.25, 0.7), rng.uniform(0.35, 0.6)
-    _leaves(rng, fig, (0, tall + 0.25), wide, rng.uniform(0.3, 0.7), green, 26)
+    _leaves(rng, fig, (0, tall + 0.25), wide, rng.uniform(0.25, 0.5), green, 60)
     fig.slab(np.array([[-wide * 0.8, 0], [wide * 0.8, 0], [wide, tall], [-wide, tall]]), pot)
 
 
@@ -132,7 +132,7 @@ def _leaves(rng, fig, centre, rx, ry, green, count):
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
         x = centre[0] + rx * reach * np.cos(angle)
         y = centre[1] + ry * reach * np.sin(angle)
-        r = rng.uniform(0.14, 0.3) * min(rx, ry)
+        r = rng.uniform(0.09, 0.24) * min(rx, ry)
         tone = int(np.clip(128 + 30 * (y - centre[1]) / ry + rng.normal(0, 12), 70, 180))
         fig.add(ellipse((x, max(y, r)), r * 1.2, r), shades[rng.integers(4)], tone)
 
@@ -145,14 +145,14 @@ def _tree(rng, fig):
     for sign in (-1, 1):
         fig.limb((0, tall * 0.75), (sign * crown * 0.5, tall + crown * 0.3), r * 0.5, r * 0.3, bark)
     green = np.array((40, 100, 70)) * rng.uniform(0.6, 1.4) + rng.normal(0, 10, 3)
-    _leaves(rng, fig, (0, tall + crown * 0.7), crown, crown * 0.8, np.clip(green, 10, 220), 60)
+    _leaves(rng, fig, (0, tall + crown * 0.7), crown, crown * 0.8, np.clip(green, 10, 220), 110)
 
 
 def _cypress(rng, fig):
     """A narrow clipped tree as tall as a person."""
     tall = rng.uniform(1.3, 2.2)
     pot = fig.material(cloth_colour(rng) * 0.7)
-    _leaves(rng, fig, (0, tall * 0.6), rng.uniform(0.2, 0.34), tall * 0.42, (40, 85, 50), 50)
+    _leaves(rng, fig, (0, tall * 0.6), rng.uniform(0.2, 0.34), tall * 0.42, (40, 85, 50), 150)
     fig.slab(np.array([[-0.18, 0], [0.18, 0], [0.24, 0.36], [-0.24, 0.36]]), pot)
 
 
@@ -183,7 +183,8 @@ def _parasol(rng, fig):
 
 
 def _bench(rng, fig):
-    wood, wide = fig.material(np.array((70, 100, 140)) * rng.uniform(0.6, 1.2)), rng.uniform(0.6, 1.1)
+    wood = fig.material(np.array((70, 100, 140)) * rng.uniform(0.6, 1.2))
+    wide = rng.uniform(0.6, 1.1)
     iron = _metal(rng, fig)
     for sign in (-1, 1):
         fig.limb((sign * wide * 0.85, 0), (sign * wide * 0.85, 0.85), 0.03, 0.025, iron)
@@ -266,13 +267,13 @@ def _stand(rng, fig):
     fig.ball((0, rng.uniform(1.55, 1.7)), 0.13, 0.13, fig.material((190, 200, 205)))
 
 
-LOOKALIKES: Dict[str, Maker] = {
+LOOKALIKES: dict[str, Maker] = {
     'lamp_post': _lamp_post, 'bollard': _bollard, 'bin': _bin, 'sign': _sign, 'meter': _meter,
     'hydrant': _hydrant, 'coat_rack': _coat_rack, 'clothes_rail': _clothes_rail,
     'barrel': _barrel, 'cypress': _cypress, 'board': _board, 'parasol': _parasol,
     'balloons': _balloons, 'stand': _stand,
 }
-FURNITURE: Dict[str, Maker] = {
+FURNITURE: dict[str, Maker] = {
     'cone': _cone, 'planter': _planter, 'tree': _tree, 'bench': _bench, 'car': _car,
     'bicycle': _bicycle, 'barrier': _barrier, 'suitcases': _suitcases,
 }
@@ -281,7 +282,7 @@ INDOOR = frozenset(('bin', 'sign', 'coat_rack', 'clothes_rail', 'barrel', 'cypre
 
 
 def make_clutter(rng: np.random.Generator, lookalike: bool, indoor: bool,
-                 light: float = 0.0) -> Tuple[str, Figure]:
+                 light: float = 0.0) -> tuple[str, Figure]:
     """Name and figure of a thing that is no person, its unit a metre."""
     kinds = LOOKALIKES if lookalike else FURNITURE
     names = [n for n in kinds if not indoor or n in INDOOR]

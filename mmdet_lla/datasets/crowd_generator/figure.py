@@ -1,15 +1,17 @@
 """Figures: polygons in their own units, turned into small pictures with an alpha channel."""
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional
 
 import cv2
 import numpy as np
 
 Point = Sequence[float]
-Bounds = Tuple[float, float, float, float]
+Bounds = tuple[float, float, float, float]
 
 NEUTRAL = 128  # shade that leaves a colour as it is
 _HALF = np.linspace(-np.pi / 2, np.pi / 2, 7)
+_ENDS = np.concatenate([np.exp(1j * _HALF), -np.exp(1j * _HALF)])  # front half, back half
 _ROUND = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)
 _SHIFT = 4  # binary places of the polygons' corners
@@ -17,12 +19,13 @@ _SHIFT = 4  # binary places of the polygons' corners
 
 def capsule(p: Point, q: Point, r0: float, r1: float) -> np.ndarray:
     """Outline of a limb from ``p`` (radius ``r0``) to ``q`` (radius ``r1``), ``(14, 2)``."""
-    angle = np.arctan2(q[1] - p[1], q[0] - p[0])
-    front, back = _HALF + angle, _HALF + angle + np.pi
-    return np.concatenate([
-        np.stack([q[0] + r1 * np.cos(front), q[1] + r1 * np.sin(front)], 1),
-        np.stack([p[0] + r0 * np.cos(back), p[1] + r0 * np.sin(back)], 1),
-    ])
+    start, end = complex(p[0], p[1]), complex(q[0], q[1])
+    along = end - start
+    along = along / abs(along) if along else 1.0
+    outline = _ENDS * along
+    outline[:7] = outline[:7] * r1 + end
+    outline[7:] = outline[7:] * r0 + start
+    return outline.view(float).reshape(-1, 2)
 
 
 def ellipse(centre: Point, rx: float, ry: float) -> np.ndarray:
@@ -68,10 +71,10 @@ class Figure:
 
     def __init__(self, light: float = 0.0):
         self.light = light
-        self._items: List[_Item] = []
-        self._colours: List[Sequence[float]] = [(0, 0, 0)]
-        self._patterns: List[tuple] = []
-        self._cloth: List[int] = []
+        self._items: list[_Item] = []
+        self._colours: list[Sequence[float]] = [(0, 0, 0)]
+        self._patterns: list[tuple] = []
+        self._cloth: list[int] = []
 
     def material(self, colour: Sequence[float], cloth: bool = False) -> int:
         """A new material of a BGR colour; cloth gets folds."""
@@ -189,7 +192,7 @@ def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarr
     return cv2.add(cv2.subtract(shade, 22), noise)
 
 
-def _printed(kind: str, period: float, shape: Tuple[int, int],
+def _printed(kind: str, period: float, shape: tuple[int, int],
              rng: np.random.Generator) -> np.ndarray:
     """Boolean mask of the places where a pattern is printed."""
     period = max(period, 2.0)

@@ -1,6 +1,5 @@
 """Where the camera stands, and who stands where on the ground."""
 from dataclasses import dataclass
-from typing import List
 
 import numpy as np
 
@@ -68,7 +67,7 @@ def make_setting(rng: np.random.Generator, params: CrowdParams) -> Setting:
     tall = np.exp(rng.uniform(*np.log(params.max_height_px))) * params.unit
     small = params.min_height_px * params.unit
     above = (rng.uniform(1.4, 2.1), rng.uniform(2.2, 4.5), rng.uniform(4.5, 8.0))[
-        rng.choice(3, p=(0.4, 0.38, 0.22))]
+        rng.choice(3, p=(0.48, 0.36, 0.16))]
     near = tall / _STATURE
     low = rng.uniform(0.85, 1.0) * params.height + rng.uniform(0, params.border) * tall * 0.8
     horizon = float(np.clip(low - near * above, -2.0 * params.height, 0.5 * params.height))
@@ -79,10 +78,10 @@ def make_setting(rng: np.random.Generator, params: CrowdParams) -> Setting:
 
 
 def place_people(rng: np.random.Generator, params: CrowdParams, setting: Setting,
-                 count: int) -> List[Stand]:
+                 count: int) -> list[Stand]:
     """Groups of people on the ground, none hidden by the others as far as their boxes tell."""
     cover = _Cover(params)
-    stands: List[Stand] = []
+    stands: list[Stand] = []
     weights = np.array(params.group_sizes) / sum(params.group_sizes)
     for _ in range(12 * count + 12):
         if len(stands) >= count:
@@ -96,7 +95,7 @@ def place_people(rng: np.random.Generator, params: CrowdParams, setting: Setting
 
 
 def _group(rng: np.random.Generator, params: CrowdParams, setting: Setting,
-           size: int) -> List[Stand]:
+           size: int) -> list[Stand]:
     camera = setting.camera
     share = rng.beta(*params.height_shape)
     scale = setting.far * (setting.near / setting.far)**share
@@ -104,11 +103,11 @@ def _group(rng: np.random.Generator, params: CrowdParams, setting: Setting,
     z = camera.depth(scale)
     yaw = rng.uniform(0, 2 * np.pi)
     abreast = rng.uniform(0, 2 * np.pi)
-    stands: List[Stand] = []
+    stands: list[Stand] = []
     at = x, z
     for k in range(size):
         if k and rng.random() < params.tight:
-            at = at[0] + rng.normal(0, params.tight_offset), at[1] + rng.uniform(0.25, 0.7)
+            at = at[0] + rng.normal(0, params.tight_offset), at[1] + rng.uniform(0.15, 0.5)
         elif k:
             step = rng.uniform(0.45, 0.85)
             turn = abreast + rng.normal(0, 0.5)
@@ -118,11 +117,14 @@ def _group(rng: np.random.Generator, params: CrowdParams, setting: Setting,
         here = camera.focal / max(at[1], 0.3)
         if not 0.92 * setting.far <= here <= 1.25 * setting.near:
             continue
+        sitting = bool(rng.random() < params.sitting)
+        if stature * here * (0.78 if sitting else 1) < 0.75 * params.min_height_px * params.unit:
+            continue
         spot = Spot(camera.centre + at[0] * here, camera.row(here), here)
         same = rng.random() < 0.65
         stands.append(Stand(spot, float(stature),
                             float(yaw + rng.normal(0, 0.3) if same else rng.uniform(0, 2 * np.pi)),
-                            child, bool(rng.random() < params.sitting)))
+                            child, sitting))
     return stands
 
 
@@ -133,7 +135,7 @@ class _Cover:
     def __init__(self, params: CrowdParams):
         self.params = params
         self.shape = (-(-params.height // self.cell), -(-params.width // self.cell))
-        self.boxes: List[tuple] = []
+        self.boxes: list[tuple] = []
 
     def _box(self, stand: Stand) -> tuple:
         tall = stand.stature * stand.spot.scale * (0.78 if stand.sitting else 1)

@@ -1,13 +1,13 @@
 """Every knob of the crowd generator, in one place."""
 from dataclasses import asdict, dataclass, replace
-from typing import Dict, Tuple, Union
+from typing import Union
 
 # Raise this whenever the same parameters would draw other pictures: it is part of what a data
 # set records of itself, so that an older one beside it is not mistaken for the same.
 GENERATOR_VERSION = 1
 
 # Mean people a picture of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
-DENSITIES: Dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
+DENSITIES: dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
 
 # CrowdHuman's published statistics (arXiv 1805.00123, tables 2 and 3).
 CROWDHUMAN_PEOPLE = 22.64
@@ -26,7 +26,8 @@ class CrowdParams:
         people (float): Mean number of (not ignored) people a picture.
         people_spread (float): Standard deviation of that number, as a share of the mean.
         max_people (int): No picture has more people than this.
-        min_height_px (float): Body height of the farthest people that are annotated.
+        min_height_px (float): Body height of the farthest people that are annotated
+            (children and people who sit may be a quarter smaller).
         max_height_px (tuple[float]): Each scene draws the height of its nearest people from here.
         height_shape (tuple[float]): Shape of the beta distribution that places a body height on
             the logarithmic scale between the scene's smallest and largest.
@@ -51,21 +52,21 @@ class CrowdParams:
     people_spread: float = 0.45
     max_people: int = 120
     min_height_px: float = 34.0
-    max_height_px: Tuple[float, float] = (120.0, 350.0)
-    height_shape: Tuple[float, float] = (1.7, 1.7)
-    group_sizes: Tuple[float, ...] = (0.28, 0.27, 0.17, 0.12, 0.08, 0.08)
-    tight: float = 0.3
-    tight_offset: float = 0.16
+    max_height_px: tuple[float, float] = (120.0, 350.0)
+    height_shape: tuple[float, float] = (1.7, 1.7)
+    group_sizes: tuple[float, ...] = (0.28, 0.27, 0.17, 0.12, 0.08, 0.08)
+    tight: float = 0.55
+    tight_offset: float = 0.09
     children: float = 0.12
     sitting: float = 0.06
     border: float = 0.45
-    clutter: Tuple[int, int] = (4, 12)
+    clutter: tuple[int, int] = (4, 12)
     lookalikes: float = 0.6
     far_crowd: float = 0.3
     fakes: float = 0.15
     drop_visible: float = 0.05
     ignore_visible: float = 0.12
-    jpeg_quality: Tuple[int, int] = (70, 95)
+    jpeg_quality: tuple[int, int] = (70, 95)
 
     def __post_init__(self) -> None:
         for name in ('width', 'height'):

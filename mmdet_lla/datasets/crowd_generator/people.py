@@ -1,6 +1,5 @@
 """People: a posed skeleton, dressed, turned to any side, as a :class:`Figure` of height 1."""
 from dataclasses import dataclass
-from typing import Dict, Tuple
 
 import cv2
 import numpy as np
@@ -26,7 +25,8 @@ _SKIN = ((185, 205, 238), (165, 190, 228), (140, 172, 218), (110, 146, 198), (82
 _HAIR = ((22, 20, 20), (28, 30, 36), (32, 44, 64), (40, 62, 96), (70, 110, 152), (110, 160, 196),
          (150, 152, 154), (200, 200, 202), (34, 52, 120))
 _MUTED = ((48, 40, 36), (80, 72, 66), (120, 118, 116), (190, 190, 188), (96, 70, 44), (60, 84, 110),
-          (74, 96, 84), (140, 170, 190), (66, 58, 100), (30, 30, 32), (224, 224, 222), (120, 86, 60))
+          (74, 96, 84), (140, 170, 190), (66, 58, 100), (30, 30, 32), (224, 224, 222),
+          (120, 86, 60))
 _TROUSERS = ((92, 62, 40), (120, 88, 62), (60, 42, 30), (36, 34, 34), (52, 52, 54), (84, 100, 116),
              (110, 130, 148), (140, 166, 186), (60, 76, 66), (150, 120, 96), (200, 202, 204))
 
@@ -57,7 +57,7 @@ def cloth_colour(rng: np.random.Generator) -> np.ndarray:
     return cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].astype(float)
 
 
-def _span(rng: np.random.Generator, low_high: Tuple[float, float]) -> float:
+def _span(rng: np.random.Generator, low_high: tuple[float, float]) -> float:
     return np.deg2rad(rng.uniform(*low_high))
 
 
@@ -68,7 +68,7 @@ def _toward(pitch: float, spread: float, side: int) -> np.ndarray:
 
 
 def _pose(rng: np.random.Generator, body: _Body,
-          sitting: bool) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+          sitting: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Joints in the body's own axes (x sideways, y up, z forward), and what each arm does."""
     joints, doing = {}, {}
     walking = not sitting and rng.random() < 0.55
@@ -156,8 +156,8 @@ class Person:
         hbox (tuple[float]): The same of the head.
     """
     figure: Figure
-    fbox: Tuple[float, float, float, float]
-    hbox: Tuple[float, float, float, float]
+    fbox: tuple[float, float, float, float]
+    hbox: tuple[float, float, float, float]
 
 
 def make_person(rng: np.random.Generator, yaw: float, tilt: float = 0.0, light: float = 0.0,
@@ -361,12 +361,13 @@ class _Dresser:
                               at(0, rng.uniform(0.24, 0.3), 0.05)]), self.skin, 112)
             if rng.random() < 0.3:
                 logo = fig.material(cloth_colour(rng))
-                fig.add(np.array([at(-0.04, 0.15), at(0.04, 0.15), at(0.04, 0.22), at(-0.04, 0.22)]),
-                        logo, 122)
+                corners = ((-0.04, 0.15), (0.04, 0.15), (0.04, 0.22), (-0.04, 0.22))
+                fig.add(np.array([at(*c) for c in corners]), logo, 122)
 
     def _arm(self, s: str) -> None:
         fig, p, girth = self.fig, self.p, 0.65 + 0.35 * self.body.girth
-        shoulder, elbow, wrist, hand = (p[j + s] for j in ('shoulder_', 'elbow_', 'wrist_', 'hand_'))
+        shoulder, elbow, wrist, hand = (
+            p[joint + s] for joint in ('shoulder_', 'elbow_', 'wrist_', 'hand_'))
         shoulder = shoulder + (p['neck'] - shoulder) * 0.14
         tone = -10 if self.view.depth(self.joints['shoulder_' + s]) < 0 else 2
         w = 0.7 + 0.3 * self.width
@@ -513,8 +514,7 @@ class _Dresser:
     def _suitcase(self, s: str) -> None:
         x = self.p['hand_' + s][0] + (0.05 if s == 'r' else -0.05) * (1 if self.facing > 0 else -1)
         w, h = self.rng.uniform(0.07, 0.1), self.rng.uniform(0.24, 0.34)
-        self.fig.add(capsule((x, h), (self.p['hand_' + s][0], self.p['hand_' + s][1]), 0.006, 0.006),
-                     self.dark)
+        self.fig.add(capsule((x, h), self.p['hand_' + s], 0.006, 0.006), self.dark)
         self.fig.slab(box(x - w, 0.02, x + w, h), self.bag)
         for k in (-0.6, 0, 0.6):
             self.fig.add(box(x + w * k - 0.004, 0.03, x + w * k + 0.004, h - 0.01), None, 92)
