@@ -11,12 +11,14 @@ Python, torch, mmcv and GPU, so that it is compiled once.
 import argparse
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -310,8 +312,9 @@ def run_logged(command, log, what, environ=None, progress=None):
         file.flush()
         begin = file.tell()
         start = time.time()
+        # A session of its own, so that its compilers can be ended with it.
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL, env=environ)
+                                   stdin=subprocess.DEVNULL, env=environ, start_new_session=True)
         try:
             while True:
                 try:
@@ -323,7 +326,7 @@ def run_logged(command, log, what, environ=None, progress=None):
                         what, duration(time.time() - start), ', ' + done if done else ''))
         finally:
             if process.poll() is None:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
     if status:
         with open(str(log), 'rb') as file:
@@ -474,6 +477,11 @@ class Environment:
         check_build_tools(self.state, os.environ)
         check_disk(work, DISK_BUILD_GB, 'compiling mmcv')
         environ = build_environment(os.environ, self.venv / 'bin', work, cuda_home, gpu)
+        if gpu and not os.path.exists(os.path.join(cuda_home, 'include', 'cusparse.h')):
+            # A toolkit without its libraries' headers: torch brought the same as packages.
+            headers = glob.glob(os.path.join(self.state['site'], 'nvidia', '*', 'include'))
+            environ['CPATH'] = os.pathsep.join(
+                headers + [path for path in [environ.get('CPATH')] if path])
 
         def progress():
             objects = sum(1 for _ in work.rglob('*.o'))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections import namedtuple
 from pathlib import Path
@@ -215,6 +216,32 @@ def test_failed_command_shows_its_end_and_the_log(tmp_path):
     assert 'line 50\n' in log.read_text()
 
 
+def test_broken_off_command_ends_with_its_children(tmp_path, monkeypatch):
+    child = tmp_path / 'child'
+    script = ('import pathlib, subprocess, sys; '
+              'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]); '
+              f'pathlib.Path({str(child)!r}).write_text(str(child.pid)); child.wait()')
+
+    def progress():
+        if child.exists() and child.read_text():
+            raise KeyboardInterrupt
+        return 'starting'
+
+    monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
+    with pytest.raises(KeyboardInterrupt):
+        setup_env.run_logged([sys.executable, '-c', script], tmp_path / 'log', 'compiling',
+                             progress=progress)
+    for _ in range(100):
+        try:
+            state = Path(f'/proc/{child.read_text()}/stat').read_text().split()[2]
+        except OSError:
+            return
+        if state == 'Z':
+            return
+        time.sleep(0.05)
+    pytest.fail('the child lives on')
+
+
 def test_long_command_shows_its_progress(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
     setup_env.run_logged([sys.executable, '-c', 'import time; time.sleep(0.4)'],
@@ -257,11 +284,14 @@ def test_finished_setup_does_nothing(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_environment_that_is_no_environment_is_left_alone(tmp_path, capsys):
-    (tmp_path / 'precious').touch()
-    assert setup_env.main(['--venv', str(tmp_path)]) == 1
+def test_environment_that_is_no_environment_is_left_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    home = tmp_path / 'home'
+    home.mkdir()
+    (home / 'precious').touch()
+    assert setup_env.main(['--venv', str(home)]) == 1
     assert 'no bin/python that runs' in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ['precious']
+    assert [path.name for path in home.iterdir()] == ['precious']
 
 
 def test_lock_is_waited_for(tmp_path, monkeypatch):
