@@ -80,14 +80,12 @@ def read_sizes(
     return results
 
 
-def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
-    """Path of every picture; a name may carry its extension and a subfolder, or not.
+def locate_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str | None]:
+    """Path of every picture, None where there is none.
 
-    ``folder/name + suffix`` is taken if it exists, else ``folder/name``. Folders are listed once
-    each, so this is quick however many pictures there are.
-
-    Raises:
-        FileNotFoundError: Names the first few pictures that are not there.
+    A name may carry its extension and a subfolder, or not: ``folder/name + suffix`` is taken if
+    it exists, else ``folder/name``. Folders are listed once each, so this is quick however many
+    pictures there are.
     """
     listings: dict[str, set[str]] = {}
 
@@ -97,15 +95,21 @@ def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
             listings[parent] = set(os.listdir(parent)) if osp.isdir(parent) else set()
         return base in listings[parent]
 
-    paths, missing = [], []
+    paths = []
     for name in names:
         path = osp.join(folder, name)
-        if exists(path + suffix):
-            paths.append(path + suffix)
-        elif exists(path):
-            paths.append(path)
-        else:
-            missing.append(path + suffix)
+        paths.append(path + suffix if exists(path + suffix) else path if exists(path) else None)
+    return paths
+
+
+def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
+    """Path of every picture, found as by :func:`locate_pictures`.
+
+    Raises:
+        FileNotFoundError: Names the first few pictures that are not there.
+    """
+    paths = locate_pictures(names, folder, suffix)
+    missing = [osp.join(folder, n) + suffix for n, path in zip(names, paths) if path is None]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {len(names)} pictures are not there: {_first(missing)}'
@@ -180,18 +184,21 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _load(path: str, fingerprint: str, names: Sequence[str]) -> dict[str, Size] | None:
+def load_cache(path: str, fingerprint: str) -> dict[str, Size] | None:
+    """Content of one cache file; None if it is absent, damaged, or of other annotations."""
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
-    except (OSError, ValueError):  # absent, or damaged by something else: read anew
+    except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get('format') != _FORMAT:
         return None
-    if content.get('fingerprint') != fingerprint:
-        return None
-    sizes = content['sizes']
-    return sizes if all(name in sizes for name in names) else None
+    return content['sizes'] if content.get('fingerprint') == fingerprint else None
+
+
+def _load(path: str, fingerprint: str, names: Sequence[str]) -> dict[str, Size] | None:
+    sizes = load_cache(path, fingerprint)
+    return sizes if sizes is not None and all(name in sizes for name in names) else None
 
 
 def _store(path: str, fingerprint: str, sizes: Mapping[str, Size]) -> None:

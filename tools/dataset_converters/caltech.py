@@ -4,8 +4,14 @@ python tools/dataset_converters/caltech.py data/caltech/annotations data/caltech
 """
 
 import argparse
+import importlib.util
+import sys
+from pathlib import Path
 
 from tqdm import tqdm
+
+if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmdet_lla.datasets.converters import caltech_records
 from mmdet_lla.datasets.odgt import write_odgt

@@ -5,9 +5,15 @@
 """
 
 import argparse
+import importlib.util
 import json
+import sys
+from pathlib import Path
 
 from tqdm import tqdm
+
+if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmdet_lla.datasets.converters import citypersons_records, mat_to_coco
 from mmdet_lla.datasets.odgt import write_odgt

@@ -4,9 +4,15 @@ python tools/dataset_converters/mot.py data/mot17.odgt data/MOT17/train/*-FRCNN 
 """
 
 import argparse
+import importlib.util
 import itertools
+import sys
+from pathlib import Path
 
 from tqdm import tqdm
+
+if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmdet_lla.datasets.converters import mot_records
 from mmdet_lla.datasets.odgt import write_odgt

@@ -1,0 +1,170 @@
+"""How crowded a data set is, beside CrowdHuman's published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .image_sizes import Size
+from .odgt import is_ignored
+
+OVERLAPS = (0.3, 0.5, 0.7)
+_HEIGHT_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+# CrowdHuman's training set: tables 1 and 2 of arXiv 1805.00123.
+CROWDHUMAN = {
+    'pictures': 15000,
+    'people': 339565,
+    'ignore regions': 99227,
+    'people a picture': 22.64,
+    'pairs a picture, IoU > 0.5': 2.40,
+}
+
+
+@dataclass
+class CrowdStatistics:
+    """Distributions over a data set.
+
+    Attributes:
+        people: People in each picture, shape (pictures,).
+        ignored: Ignore regions in each picture, shape (pictures,).
+        heights: Body height of every person in pixels, shape (people,).
+        relative_heights: The same by the picture's height, for pictures of known size.
+        visible: Area of the visible box by that of the body box, shape (people,).
+        pairs: Pairs of people in a picture whose body boxes overlap by more than each of
+            ``OVERLAPS``, shape (pictures, len(OVERLAPS)).
+    """
+
+    people: np.ndarray
+    ignored: np.ndarray
+    heights: np.ndarray
+    relative_heights: np.ndarray
+    visible: np.ndarray
+    pairs: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """Figures by name, those that CrowdHuman's paper gives under the names in CROWDHUMAN."""
+        pictures = max(len(self.people), 1)
+        figures = {
+            'pictures': len(self.people),
+            'people': int(self.people.sum()),
+            'ignore regions': int(self.ignored.sum()),
+            'people a picture': self.people.sum() / pictures,
+            'most people in a picture': int(self.people.max(initial=0)),
+            'pictures without people': int((self.people == 0).sum()),
+        }
+        for column, overlap in enumerate(OVERLAPS):
+            name = f'pairs a picture, IoU > {overlap}'
+            figures[name] = self.pairs[:, column].sum() / pictures
+        if len(self.heights):
+            low, middle, high = np.percentile(self.heights, (10, 50, 90))
+            figures['height, 10th percentile'] = low
+            figures['height, median'] = middle
+            figures['height, 90th percentile'] = high
+            figures['visible share, mean'] = self.visible.mean()
+            figures['people seen less than 65 %'] = (self.visible < 0.65).mean()
+        if len(self.relative_heights):
+            figures['height by picture height, median'] = np.median(self.relative_heights)
+        return figures
+
+
+def crowd_statistics(
+    records: Sequence[Mapping], sizes: Mapping[str, Size] | None = None
+) -> CrowdStatistics:
+    """Statistics of annotation records.
+
+    Args:
+        records: As in an ``.odgt`` file; people with boxes of no area are left out.
+        sizes: (height, width) of pictures by ID, as far as known.
+    """
+    sizes = sizes or {}
+    people, ignored, pairs, heights, relative, visible = [], [], [], [], [], []
+    for record in records:
+        persons = [
+            annotation
+            for annotation in record['gtboxes']
+            if not is_ignored(annotation) and min(annotation['fbox'][2:]) > 0
+        ]
+        bodies = np.array([a['fbox'] for a in persons], dtype=float).reshape(-1, 4)
+        seen = np.array([a.get('vbox', a['fbox']) for a in persons], dtype=float).reshape(-1, 4)
+        people.append(len(persons))
+        ignored.append(sum(map(is_ignored, record['gtboxes'])))
+        heights.append(bodies[:, 3])
+        if record['ID'] in sizes:
+            relative.append(bodies[:, 3] / sizes[record['ID']][0])
+        visible.append(np.clip(seen[:, 2] * seen[:, 3] / (bodies[:, 2] * bodies[:, 3]), 0, 1))
+        overlaps = _pair_overlaps(bodies)
+        pairs.append([int((overlaps > threshold).sum()) for threshold in OVERLAPS])
+    return CrowdStatistics(
+        people=np.array(people, dtype=int),
+        ignored=np.array(ignored, dtype=int),
+        heights=np.concatenate([np.empty(0), *heights]),
+        relative_heights=np.concatenate([np.empty(0), *relative]),
+        visible=np.concatenate([np.empty(0), *visible]),
+        pairs=np.array(pairs, dtype=int).reshape(-1, len(OVERLAPS)),
+    )
+
+
+def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
+    """Draw four panels: people and overlaps a picture, heights, visible shares.
+
+    Args:
+        statistics: What to draw.
+        path: Picture file to write.
+        title: Heading.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout='constrained')
+    figure.suptitle(title)
+    (people, pairs), (heights, visible) = figure.subplots(2, 2)
+    summary = statistics.summary()
+
+    most = int(statistics.people.max(initial=0))
+    people.hist(statistics.people, bins=np.linspace(-0.5, most + 0.5, min(most, 60) + 2))
+    _mark(people, summary['people a picture'], 'k', 'mean')
+    _mark(people, CROWDHUMAN['people a picture'], 'C1', 'CrowdHuman')
+    people.set(xlabel='people in a picture', ylabel='pictures')
+    people.legend()
+
+    means = [summary[f'pairs a picture, IoU > {overlap}'] for overlap in OVERLAPS]
+    names = [f'> {overlap}\n({mean:.2f})' for overlap, mean in zip(OVERLAPS, means)]
+    pairs.bar(names, means)
+    published = CROWDHUMAN['pairs a picture, IoU > 0.5']
+    pairs.plot([OVERLAPS.index(0.5)], [published], 'C1D', label=f'CrowdHuman ({published:.2f})')
+    pairs.margins(y=0.15)
+    pairs.set(xlabel='IoU of two bodies', ylabel='pairs a picture')
+    pairs.legend()
+
+    if len(statistics.heights):
+        low, high = statistics.heights.min(), statistics.heights.max()
+        heights.hist(statistics.heights, bins=np.geomspace(low, max(high, low + 1), 40))
+        heights.set_xscale('log')
+        heights.set_xticks([t for t in _HEIGHT_TICKS if low <= t <= high])
+        heights.xaxis.set_major_formatter('{x:g}')
+        heights.xaxis.set_minor_formatter('')
+        _mark(heights, summary['height, median'], 'k', 'median')
+        heights.legend()
+    heights.set(xlabel='body height in pixels', ylabel='people')
+
+    visible.hist(statistics.visible, bins=np.linspace(0, 1, 21))
+    visible.set(xlabel='visible share of the body box', ylabel='people')
+    for axes in (people, pairs, heights, visible):
+        axes.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def _mark(axes, value: float, color: str, name: str) -> None:
+    axes.axvline(value, color=color, linestyle='--', label=f'{name} ({value:.3g})')
+
+
+def _pair_overlaps(boxes: np.ndarray) -> np.ndarray:
+    """IoU of all pairs of boxes (N, 4) as x, y, w, h; shape (N * (N - 1) / 2,)."""
+    first, second = np.triu_indices(len(boxes), k=1)
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    inner = np.minimum(end[first], end[second]) - np.maximum(start[first], start[second])
+    shared = np.clip(inner, 0, None).prod(axis=1)
+    area = boxes[:, 2:].prod(axis=1)
+    return shared / (area[first] + area[second] - shared)

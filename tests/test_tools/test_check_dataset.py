@@ -1,0 +1,92 @@
+"""The command line of the data set check: table, problems, files, exit status."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'check_dataset.py'
+
+
+@pytest.fixture
+def check(monkeypatch, capsys):
+    def check(*args):
+        monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return check
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    (tmp_path / 'Images').mkdir()
+    box = {'tag': 'person', 'fbox': [1, 2, 10, 20], 'vbox': [1, 2, 10, 20], 'hbox': [2, 2, 4, 4]}
+    for name in ('a', 'b'):
+        Image.new('RGB', (60, 50)).save(tmp_path / 'Images' / f'{name}.jpg')
+    lines = [json.dumps({'ID': name, 'gtboxes': [box, box]}) for name in ('a', 'b')]
+    (tmp_path / 'annotation_train.odgt').write_text('\n'.join(lines))
+    return tmp_path / 'annotation_train.odgt'
+
+
+def test_good_data(check, crowd, tmp_path):
+    status, out, _ = check(crowd, '--plots', tmp_path / 'p.png', '--json', tmp_path / 'r.json')
+    assert status == 0
+    assert 'no problems' in out
+    assert '22.64' in out and '2.40' in out  # CrowdHuman's
+    assert (tmp_path / 'p.png').exists()
+    report = json.loads((tmp_path / 'r.json').read_text())
+    assert report['problems'] == []
+    assert report['statistics']['people a picture'] == 2
+
+
+def test_bad_data(check, crowd, tmp_path):
+    lines = crowd.read_text().split('\n')
+    crowd.write_text('\n'.join([*lines, '{', '{', lines[0]]))
+    (tmp_path / 'Images' / 'b.jpg').unlink()
+    status, out, _ = check(crowd, '--json', tmp_path / 'r.json')
+    assert status == 1
+    assert 'line 2 b: missing picture' in out
+    assert 'line 4: bad JSON' in out
+    assert 'line 5 a: repeated ID' in out
+    assert '2 x bad JSON' in out and '4 problems' in out
+    assert len(json.loads((tmp_path / 'r.json').read_text())['problems']) == 4
+    assert 'line 4: bad JSON' not in check(crowd, '--show', 1)[1]
+
+
+def test_what_cannot_be_checked(check, tmp_path):
+    status, _, err = check(tmp_path / 'none.odgt')
+    assert status == 2 and 'none.odgt' in err
+    (tmp_path / 'other.json').write_text('[]')
+    status, _, err = check(tmp_path / 'other.json')
+    assert status == 2 and "'images' and 'annotations'" in err
+
+
+def test_coco_and_citypersons(check, tmp_path):
+    (tmp_path / 'val2017').mkdir()
+    Image.new('RGB', (60, 50)).save(tmp_path / 'val2017' / '000007.jpg')
+    coco = {
+        'images': [{'id': 7, 'file_name': '000007.jpg'}],
+        'categories': [{'id': 1, 'name': 'person'}],
+        'annotations': [{'image_id': 7, 'category_id': 1, 'bbox': [70, 2, 3, 4]}],
+    }
+    (tmp_path / 'coco.json').write_text(json.dumps(coco))
+    status, out, _ = check(tmp_path / 'coco.json', '--pictures', tmp_path / 'val2017')
+    assert status == 1 and 'line 1 000007: outside the picture' in out
+
+    cells = np.empty((1, 1), dtype=object)
+    name = 'munster_000000_000019_leftImg8bit.png'
+    row = [1, 1, 2, 3, 4, 9, 1, 2, 3, 2]
+    cells[0, 0] = {'cityname': 'munster', 'im_name': name, 'bbs': np.array([row, row])}
+    savemat(tmp_path / 'anno_val.mat', {'anno_val_aligned': cells})
+    (tmp_path / 'val' / 'munster').mkdir(parents=True)
+    Image.new('RGB', (60, 50)).save(tmp_path / 'val' / 'munster' / name)
+    status, out, _ = check(tmp_path / 'anno_val.mat', '--pictures', tmp_path / 'val')
+    assert status == 0, out
