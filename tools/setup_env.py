@@ -543,6 +543,7 @@ folder = os.path.dirname(importlib.util.find_spec('mmcv').origin)
 path, = glob.glob(os.path.join(folder, '_ext*.so'))
 loader = importlib.machinery.ExtensionFileLoader('mmcv._ext', path)
 module = importlib.util.module_from_spec(importlib.util.spec_from_loader('mmcv._ext', loader))
+loader.exec_module(module)
 print(module.get_compiling_cuda_version())
 '''
 

@@ -205,6 +205,12 @@ def test_cuda_home_needs_compiler_and_headers():
     assert find({'CUDA_HOME': '/opt/wrapper'}, lambda _: None, toolkit.__contains__) is None
 
 
+def test_compiled_ops_are_recognised(tmp_path):
+    from mmcv.ops import get_compiling_cuda_version
+    assert setup_env.ops_of(sys.executable) == get_compiling_cuda_version()
+    assert setup_env.ops_of('/bin/false') is None
+
+
 def test_failed_command_shows_its_end_and_the_log(tmp_path):
     log = tmp_path / 'log'
     script = 'for i in range(100): print("line", i)\nraise SystemExit(3)'
