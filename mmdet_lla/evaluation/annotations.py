@@ -159,23 +159,24 @@ def finite_boxes(boxes, where: str) -> np.ndarray:
     return boxes
 
 
-def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes cut to the picture, as CrowdHuman's evaluation cuts them.
+def clip_boxes(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Boxes cut to their pictures, as CrowdHuman's evaluation cuts them.
 
     The near corner is kept one pixel inside the picture, the far one on its border, so a box
     beyond the right border becomes a sliver of one pixel.
 
     Args:
         boxes (np.ndarray): Shape (n, 4).
-        height (int): Height of the picture.
-        width (int): Width of the picture.
+        size (np.ndarray): Width and height of the picture, shape (2, ), or of each box's picture,
+            shape (n, 2).
 
     Returns:
         np.ndarray: float32, shape (n, 4).
     """
-    near = np.clip(boxes[:, :2], 0, (width - 1, height - 1))
-    far = np.clip(boxes[:, 2:], 0, (width, height))
-    return np.hstack([near, far]).astype(np.float32)
+    clipped = np.empty(boxes.shape, dtype=np.float32)
+    clipped[:, :2] = np.clip(boxes[:, :2], 0, np.subtract(size, 1))
+    clipped[:, 2:] = np.clip(boxes[:, 2:], 0, size)
+    return clipped
 
 
 def load_odgt(
@@ -202,24 +203,29 @@ def load_odgt(
             record = parse_line(line)
         except OdgtError as error:
             raise OdgtError(f'{where}: {error}') from error
-        fault = record_fault(record, required=(box_key,))
-        if fault:
-            raise OdgtError(f'{where}: {fault}')
-        img_id = record['ID']
+        try:
+            annotation = _parse_record(record, box_key)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # asked only now, for going through every field takes longer than reading them
+            fault = record_fault(record, required=(box_key,)) or error
+            raise OdgtError(f'{where}: {fault}') from error
+        img_id = annotation.img_id
         if img_id in seen:
             raise OdgtError(f'{where}: ID {img_id!r} came already in line {seen[img_id]}')
         seen[img_id] = number
-        annotations.append(_parse_record(record, box_key))
+        annotations.append(annotation)
     return annotations
 
 
 def _parse_record(record: dict, box_key: str) -> CrowdAnnotation:
-    people = record['gtboxes']
-    boxes = finite_boxes([person[box_key] for person in people], record['ID'])
+    img_id, people = record['ID'], record['gtboxes']
+    if not isinstance(img_id, str):
+        raise TypeError(f'ID is {img_id!r}, expected a string')
+    boxes = finite_boxes([person[box_key] for person in people], f'picture {img_id!r}')
     boxes[:, 2:] += boxes[:, :2]
     ignores = is_head_ignored if box_key == 'hbox' else is_ignored
     return CrowdAnnotation.create(
-        record['ID'],
+        img_id,
         boxes,
         [ignores(person) for person in people],
         [_visible_share(person) for person in people],

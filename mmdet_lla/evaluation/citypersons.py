@@ -25,7 +25,7 @@ from mmengine.fileio import load
 from .annotations import CrowdAnnotation, CrowdDetections, finite_boxes
 from .curves import MR_REFERENCES, Curve, geometric_mean
 from .matching import deferred_acceptance
-from .overlaps import coverage_matrix, iou_matrix
+from .overlaps import areas, intersections
 
 IOU_THR = 0.5
 HEIGHT_MARGIN = 1.25
@@ -73,17 +73,22 @@ class SetupResult:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """All pictures laid end to end; see ``CrowdPairs``. Ignore regions are numbered too."""
+    """All pictures laid end to end, with the pairs that may match in any group.
 
-    det_score: np.ndarray
+    Other than in ``CrowdPairs``, ignore regions are numbered too, for a person of one group is an
+    ignore region of another. Pairs are sorted by detection, each detection's favourite first.
+    """
+
+    det_score: np.ndarray  # (D, )
     det_height: np.ndarray
-    gt_height: np.ndarray
+    det_by_score: np.ndarray  # detections by falling score
+    gt_height: np.ndarray  # (G, )
     gt_visible: np.ndarray
     gt_ignored: np.ndarray
-    pair_det: np.ndarray
+    pair_det: np.ndarray  # (E, )
     pair_gt: np.ndarray
     pair_iou: np.ndarray
-    pair_coverage: np.ndarray
+    pair_coverage: np.ndarray  # share of the detection that is inside
     num_pictures: int
 
 
@@ -129,41 +134,51 @@ def _collect(
 ) -> _Pairs:
     if [a.img_id for a in annotations] != [d.img_id for d in detections]:
         raise ValueError('annotations and detections are not of the same pictures in one order')
-    columns = {name: [] for name in _Pairs.__dataclass_fields__ if name != 'num_pictures'}
-    det_start = gt_start = 0
-    for annotation, detection in zip(annotations, detections):
-        unknown = ~annotation.ignored & np.isnan(annotation.visible)
-        if unknown.any():
+    for annotation in annotations:
+        unknown = np.flatnonzero(~annotation.ignored & np.isnan(annotation.visible))
+        if len(unknown):
             raise ValueError(
                 f'ground truth of picture {annotation.img_id!r}: the visible share of box '
-                f'{int(np.flatnonzero(unknown)[0])} is unknown, expected a number'
+                f'{unknown[0]} is unknown, expected a number'
             )
-        best = np.argsort(-detection.scores, kind='stable')[:MAX_DETECTIONS]
-        boxes = detection.boxes[best].astype(np.float64)
-        people = annotation.boxes
-        iou, coverage = iou_matrix(boxes, people), coverage_matrix(boxes, people)
-        det, gt = np.nonzero((iou >= IOU_THR) | (coverage >= IOU_THR))
-        for name, values in (
-            ('det_score', detection.scores[best].astype(np.float64)),
-            ('det_height', boxes[:, 3] - boxes[:, 1]),
-            ('gt_height', people[:, 3] - people[:, 1]),
-            ('gt_visible', annotation.visible),
-            ('gt_ignored', annotation.ignored),
-            ('pair_det', det + det_start),
-            ('pair_gt', gt + gt_start),
-            ('pair_iou', iou[det, gt]),
-            ('pair_coverage', coverage[det, gt]),
-        ):
-            columns[name].append(values)
+    best = [np.argsort(-d.scores, kind='stable')[:MAX_DETECTIONS] for d in detections]
+    det_parts = [d.boxes[keep].astype(np.float64) for d, keep in zip(detections, best)]
+    pair_det, pair_gt, pair_shared = [], [], []
+    det_start = gt_start = 0
+    for boxes, annotation in zip(det_parts, annotations):
+        shared = intersections(annotation.boxes, boxes)
+        # IoU never exceeds coverage; a little below the threshold, and judged exactly later
+        gt, det = np.nonzero((shared > 0.99 * IOU_THR * areas(boxes)) & (shared > 0))
+        pair_det.append(det + det_start)
+        pair_gt.append(gt + gt_start)
+        pair_shared.append(shared[gt, det])
         det_start += len(boxes)
-        gt_start += len(people)
-    dtypes = {'gt_ignored': bool, 'pair_det': np.int64, 'pair_gt': np.int64}
+        gt_start += len(annotation.boxes)
+
+    dets = np.concatenate([np.zeros((0, 4)), *det_parts])
+    gts = np.concatenate([np.zeros((0, 4)), *(a.boxes for a in annotations)])
+    pair_det = np.concatenate([np.zeros(0, np.int64), *pair_det])
+    pair_gt = np.concatenate([np.zeros(0, np.int64), *pair_gt])
+    pair_shared = np.concatenate([np.zeros(0), *pair_shared])
+    det_area = areas(dets)[pair_det]
+    pair_iou = pair_shared / (det_area + areas(gts)[pair_gt] - pair_shared)
+    # of equal overlaps the script takes the later one
+    order = np.lexsort((-pair_gt, -pair_iou, pair_det))
+    det_score = np.concatenate(
+        [np.zeros(0), *(d.scores[keep] for d, keep in zip(detections, best))]
+    )
     return _Pairs(
+        det_score=det_score,
+        det_height=dets[:, 3] - dets[:, 1],
+        det_by_score=np.argsort(-det_score, kind='stable'),
+        gt_height=gts[:, 3] - gts[:, 1],
+        gt_visible=np.concatenate([np.zeros(0), *(a.visible for a in annotations)]),
+        gt_ignored=np.concatenate([np.zeros(0, bool), *(a.ignored for a in annotations)]),
+        pair_det=pair_det[order],
+        pair_gt=pair_gt[order],
+        pair_iou=pair_iou[order],
+        pair_coverage=(pair_shared / det_area)[order],
         num_pictures=len(annotations),
-        **{
-            name: np.concatenate([np.zeros(0, dtypes.get(name, np.float64)), *parts])
-            for name, parts in columns.items()
-        },
     )
 
 
@@ -182,17 +197,14 @@ def _match(pairs: _Pairs, setup: Setup) -> Curve:
     usable = kept[pairs.pair_det]
 
     wanted = usable & ~ignored[pairs.pair_gt] & (pairs.pair_iou >= IOU_THR)
-    det, gt, iou = pairs.pair_det[wanted], pairs.pair_gt[wanted], pairs.pair_iou[wanted]
-    # of equal overlaps the script takes the later one
-    favourite_first = np.lexsort((-gt, -iou, det))
-    order = np.argsort(-pairs.det_score, kind='stable')
+    order = pairs.det_by_score
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    matched = deferred_acceptance(det[favourite_first], gt[favourite_first], rank, len(ignored))
+    matched = deferred_acceptance(pairs.pair_det[wanted], pairs.pair_gt[wanted], rank, len(ignored))
 
     hit = matched >= 0
-    covered = usable & ignored[pairs.pair_gt] & (pairs.pair_coverage >= IOU_THR)
-    kept[pairs.pair_det[covered]] = False
+    dropped = usable & ignored[pairs.pair_gt] & (pairs.pair_coverage >= IOU_THR)
+    kept[pairs.pair_det[dropped]] = False
     kept |= hit
     order = order[kept[order]]
     hits = np.cumsum(hit[order], dtype=np.float64)

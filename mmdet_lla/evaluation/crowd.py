@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -63,8 +64,22 @@ class CrowdResult:
     img_ids: list
     matches: dict[float, CrowdMatches]
     jaccard: JaccardResult | None
-    traits: dict[str, np.ndarray]
+    annotations: Sequence[CrowdAnnotation]
     mr_ref: str
+
+    @cached_property
+    def traits(self) -> dict[str, np.ndarray]:
+        """``visible``, ``crowded`` and ``height`` of each person, float64, shape (G, )."""
+
+        def of_people(trait) -> np.ndarray:
+            parts = [trait(annotation)[~annotation.ignored] for annotation in self.annotations]
+            return np.concatenate([np.zeros(0), *parts])
+
+        return {
+            'visible': of_people(lambda annotation: annotation.visible),
+            'crowded': of_people(CrowdAnnotation.crowdedness),
+            'height': of_people(lambda annotation: annotation.boxes[:, 3] - annotation.boxes[:, 1]),
+        }
 
     @property
     def main(self) -> CrowdMatches:
@@ -185,19 +200,10 @@ def evaluate_crowd(
     if mr_ref not in MR_REFERENCES:
         raise ValueError(f'mr_ref is {mr_ref!r}, expected one of {tuple(MR_REFERENCES)}')
     pairs = collect_pairs(annotations, detections, min_iou=min(iou_thrs))
-    people = [~annotation.ignored for annotation in annotations]
-
-    def of_people(values: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.zeros(0), *(v[keep] for v, keep in zip(values, people))])
-
     return CrowdResult(
         img_ids=pairs.img_ids,
         matches={thr: match_crowd(pairs, thr) for thr in iou_thrs},
         jaccard=jaccard_index(pairs, iou_thrs[0]) if with_jaccard else None,
-        traits={
-            'visible': of_people([annotation.visible for annotation in annotations]),
-            'crowded': of_people([annotation.crowdedness() for annotation in annotations]),
-            'height': of_people([a.boxes[:, 3] - a.boxes[:, 1] for a in annotations]),
-        },
+        annotations=annotations,
         mr_ref=mr_ref,
     )

@@ -9,6 +9,7 @@ quickly; the loop over detections and boxes does not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -57,6 +58,21 @@ class CrowdPairs:
     def num_pictures(self) -> int:
         return len(self.img_ids)
 
+    @cached_property
+    def by_score(self) -> np.ndarray:
+        """Detections by falling score, equal ones in the order given, shape (D, )."""
+        return np.argsort(-self.det_score, kind='stable')
+
+    @cached_property
+    def by_preference(self) -> np.ndarray:
+        """Pairs by detection, the largest IoU first, of equal ones the first person; shape (E, ).
+
+        The bits of a float32 that is not negative rise with its value and are below 2^30 up to 1,
+        so both keys make one integer; pairs come nearly in that order, and sorting by one key is
+        then many times faster than ``np.lexsort``.
+        """
+        return np.argsort((self.pair_det << 30) - self.pair_iou.view(np.int32), kind='stable')
+
 
 def collect_pairs(
     annotations: Sequence[CrowdAnnotation],
@@ -78,42 +94,53 @@ def collect_pairs(
             f'{len(annotations)} annotations but {len(detections)} detections, '
             'expected one of each for each picture'
         )
-    floor = np.float32(min_iou)
-    det_ignored, gt_ignored, gt_index = [], [], []
-    pair_det, pair_gt, pair_iou = [], [], []
-    det_start = gt_start = 0
     for annotation, detection in zip(annotations, detections):
         if annotation.img_id != detection.img_id:
             raise ValueError(
                 f'annotation of picture {annotation.img_id!r} stands beside detections of '
                 f'picture {detection.img_id!r}'
             )
-        size = detection.height, detection.width
-        det_boxes = clip_boxes(detection.boxes, *size)
-        gt_boxes = clip_boxes(annotation.boxes, *size)
-        people = np.flatnonzero(~annotation.ignored)
-        gt_boxes, regions = gt_boxes[people], gt_boxes[annotation.ignored]
-        det_ignored.append(max_coverage(det_boxes, regions))
-        gt_ignored.append(max_coverage(gt_boxes, regions))
-        gt_index.append(people)
-        overlaps = iou_matrix(det_boxes, gt_boxes)
-        # two boxes that do not touch are no pair, whatever the threshold
-        flat = np.flatnonzero((overlaps >= floor) & (overlaps > 0))
-        det, gt = np.divmod(flat, max(len(gt_boxes), 1))
-        pair_det.append(det + det_start)
-        pair_gt.append(gt + gt_start)
-        pair_iou.append(overlaps.ravel()[flat])
-        det_start += len(det_boxes)
-        gt_start += len(gt_boxes)
     pictures = np.arange(len(detections))
+    size = np.array([(d.width, d.height) for d in detections]).reshape(-1, 2)
+    people = [np.flatnonzero(~annotation.ignored) for annotation in annotations]
+    regions = [np.flatnonzero(annotation.ignored) for annotation in annotations]
+
+    def lay_out(boxes: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes of all pictures, clipped; their pictures; where each picture's start and end."""
+        counts = [len(part) for part in boxes]
+        picture = np.repeat(pictures, counts)
+        clipped = clip_boxes(np.concatenate([np.zeros((0, 4)), *boxes]), size[picture])
+        return clipped, picture, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    dets, det_picture, det_at = lay_out([detection.boxes for detection in detections])
+    gts, gt_picture, gt_at = lay_out([a.boxes[keep] for a, keep in zip(annotations, people)])
+    covers, _, cover_at = lay_out([a.boxes[keep] for a, keep in zip(annotations, regions)])
+
+    floor = np.float32(min_iou)
+    det_ignored = np.zeros(len(dets), dtype=np.float32)
+    gt_ignored = np.zeros(len(gts), dtype=np.float32)
+    pair_det, pair_gt, pair_iou = [], [], []
+    for i in pictures:
+        of_dets, of_gts = slice(det_at[i], det_at[i + 1]), slice(gt_at[i], gt_at[i + 1])
+        covering = covers[cover_at[i] : cover_at[i + 1]]
+        if len(covering):
+            det_ignored[of_dets] = max_coverage(dets[of_dets], covering)
+            gt_ignored[of_gts] = max_coverage(gts[of_gts], covering)
+        # people first, since rows of hundreds of detections are quicker than rows of tens
+        overlaps = iou_matrix(gts[of_gts], dets[of_dets]).T
+        # two boxes that do not touch are no pair, whatever the threshold
+        det, gt = np.nonzero((overlaps >= floor) & (overlaps > 0))
+        pair_det.append(det + det_at[i])
+        pair_gt.append(gt + gt_at[i])
+        pair_iou.append(overlaps[det, gt])
     return CrowdPairs(
         img_ids=[detection.img_id for detection in detections],
-        det_picture=np.repeat(pictures, [len(detection.boxes) for detection in detections]),
+        det_picture=det_picture,
         det_score=_join([detection.scores for detection in detections], np.float64),
-        det_ignored=_join(det_ignored, np.float32),
-        gt_picture=np.repeat(pictures, [len(people) for people in gt_index]),
-        gt_ignored=_join(gt_ignored, np.float32),
-        gt_index=_join(gt_index, np.int64),
+        det_ignored=det_ignored,
+        gt_picture=gt_picture,
+        gt_ignored=gt_ignored,
+        gt_index=_join(people, np.int64),
         pair_det=_join(pair_det, np.int64),
         pair_gt=_join(pair_gt, np.int64),
         pair_iou=_join(pair_iou, np.float32),
@@ -204,14 +231,12 @@ def match_crowd(pairs: CrowdPairs, iou_thr: float = 0.5) -> CrowdMatches:
     if iou_thr < pairs.min_iou:
         raise ValueError(f'iou_thr is {iou_thr}, but pairs below {pairs.min_iou} were left out')
     threshold = np.float32(iou_thr)
-    keep = np.flatnonzero(pairs.pair_iou > threshold)
-    det, gt = pairs.pair_det[keep], pairs.pair_gt[keep]
-    favourite_first = np.lexsort((-pairs.pair_iou[keep], det))
-    order = np.argsort(-pairs.det_score, kind='stable')
+    wanted = pairs.by_preference[pairs.pair_iou[pairs.by_preference] > threshold]
+    order = pairs.by_score
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     matched = deferred_acceptance(
-        det[favourite_first], gt[favourite_first], rank, len(pairs.gt_picture)
+        pairs.pair_det[wanted], pairs.pair_gt[wanted], rank, len(pairs.gt_picture)
     )
     label = np.where(pairs.det_ignored > threshold, DROPPED, MISS).astype(np.int8)
     label[matched >= 0] = HIT

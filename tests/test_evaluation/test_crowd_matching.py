@@ -45,7 +45,7 @@ def pictures(draw):
 
 def plain_labels(annotation, detections, iou_thr):
     """The rule as one would say it: detection by detection, person by person."""
-    gts, dets = clip_boxes(annotation.boxes, 40, 40), clip_boxes(detections.boxes, 40, 40)
+    gts, dets = (clip_boxes(part.boxes, (40, 40)) for part in (annotation, detections))
     iou, coverage = iou_matrix(dets, gts), coverage_matrix(dets, gts)
     taken, labels = set(), {}
     for det in sorted(range(len(dets)), key=lambda i: -detections.scores[i]):

@@ -151,6 +151,11 @@ def test_picture_of_another_set_is_named(files):
     [
         ('{', 'line 2: not JSON'),
         ('{"ID": "b"}', "line 2: field 'gtboxes' is missing"),
+        ('{"ID": ["b"], "gtboxes": []}', "line 2: 'ID' must be a string"),
+        (
+            '{"ID": "b", "gtboxes": [{"tag": "person", "fbox": [0, 0, 1, NaN]}]}',
+            "line 2: .*'fbox' must be four finite numbers",
+        ),
         ('{"ID": "b", "gtboxes": [{"tag": "person"}]}', "line 2: .*'fbox'"),
         ('{"ID": "a", "gtboxes": []}', "line 2: ID 'a' came already in line 1"),
     ],
