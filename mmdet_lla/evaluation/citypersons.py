@@ -25,7 +25,7 @@ from mmengine.fileio import load
 from .annotations import CrowdAnnotation, CrowdDetections, finite_boxes
 from .curves import MR_REFERENCES, Curve, geometric_mean
 from .matching import deferred_acceptance
-from .overlaps import areas, intersections
+from .overlaps import areas, iou_of_pairs, lay_out, pairs_above
 
 IOU_THR = 0.5
 HEIGHT_MARGIN = 1.25
@@ -142,26 +142,11 @@ def _collect(
                 f'{unknown[0]} is unknown, expected a number'
             )
     best = [np.argsort(-d.scores, kind='stable')[:MAX_DETECTIONS] for d in detections]
-    det_parts = [d.boxes[keep].astype(np.float64) for d, keep in zip(detections, best)]
-    pair_det, pair_gt, pair_shared = [], [], []
-    det_start = gt_start = 0
-    for boxes, annotation in zip(det_parts, annotations):
-        shared = intersections(annotation.boxes, boxes)
-        # IoU never exceeds coverage; a little below the threshold, and judged exactly later
-        gt, det = np.nonzero((shared > 0.99 * IOU_THR * areas(boxes)) & (shared > 0))
-        pair_det.append(det + det_start)
-        pair_gt.append(gt + gt_start)
-        pair_shared.append(shared[gt, det])
-        det_start += len(boxes)
-        gt_start += len(annotation.boxes)
-
-    dets = np.concatenate([np.zeros((0, 4)), *det_parts])
-    gts = np.concatenate([np.zeros((0, 4)), *(a.boxes for a in annotations)])
-    pair_det = np.concatenate([np.zeros(0, np.int64), *pair_det])
-    pair_gt = np.concatenate([np.zeros(0, np.int64), *pair_gt])
-    pair_shared = np.concatenate([np.zeros(0), *pair_shared])
-    det_area = areas(dets)[pair_det]
-    pair_iou = pair_shared / (det_area + areas(gts)[pair_gt] - pair_shared)
+    dets, det_at = lay_out([d.boxes[keep] for d, keep in zip(detections, best)])
+    gts, gt_at = lay_out([annotation.boxes for annotation in annotations])
+    pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, IOU_THR)
+    det_areas = areas(dets)[pair_det]
+    pair_iou = iou_of_pairs(det_areas, areas(gts)[pair_gt], shared)
     # of equal overlaps the script takes the later one
     order = np.lexsort((-pair_gt, -pair_iou, pair_det))
     det_score = np.concatenate(
@@ -177,7 +162,7 @@ def _collect(
         pair_det=pair_det[order],
         pair_gt=pair_gt[order],
         pair_iou=pair_iou[order],
-        pair_coverage=(pair_shared / det_area)[order],
+        pair_coverage=(shared / det_areas)[order],
         num_pictures=len(annotations),
     )
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from .annotations import CrowdAnnotation, CrowdDetections, clip_boxes
-from .overlaps import iou_matrix, max_coverage
+from .overlaps import areas, iou_of_pairs, lay_out, max_coverage, pairs_above
 
 HIT, MISS, DROPPED = 1, 0, -1
 
@@ -67,7 +67,7 @@ class CrowdPairs:
     def by_preference(self) -> np.ndarray:
         """Pairs by detection, the largest IoU first, of equal ones the first person; shape (E, ).
 
-        The bits of a float32 that is not negative rise with its value and are below 2^30 up to 1,
+        The bits of a float32 that is not negative rise with its value and are below 2^30 below 2,
         so both keys make one integer; pairs come nearly in that order, and sorting by one key is
         then many times faster than ``np.lexsort``.
         """
@@ -100,50 +100,40 @@ def collect_pairs(
                 f'annotation of picture {annotation.img_id!r} stands beside detections of '
                 f'picture {detection.img_id!r}'
             )
-    pictures = np.arange(len(detections))
     size = np.array([(d.width, d.height) for d in detections]).reshape(-1, 2)
+
+    def clipped(parts: list) -> tuple[np.ndarray, np.ndarray]:
+        boxes, at = lay_out(parts)
+        return clip_boxes(boxes, np.repeat(size, np.diff(at), axis=0)), at
+
     people = [np.flatnonzero(~annotation.ignored) for annotation in annotations]
-    regions = [np.flatnonzero(annotation.ignored) for annotation in annotations]
+    dets, det_at = clipped([detection.boxes for detection in detections])
+    gts, gt_at = clipped([a.boxes[keep] for a, keep in zip(annotations, people)])
+    regions, region_at = clipped([a.boxes[a.ignored] for a in annotations])
 
-    def lay_out(boxes: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes of all pictures, clipped; their pictures; where each picture's start and end."""
-        counts = [len(part) for part in boxes]
-        picture = np.repeat(pictures, counts)
-        clipped = clip_boxes(np.concatenate([np.zeros((0, 4)), *boxes]), size[picture])
-        return clipped, picture, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-
-    dets, det_picture, det_at = lay_out([detection.boxes for detection in detections])
-    gts, gt_picture, gt_at = lay_out([a.boxes[keep] for a, keep in zip(annotations, people)])
-    covers, _, cover_at = lay_out([a.boxes[keep] for a, keep in zip(annotations, regions)])
-
-    floor = np.float32(min_iou)
     det_ignored = np.zeros(len(dets), dtype=np.float32)
     gt_ignored = np.zeros(len(gts), dtype=np.float32)
-    pair_det, pair_gt, pair_iou = [], [], []
-    for i in pictures:
-        of_dets, of_gts = slice(det_at[i], det_at[i + 1]), slice(gt_at[i], gt_at[i + 1])
-        covering = covers[cover_at[i] : cover_at[i + 1]]
-        if len(covering):
-            det_ignored[of_dets] = max_coverage(dets[of_dets], covering)
-            gt_ignored[of_gts] = max_coverage(gts[of_gts], covering)
-        # people first, since rows of hundreds of detections are quicker than rows of tens
-        overlaps = iou_matrix(gts[of_gts], dets[of_dets]).T
-        # two boxes that do not touch are no pair, whatever the threshold
-        det, gt = np.nonzero((overlaps >= floor) & (overlaps > 0))
-        pair_det.append(det + det_at[i])
-        pair_gt.append(gt + gt_at[i])
-        pair_iou.append(overlaps[det, gt])
+    for i in np.flatnonzero(np.diff(region_at)):
+        covers = regions[region_at[i] : region_at[i + 1]]
+        for boxes, at, covered in ((dets, det_at, det_ignored), (gts, gt_at, gt_ignored)):
+            part = slice(at[i], at[i + 1])
+            covered[part] = max_coverage(boxes[part], covers)
+
+    pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, min_iou)
+    pair_iou = iou_of_pairs(areas(dets)[pair_det], areas(gts)[pair_gt], shared)
+    keep = pair_iou >= np.float32(min_iou)
+    pictures = np.arange(len(detections))
     return CrowdPairs(
         img_ids=[detection.img_id for detection in detections],
-        det_picture=det_picture,
+        det_picture=np.repeat(pictures, np.diff(det_at)),
         det_score=_join([detection.scores for detection in detections], np.float64),
         det_ignored=det_ignored,
-        gt_picture=gt_picture,
+        gt_picture=np.repeat(pictures, np.diff(gt_at)),
         gt_ignored=gt_ignored,
         gt_index=_join(people, np.int64),
-        pair_det=_join(pair_det, np.int64),
-        pair_gt=_join(pair_gt, np.int64),
-        pair_iou=_join(pair_iou, np.float32),
+        pair_det=pair_det[keep],
+        pair_gt=pair_gt[keep],
+        pair_iou=pair_iou[keep],
         min_iou=min_iou,
     )
 
