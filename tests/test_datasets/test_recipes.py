@@ -77,13 +77,13 @@ def make_coco(root):
 
 RECIPES = {
     'lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py': (
-        make_crowdhuman, 'crowd_human/mAP', 1, 4,
+        make_crowdhuman, 'crowd_human/JI', 1, 4,
     ),
     'citypersons/lla-fcos_r50-caffe_fpn_8xb2-24e_citypersons.py': (
         make_citypersons, 'citypersons/reasonable', 0, 4,
     ),
     'coco_person/lla-fcos_r50-caffe_fpn_8xb2-12e_coco-person.py': (
-        make_coco, 'crowd_human/mAP', 1, 3,
+        make_coco, 'crowd_human/JI', 1, 3,
     ),
 }  # fmt: skip
 
