@@ -95,7 +95,8 @@ def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams]
         val (int): Number of validation pictures.
         params (CrowdParams | None): What scenes look like.
         seed (int): The same seed and parameters make the same data set.
-        workers (int): Number of processes.
+        workers (int): Number of processes; scripts that ask for more than one need the usual
+            ``if __name__ == '__main__'``.
         overwrite (bool): Replace another generated data set that stands there.
         progress (bool): Show a progress bar.
 
@@ -155,10 +156,14 @@ def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
             return [_make_picture(job) for job in tqdm(jobs, **bar)]
         finally:
             cv2.setNumThreads(threads)
-    # Forked workers start at once; others import the package anew.
-    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method),
-                             _single_threaded) as pool:
+    # Never fork this process: a child inherits the locks of OpenCV's and torch's threads, but not
+    # the threads, and hangs. A fork server imports the package once, before there are threads.
+    if 'forkserver' in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload([__name__])
+    else:
+        context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, _single_threaded) as pool:
         return list(tqdm(pool.map(_make_picture, jobs, chunksize=4), **bar))
 
 

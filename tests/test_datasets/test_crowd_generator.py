@@ -1,0 +1,310 @@
+import hashlib
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.datasets import CrowdHumanDataset
+
+from mmdet_lla.datasets.crowd_generator import (
+    CrowdParams,
+    build_dataset,
+    load_records,
+    make_scene,
+    statistics,
+)
+from mmdet_lla.datasets.crowd_generator.annotations import pairwise_iou, to_record
+from mmdet_lla.datasets.crowd_generator.build import MANIFEST
+from mmdet_lla.datasets.crowd_generator.figure import Figure, box, capsule
+from mmdet_lla.datasets.crowd_generator.people import make_person
+from mmdet_lla.datasets.crowd_generator.scene import Annotated
+
+SMALL = CrowdParams(width=320, height=240, people=6, far_crowd=0.5, fakes=0.5)
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'make_crowd.py'
+
+
+def digest(root):
+    """Content of every file of a folder."""
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(Path(root).rglob('*')) if p.is_file()}
+
+
+def scenes(count, params=SMALL, seed=0):
+    return [make_scene(np.random.default_rng([seed, k]), params) for k in range(count)]
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp('crowd') / 'set'
+    assert build_dataset(root, 6, 3, SMALL, seed=5, progress=False)
+    return root
+
+
+@pytest.fixture(scope='module')
+def default_scenes():
+    return scenes(36, CrowdParams(), seed=1)
+
+
+def test_same_files_whatever_the_number_of_workers(dataset, tmp_path):
+    cv2.blur(np.zeros((2000, 2000), np.uint8), (5, 5))  # starts threads: workers must not mind
+    build_dataset(tmp_path / 'again', 6, 3, SMALL, seed=5, workers=2, progress=False)
+    assert digest(tmp_path / 'again') == digest(dataset)
+
+
+def test_a_seed_and_a_split_decide_the_pictures(dataset, tmp_path):
+    build_dataset(tmp_path / 'other', 1, 1, SMALL, seed=6, progress=False)
+    pictures = [p.read_bytes() for root in (dataset, tmp_path / 'other')
+                for p in (root / 'Images').iterdir()]
+    assert len(set(pictures)) == len(pictures) == 11
+
+
+def test_more_pictures_leave_the_first_ones_as_they_were(dataset, tmp_path):
+    build_dataset(tmp_path / 'fewer', 2, 1, SMALL, seed=5, progress=False)
+    fewer, more = digest(tmp_path / 'fewer'), digest(dataset)
+    for name in fewer:
+        if name.startswith('Images'):
+            assert fewer[name] == more[name]
+
+
+def test_a_standing_data_set_is_left_alone(dataset):
+    before = {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
+    assert not build_dataset(dataset, 6, 3, SMALL, seed=5, progress=False)
+    assert before == {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
+
+
+def test_a_damaged_data_set_is_completed(dataset, tmp_path):
+    root = tmp_path / 'set'
+    build_dataset(root, 2, 1, SMALL, seed=3, progress=False)
+    whole = digest(root)
+    (root / 'Images' / 'crowd_val_000000.jpg').unlink()
+    (root / 'annotation_train.odgt').unlink()
+    assert build_dataset(root, 2, 1, SMALL, seed=3, progress=False)
+    assert digest(root) == whole
+
+
+def test_another_data_set_is_replaced_only_on_request(tmp_path):
+    build_dataset(tmp_path, 2, 1, SMALL, progress=False)
+    (tmp_path / 'notes.txt').write_text('mine')
+    before = digest(tmp_path)
+    with pytest.raises(FileExistsError, match='differs in seed'):
+        build_dataset(tmp_path, 2, 1, SMALL, seed=1, progress=False)
+    assert digest(tmp_path) == before
+    assert build_dataset(tmp_path, 1, 0, SMALL, seed=1, overwrite=True, progress=False)
+    assert sorted(digest(tmp_path)) == [
+        'Images/crowd_train_000000.jpg', 'annotation_train.odgt', MANIFEST, 'id_hw_train.json',
+        'notes.txt']
+
+
+def test_a_foreign_data_set_is_never_touched(tmp_path):
+    (tmp_path / 'annotation_train.odgt').write_text('{}\n')
+    with pytest.raises(FileExistsError, match='did not make'):
+        build_dataset(tmp_path, 1, 1, SMALL, overwrite=True, progress=False)
+    assert (tmp_path / 'annotation_train.odgt').read_text() == '{}\n'
+
+
+@pytest.mark.parametrize('split,count', [('train', 6), ('val', 3)])
+def test_mmdet_reads_every_box_and_no_picture(dataset, split, count, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('a picture was read')
+    monkeypatch.setattr('mmdet.datasets.crowdhuman.get', refuse)
+    read = CrowdHumanDataset(data_root=str(dataset), ann_file=f'annotation_{split}.odgt',
+                             data_prefix=dict(img='Images/'), pipeline=[], test_mode=True)
+    records = load_records(dataset)[split]
+    assert len(read) == len(records) == count
+    for k, record in enumerate(records):
+        info = read.get_data_info(k)
+        assert (info['img_id'], info['height'], info['width']) == (record['ID'], 240, 320)
+        assert cv2.imread(info['img_path']).shape == (240, 320, 3)
+        assert len(info['instances']) == len(record['gtboxes'])
+        for instance, wanted in zip(info['instances'], record['gtboxes']):
+            for name in ('fbox', 'vbox', 'hbox'):
+                x, y, w, h = wanted[name]
+                assert instance[name] == [x, y, x + w, y + h]
+            ignored = wanted['tag'] == 'mask' or wanted['extra'].get('ignore') == 1
+            assert instance['ignore_flag'] == int(ignored)
+
+
+def test_records_keep_to_the_format(default_scenes):
+    params = CrowdParams()
+    seen_tags = set()
+    for k, scene in enumerate(default_scenes):
+        record = json.loads(json.dumps(to_record(str(k), scene.people, 640, 480)))
+        assert set(record) == {'ID', 'gtboxes'}
+        ids = [b['extra']['box_id'] for b in record['gtboxes']]
+        assert len(set(ids)) == len(ids)
+        for entry in record['gtboxes']:
+            seen_tags.add(entry['tag'])
+            assert set(entry) == {'tag', 'fbox', 'vbox', 'hbox', 'head_attr', 'extra'}
+            x, y, w, h = entry['fbox']
+            vx, vy, vw, vh = entry['vbox']
+            assert min(w, h, vw, vh, *entry['hbox'][2:]) > 0
+            assert max(x, 0) <= vx and vx + vw <= min(x + w, params.width)
+            assert max(y, 0) <= vy and vy + vh <= min(y + h, params.height)
+            if entry['tag'] == 'person':
+                hx, hy, hw, hh = entry['hbox']
+                assert x - 1 <= hx and hx + hw <= x + w + 1
+                assert y - 1 <= hy and hy + hh <= y + h + 1
+            else:
+                assert entry['extra']['ignore'] == 1
+    assert seen_tags == {'person', 'mask'}
+
+
+def test_visible_boxes_are_those_of_the_pixels_seen(default_scenes):
+    in_front = 0
+    for scene in default_scenes:
+        height, width = scene.owners.shape
+        for k, one in enumerate(scene.people):
+            if one.tag == 'mask':
+                continue
+            x0, y0, x1, y1 = one.fbox
+            columns, rows = np.arange(width), np.arange(height)
+            mine = scene.owners == k + 1
+            # A bag or an umbrella is drawn with its person, but is not the body.
+            mine &= ((rows + 1 > y0) & (rows < y1))[:, None] & (columns + 1 > x0) & (columns < x1)
+            ys, xs = np.nonzero(mine)
+            pixels = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            assert np.abs(np.array(one.vbox) - pixels).max() <= 1
+            if one.visible == 1.0:
+                in_front += 1
+                clipped = np.clip(one.fbox, 0, (width, height, width, height))
+                assert np.abs(np.array(one.vbox) - clipped).max() <= 2
+    assert in_front > 50
+
+
+def test_people_hardly_seen_are_ignored_and_others_are_not(default_scenes):
+    params, ignored = CrowdParams(), 0
+    for scene in default_scenes:
+        for one in scene.people:
+            if one.tag == 'person':
+                assert one.visible >= params.drop_visible
+                assert one.ignore == (one.visible < params.ignore_visible)
+                ignored += one.ignore
+    assert ignored
+
+
+def test_statistics_of_the_default_density(default_scenes):
+    records = [to_record(str(k), s.people, 640, 480) for k, s in enumerate(default_scenes)]
+    measured = statistics(records)
+    # Means over 36 pictures: the bounds are three of their standard errors.
+    assert abs(measured['people'] - 22.6) < 5.5
+    assert 1.0 < measured['pairs_0.5'] < 4.4
+    assert measured['heights'][0] >= 24
+    assert 50 < measured['heights'][3] < 130
+    assert measured['heights'][-1] < 430
+
+
+def test_density_orders_the_pictures():
+    means = [statistics([to_record('', s.people, 320, 240)
+                         for s in scenes(8, CrowdParams(320, 240).with_density(d))])['people']
+             for d in ('sparse', '20', 'dense')]
+    assert means[0] < means[1] < means[2]
+
+
+def test_statistics_count_pairs_and_leave_out_the_ignored():
+    def one(box, tag='person', ignore=False):
+        return Annotated(box, box, box, tag, ignore, 1.0)
+    people = [one((0, 0, 10, 20)), one((1, 0, 11, 20)), one((40, 0, 60, 40)),
+              one((0, 0, 10, 20), ignore=True), one((0, 0, 10, 20), 'mask', True)]
+    measured = statistics([to_record('a', people, 100, 100), to_record('b', [], 100, 100)])
+    assert measured['people'] == 1.5 and measured['ignored'] == 1.0
+    assert measured['pairs_0.5'] == measured['pairs_0.6'] == 0.5
+    assert measured['heights'][0] == 20 and measured['heights'][-1] == 40
+
+
+def test_pairwise_iou():
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], float)
+    expected = np.eye(3)
+    expected[0, 1] = expected[1, 0] = 1 / 3
+    np.testing.assert_allclose(pairwise_iou(boxes), expected)
+
+
+@pytest.mark.parametrize('yaw', [0, 0.8, np.pi / 2, 2.4, np.pi, 4.7])
+@pytest.mark.parametrize('sitting', [False, True])
+def test_boxes_of_a_person_are_those_of_what_is_drawn(yaw, sitting):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        person = make_person(rng, yaw, sitting=sitting)
+        sprite = person.figure.draw(rng, 150.0, 0.0, 0.0)
+        rows = np.flatnonzero((sprite.alpha > 127).any(1))
+        x0, y0, x1, y1 = (150 * v for v in person.figure.bounds())
+        cols = np.flatnonzero((sprite.alpha > 127).any(0))
+        drawn = (sprite.left + cols[0], -(sprite.top + rows[-1] + 1), sprite.left + cols[-1] + 1,
+                 -(sprite.top + rows[0]))
+        assert np.abs(np.array(drawn) - (x0, y0, x1, y1)).max() < 2.5
+        fx0, fy0, fx1, fy1 = person.fbox
+        hx0, hy0, hx1, hy1 = person.hbox
+        assert fx0 <= hx0 < hx1 <= fx1 and fy0 <= hy0 < hy1 <= fy1
+        assert fy1 - fy0 > (0.6 if sitting else 0.85)
+
+
+def test_figures_are_drawn_where_they_belong():
+    figure = Figure()
+    figure.add(box(-0.5, 0, 0.5, 2), figure.material((10, 20, 30)))
+    sprite = figure.draw(np.random.default_rng(0), 20.0, 100.0, 80.0)
+    rows, cols = np.nonzero(sprite.alpha > 127)
+    assert (sprite.left + cols.min(), sprite.left + cols.max() + 1) == (90, 110)
+    assert (sprite.top + rows.min(), sprite.top + rows.max() + 1) == (40, 80)
+    inside = sprite.colour[rows.mean().astype(int), cols.mean().astype(int)]
+    assert inside.tolist() == [10, 20, 30]
+    assert not sprite.colour[sprite.alpha == 0].any()
+
+
+def test_capsules_reach_their_radii_beyond_both_ends():
+    outline = capsule((0, 0), (3, 4), 1.0, 0.5)
+    along = outline @ np.array([0.6, 0.8])
+    across = outline @ np.array([-0.8, 0.6])
+    np.testing.assert_allclose([along.min(), along.max()], [-1, 5.5])
+    np.testing.assert_allclose([across.min(), across.max()], [-1, 1])
+    assert np.isfinite(capsule((1, 1), (1, 1), 1, 1)).all()
+
+
+@pytest.mark.parametrize('values,name', [
+    (dict(width=10), 'width'), (dict(height=480.0), 'height'), (dict(people=-1), 'people'),
+    (dict(people=1000), 'people'), (dict(tight=1.5), 'tight'), (dict(clutter=(5, 2)), 'clutter'),
+    (dict(min_height_px=2), 'min_height_px'), (dict(drop_visible=0.5), 'drop_visible')])
+def test_parameters_out_of_range_are_named(values, name):
+    with pytest.raises(ValueError, match=name):
+        CrowdParams(**values)
+
+
+@pytest.mark.parametrize('density', ['crowded', None, '-3', 'nan', 1e9])
+def test_unknown_densities_are_refused(density):
+    with pytest.raises(ValueError, match='density|people'):
+        CrowdParams().with_density(density)
+
+
+@pytest.mark.parametrize('arguments,name', [
+    (dict(train=-1, val=1), 'train'), (dict(train=0, val=0), 'both 0'),
+    (dict(train=1, val=1.5), 'val'), (dict(train=1, val=1, workers=0), 'workers'),
+    (dict(train=1, val=1, seed=-1), 'seed')])
+def test_bad_numbers_are_named_before_anything_is_written(tmp_path, arguments, name):
+    with pytest.raises(ValueError, match=name):
+        build_dataset(tmp_path / 'set', **arguments)
+    assert not (tmp_path / 'set').exists()
+
+
+def test_the_tool_names_what_is_wrong(tmp_path):
+    run = subprocess.run([sys.executable, str(TOOL), str(tmp_path / 'set'), '--size', '640'],
+                         capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1] == (
+        "error: --size must look like 640x480, got '640'")
+
+
+def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, capsys):
+    def run(*more):
+        command = [str(TOOL), str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size',
+                   '320x240', '--density', '4', '--workers', '1', *more]
+        monkeypatch.setattr(sys, 'argv', command)
+        runpy.run_path(str(TOOL), run_name='__main__')
+        return capsys.readouterr().out
+    first = run()
+    assert 'generated 3 pictures' in first and '22.64' in first
+    assert 'nothing to do' in run()
+    with pytest.raises(SystemExit, match='--overwrite'):
+        run('--seed', '1')
+    assert 'generated 3 pictures' in run('--seed', '1', '--overwrite')
