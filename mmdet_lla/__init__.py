@@ -10,6 +10,7 @@ from .assigners import LLAAssigner
 from .datasets import *  # noqa: F401,F403
 from .evaluation import *  # noqa: F401,F403
 from .heads import LLAHead
+from .hooks import *  # noqa: F401,F403
 from .version import __version__
 
 __all__ = ['LLAAssigner', 'LLAHead', '__version__']

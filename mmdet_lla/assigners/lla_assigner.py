@@ -126,7 +126,7 @@ class LLAAssigner(BaseAssigner):
         # The most that a pair can cost; ``pos`` falls as the score rises.
         most = (self.cls_weight * (absent.amax() + focal_terms(scores.amin(), *focal)[0]) +
                 self.reg_weight * iou_cost(absent.new_zeros(())))
-        faults = self._faults(pred_instances, bboxes, scores, absent, boxes, labels, num_gts)
+        faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
         # The one place where the host waits for the device: sizes and checks in one transfer.
         *num_inside, exhaustive, faulty = torch.cat([
             count.sum(1), (most >= OUTSIDE_PENALTY).view(1),
@@ -186,7 +186,7 @@ class LLAAssigner(BaseAssigner):
     def _holds_points(self, priors: Tensor) -> bool:
         return self.prior_form == 'points' or priors.size(1) == 2
 
-    def _faults(self, pred_instances: InstanceData, bboxes: Tensor, scores: Tensor, absent: Tensor,
+    def _faults(self, pred_instances: InstanceData, bboxes: Tensor, scores: Tensor, most: Tensor,
                 boxes: Tensor, labels: Tensor, num_gts: int) -> dict[str, Tensor]:
         """What can be wrong with the values: the message, and a flag that stays on the device."""
         low, high = torch.aminmax(labels[:num_gts]) if num_gts else (labels.new_zeros(()), ) * 2
@@ -195,7 +195,7 @@ class LLAAssigner(BaseAssigner):
             'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
             'from the head; the training may have diverged': ~bboxes.isfinite().all(),
             'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
-            'head; the training may have diverged': ~absent.isfinite().all(),
+            'head; the training may have diverged': ~most.isfinite(),
             'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
             'expected finite x1 y1 x2 y2 in pixels': ~boxes.isfinite().all(),
             f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '

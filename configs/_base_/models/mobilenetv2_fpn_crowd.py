@@ -7,6 +7,7 @@ model = dict(
         _delete_=True,
         type='MobileNetV2',
         out_indices=(2, 4, 6),
+        frozen_stages=2,  # as detectors freeze a ResNet's first stage; halves the time
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=True,  # ImageNet's statistics; batches here are small
         init_cfg=dict(

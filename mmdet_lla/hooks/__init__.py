@@ -1,0 +1,5 @@
+"""Hooks."""
+
+from .channels_last_hook import ChannelsLastHook
+
+__all__ = ['ChannelsLastHook']
