@@ -1,6 +1,6 @@
 """Turn MOTChallenge sequences into one .odgt file.
 
-python tools/dataset_converters/mot.py data/mot17.odgt data/MOT17/train/*-FRCNN --every 10
+python tools/dataset_converters/mot.py data/MOT17/train.odgt data/MOT17/train/*-FRCNN --every 10
 """
 
 import argparse
