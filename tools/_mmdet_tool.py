@@ -4,16 +4,11 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
+from typing import Optional
 
-try:
-    import mmdet_lla  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'mmdet_lla':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout
-
+import _checkout  # noqa: F401  (before mmdet_lla is imported)
 import mmdet
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmdet_lla.datasets.checks import check_dataset_files
 
@@ -29,15 +24,8 @@ def find_tool(name: str) -> Path:
              f'{" and ".join(map(str, places))}. Reinstall it: pip install mmdet==3.3.0')
 
 
-def check(dataloaders: tuple[str, ...]) -> None:
-    """End with a message if the config, a data set or the checkpoint is not there."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument('config', nargs='?')
-    parser.add_argument('checkpoint', nargs='?')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    args, _ = parser.parse_known_args()
-    if args.config is None or args.config.startswith('-'):
-        return  # mmdet's parser says what is missing, or prints its help
+def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
+    """End with a message if the config, a data set, weights or the checkpoint are not there."""
     if '::' not in args.config and not Path(args.config).is_file():
         sys.exit(f'No config {args.config} here; configs/ holds those of mmdet_lla')
     cfg = Config.fromfile(args.config)
@@ -48,11 +36,25 @@ def check(dataloaders: tuple[str, ...]) -> None:
             check_dataset_files(dataset or {})
         except FileNotFoundError as error:
             sys.exit(f'{name}.dataset of {args.config}:\n{error}')
+    checkpoint = getattr(args, 'checkpoint', None)
+    if checkpoint is None:
+        init_cfg = cfg.model.get('backbone', {}).get('init_cfg')
+        weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+        if _is_missing(weights):
+            sys.exit(f'model.backbone.init_cfg of {args.config} wants weights that are not there: '
+                     f'{weights}\nFor a MobileNetV2: python tools/model_converters/'
+                     f'mobilenet_v2.py {weights}')
+    elif _is_missing(checkpoint):
+        sys.exit(f'No checkpoint {checkpoint} here')
+
+
+def _is_missing(path: Optional[str]) -> bool:
+    """Whether a path is local, as far as its form tells, and leads nowhere."""
+    return path is not None and '://' not in path and not Path(path).expanduser().is_file()
 
 
 def run(name: str, dataloaders: tuple[str, ...]) -> None:
-    """Check, then hand the command line to mmdet's tool of that name."""
-    tool = find_tool(name)
-    check(dataloaders)
-    sys.argv[0] = str(tool)
-    runpy.run_path(str(tool), run_name='__main__')
+    """Check, then let mmdet's tool of that name do its work."""
+    tool = runpy.run_path(str(find_tool(name)))
+    check(tool['parse_args'](), dataloaders)
+    tool['main']()

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import _checkout  # noqa: F401  (before mmdet_lla is imported)
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'

@@ -1,0 +1,104 @@
+"""From annotations to metrics through the command lines, ours and mmdet's own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mmdet
+import pytest
+import torch
+from mmengine.fileio import load
+
+from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
+
+CONFIG = '''
+_base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
+model = dict(
+    backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[8, 24, 80]))
+resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
+load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
+pack = dict(type='PackDetInputs', meta_keys=(
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, boxes, resize, pack]))
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=1, val_interval=1)
+'''
+
+
+def call(tool: Path, *args, cwd: Path, ok: bool = True) -> str:
+    env = {**os.environ, 'CROWD_ROOT': f'{cwd}/crowd/', 'OMP_NUM_THREADS': '1',
+           'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}
+    done = subprocess.run([sys.executable, str(tool), *map(str, args)], cwd=cwd, env=env,
+                          capture_output=True, text=True, timeout=300)
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output[-3000:]
+    return output
+
+
+@pytest.fixture(scope='module')
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('end_to_end')
+    build_dataset(str(folder / 'crowd'), 8, 4, CrowdParams(width=160, height=120), workers=1)
+    (folder / 'config.py').write_text(CONFIG.format(root=ROOT))
+    return folder
+
+
+def metrics(folder: Path) -> dict:
+    newest = max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+    return json.loads(newest.read_text().splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_train_resume_and_test_with_our_tools_and_mmdets(scene):
+    """One training goes on under either tool, and both test it to the same numbers."""
+    ours, theirs = ROOT / 'tools', MMDET_TOOLS
+    output = call(ours / 'train.py', 'config.py', '--work-dir', 'work', cwd=scene)
+    losses = [float(loss) for loss in re.findall(r'loss: ([\d.]+)', output)]
+    assert losses and all(0 < loss < 100 for loss in losses)
+    assert re.search(r'crowd_human/mAP: [\d.]+', output)
+
+    output = call(theirs / 'train.py', 'config.py', '--work-dir', 'work', '--resume',
+                  '--cfg-options', 'train_cfg.max_epochs=2', cwd=scene)
+    assert 'resumed epoch: 1' in output
+    output = call(ours / 'train.py', 'config.py', '--work-dir', 'work', '--resume',
+                  '--cfg-options', 'train_cfg.max_epochs=3', cwd=scene)
+    assert 'resumed epoch: 2' in output
+    state = torch.load(scene / 'work/epoch_3.pth', weights_only=True)
+    assert state['meta']['epoch'] == 3 and 'bbox_head.retina_iou.weight' in state['state_dict']
+
+    results = []
+    for tools in (ours, theirs):
+        call(tools / 'test.py', 'config.py', 'work/epoch_3.pth', '--work-dir', tools.name,
+             '--out', 'results.pkl', '--show-dir', 'shown', cwd=scene)
+        results.append(metrics(scene / tools.name))
+    for name in ('mAP', 'mMR', 'JI'):
+        assert results[0][f'crowd_human/{name}'] == results[1][f'crowd_human/{name}']
+    assert len(load(scene / 'results.pkl')) == 4
+    assert len(list(scene.rglob('shown/*.jpg'))) == 4
+
+
+@pytest.mark.slow
+def test_missing_things_end_with_what_to_do(scene):
+    output = call(ROOT / 'tools/train.py', 'config.py', '--cfg-options',
+                  'train_dataloader.dataset.data_root=nowhere', cwd=scene, ok=False)
+    assert 'nowhere/annotation_train.odgt' in output
+    assert 'tools/make_crowd.py' in output and 'Traceback' not in output
+    output = call(ROOT / 'tools/test.py', 'config.py', 'nothing.pth', cwd=scene, ok=False)
+    assert 'nothing.pth' in output and 'Traceback' not in output
+    output = call(ROOT / 'tools/train.py', 'no_config.py', cwd=scene, ok=False)
+    assert 'no_config.py' in output and 'Traceback' not in output
+    output = call(ROOT / 'tools/train.py', 'config.py', '--cfg-options',
+                  'model.backbone.init_cfg.type=Pretrained',
+                  'model.backbone.init_cfg.checkpoint=no_weights.pth',
+                  cwd=scene, ok=False)
+    assert 'no_weights.pth' in output and 'Traceback' not in output
