@@ -16,12 +16,15 @@ Art, PAMI 2012):
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mmengine.fileio import load
+from mmengine.fileio import get
 
+from ..datasets.converters.citypersons import is_ignored, mat_to_coco
 from .annotations import CrowdAnnotation, CrowdDetections, finite_boxes
 from .curves import MR_REFERENCES, Curve, geometric_mean
 from .matching import deferred_acceptance
@@ -30,7 +33,6 @@ from .overlaps import areas, iou_of_pairs, lay_out, pairs_above
 IOU_THR = 0.5
 HEIGHT_MARGIN = 1.25
 MAX_DETECTIONS = 1000
-PEDESTRIAN = 1  # category of people; every other is an ignore region
 
 
 @dataclass(frozen=True)
@@ -214,15 +216,16 @@ def _log_average_miss_rate(curve: Curve, low_fppi: str) -> float:
     return geometric_mean(missed)
 
 
-def load_citypersons_json(ann_file: str, backend_args: dict | None = None) -> list[CrowdAnnotation]:
-    """Read CityPersons' ground truth in the COCO-like JSON that the benchmark's script reads.
+def load_citypersons(ann_file: str, backend_args: dict | None = None) -> list[CrowdAnnotation]:
+    """Read CityPersons' ground truth, in the COCO-like JSON of the benchmark's script or as MAT.
 
-    Each annotation has ``image_id``, ``bbox`` (x, y, width, height), ``vis_ratio`` (or ``vis_bbox``
-    from which to find it), and perhaps ``ignore``, ``iscrowd`` and ``category_id``. It is an ignore
-    region when ``ignore`` or ``iscrowd`` is set or the category is not 1, pedestrian.
+    Each annotation of the JSON has ``image_id``, ``bbox`` (x, y, width, height), ``vis_ratio`` (or
+    ``vis_bbox`` from which to find it), and perhaps ``ignore``, ``iscrowd`` and ``category_id``.
+    It is an ignore region when ``ignore`` or ``iscrowd`` is set or the category is not 1. Of a MAT
+    file see ``mmdet_lla.datasets.converters.citypersons``; its images are numbered from 1.
 
     Args:
-        ann_file (str): The file.
+        ann_file (str): A ``.json`` or ``.mat`` file.
         backend_args (dict, optional): mmengine's file backend.
 
     Returns:
@@ -231,7 +234,14 @@ def load_citypersons_json(ann_file: str, backend_args: dict | None = None) -> li
     Raises:
         ValueError: A field is missing or not what it must be.
     """
-    content = load(ann_file, backend_args=backend_args)
+    content = get(ann_file, backend_args=backend_args)
+    if ann_file.endswith('.mat'):
+        content = mat_to_coco(io.BytesIO(content))
+    else:
+        try:
+            content = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f'{ann_file}: not JSON ({error})') from error
     try:
         by_image = {image['id']: [] for image in content['images']}
         if len(by_image) != len(content['images']):
@@ -253,10 +263,7 @@ def _parse_image(img_id, annotations: list, ann_file: str) -> CrowdAnnotation:
         [annotation['bbox'] for annotation in annotations], f'{ann_file}, image {img_id!r}'
     )
     boxes[:, 2:] += boxes[:, :2]
-    ignored = [
-        bool(a.get('ignore') or a.get('iscrowd') or a.get('category_id', PEDESTRIAN) != PEDESTRIAN)
-        for a in annotations
-    ]
+    ignored = [is_ignored(annotation) for annotation in annotations]
     visible = [
         _visible_share(annotation, ignore, ann_file)
         for annotation, ignore in zip(annotations, ignored)

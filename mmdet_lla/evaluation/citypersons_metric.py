@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
+from ..datasets.converters.citypersons import PEDESTRIAN
 from .annotations import CrowdAnnotation, CrowdDetections
 from .citypersons import (
-    PEDESTRIAN,
     SETUPS,
     Setup,
     evaluate_citypersons,
-    load_citypersons_json,
+    load_citypersons,
 )
 from .detection_metric import DetectionMetric
 
@@ -26,8 +26,9 @@ class CityPersonsMetric(DetectionMetric):
     ``bare`` and ``all``, fractions of 1, lower is better. A setup that nobody belongs to has 1.
 
     Args:
-        ann_file (str): Ground truth in the JSON form of the benchmark's script; see
-            ``load_citypersons_json``. The data samples' ``img_id`` are its image IDs.
+        ann_file (str): Ground truth, JSON as for the benchmark's script or MAT; see
+            ``load_citypersons``. The data samples' ``img_id`` are its image IDs, as in
+            ``CityPersonsDataset``.
         setups (Mapping[str, dict], optional): Groups by name, each with ``height`` in pixels and
             ``visible`` share as (least, most), e.g.
             ``dict(heavy=dict(height=(50, float('inf')), visible=(0, 0.65)))``. Defaults to
@@ -64,7 +65,7 @@ class CityPersonsMetric(DetectionMetric):
             SETUPS if setups is None else {name: Setup(**ranges) for name, ranges in setups.items()}
         )
         super().__init__(
-            load_citypersons_json(ann_file, backend_args),
+            load_citypersons(ann_file, backend_args),
             format_only,
             outfile_prefix,
             collect_device,

@@ -99,10 +99,11 @@ class DetectionMetric(BaseMetric):
         raise NotImplementedError
 
     def _join(self, results: list) -> tuple[list, list]:
-        """Ground truth and detections, in the annotation file's order where there is one."""
+        """Ground truth and detections, in the annotation file's order or, without one, by ID."""
         seen = {detections.img_id: (annotation, detections) for detections, annotation in results}
         if self.annotations is None:
-            return [pair[0] for pair in seen.values()], [pair[1] for pair in seen.values()]
+            pairs = [seen[img_id] for img_id in sorted(seen, key=str)]
+            return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         known = {annotation.img_id for annotation in self.annotations}
         strangers = [img_id for img_id in seen if img_id not in known]
         if strangers:
@@ -120,7 +121,8 @@ class DetectionMetric(BaseMetric):
 
 
 def _to_numpy(values) -> np.ndarray:
-    values = torch.as_tensor(values).detach().cpu()
+    # mmdet's HorizontalBoxes wrap a tensor
+    values = torch.as_tensor(getattr(values, 'tensor', values)).detach().cpu()
     return values.numpy() if values.dtype == torch.float64 else values.float().numpy()
 
 
@@ -130,12 +132,9 @@ def _annotation_of(sample: dict) -> CrowdAnnotation:
             f'data sample of picture {sample["img_id"]!r} has no gt_instances, expected them there '
             '(LoadAnnotations in the test pipeline) or an ann_file'
         )
-    boxes = [_boxes_of(sample.get(key) or {}) for key in ('gt_instances', 'ignored_instances')]
+    boxes = [
+        _to_numpy((sample.get(key) or {}).get('bboxes', ())).reshape(-1, 4)
+        for key in ('gt_instances', 'ignored_instances')
+    ]
     ignored = np.repeat([False, True], [len(part) for part in boxes])
     return CrowdAnnotation.create(sample['img_id'], np.concatenate(boxes), ignored)
-
-
-def _boxes_of(instances) -> np.ndarray:
-    boxes = instances.get('bboxes', ())
-    # mmdet's HorizontalBoxes wrap a tensor
-    return _to_numpy(getattr(boxes, 'tensor', boxes)).reshape(-1, 4)

@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 from mmdet.registry import METRICS
-from random_crowds import sample_of
+from scipy.io import savemat
+from test_evaluation.random_crowds import sample_of
 
 from mmdet_lla.evaluation import CityPersonsMetric
-from mmdet_lla.evaluation.citypersons import load_citypersons_json
+from mmdet_lla.evaluation.citypersons import load_citypersons
 
 PERSON = dict(image_id=1, category_id=1, bbox=[10, 20, 40, 100], height=100, vis_ratio=0.8)
 
@@ -28,7 +29,7 @@ def sample(img_id, boxes):
 
 
 def test_reading(write):
-    first, second = load_citypersons_json(
+    first, second = load_citypersons(
         write(
             [
                 PERSON,
@@ -47,6 +48,25 @@ def test_reading(write):
     assert second.ignored.tolist() == [False, True]
     assert second.visible[0] == 0.25
     assert np.isnan(second.visible[1])
+
+
+def test_mat_and_json_are_read_alike(write, tmp_path):
+    # class, box, instance, visible box
+    rows = [[1, 10, 20, 40, 100, 1, 10, 20, 40, 80], [2, 60, 20, 40, 100, 2, 60, 20, 40, 50]]
+    cell = dict(cityname='bonn', im_name='bonn_0_0_leftImg8bit.png', bbs=np.array(rows, float))
+    savemat(tmp_path / 'anno_val.mat', dict(anno_val_aligned=[cell]))
+    (from_mat,) = load_citypersons(str(tmp_path / 'anno_val.mat'))
+    rider = dict(image_id=1, bbox=[60, 20, 40, 100], vis_ratio=0.5, ignore=1)
+    (from_json,) = load_citypersons(write([PERSON, rider], image_ids=[1]))
+    assert from_mat.img_id == from_json.img_id
+    for name in ('boxes', 'ignored', 'visible'):
+        assert np.array_equal(getattr(from_mat, name), getattr(from_json, name))
+
+
+def test_no_json(tmp_path):
+    (tmp_path / 'val_gt.json').write_text('{')
+    with pytest.raises(ValueError, match='val_gt.json: not JSON'):
+        load_citypersons(str(tmp_path / 'val_gt.json'))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
-from random_crowds import random_crowd, sample_of, scores_of_mmdet, write_odgt
+from test_evaluation.random_crowds import random_crowd, sample_of, scores_of_mmdet, write_odgt
 
 from mmdet_lla.datasets.odgt import OdgtError
 from mmdet_lla.evaluation import CrowdMetric
