@@ -112,8 +112,12 @@ class CrowdDataset(BaseDetDataset):
         """
         check_paths(type(self).__name__, self.ann_file, self.data_prefix)
         content = get(self.ann_file, backend_args=self.backend_args)
+        try:
+            text = content.decode('utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise OdgtError(f'{self.ann_file} is no text: {error}') from error
         data_list, flat = [], []
-        for number, line in iter_lines(content.decode('utf-8-sig')):
+        for number, line in iter_lines(text):
             try:
                 data_info = self.parse_data_info(parse_line(line))
             except OdgtError as error:

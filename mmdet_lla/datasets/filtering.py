@@ -70,8 +70,8 @@ def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[d
 
 
 def visible_share(instance: Mapping) -> float:
-    """Area of an instance's visible box by that of its body box (1 where the latter has none)."""
+    """Area of an instance's visible box by that of its body box; 1 where one of them is unknown."""
     x1, y1, x2, y2 = instance['fbox']
     area = (x2 - x1) * (y2 - y1)
-    x1, y1, x2, y2 = instance['vbox']
+    x1, y1, x2, y2 = instance.get('vbox', instance['fbox'])
     return (x2 - x1) * (y2 - y1) / area if area > 0 else 1.0

@@ -13,6 +13,7 @@ import os
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from filelock import FileLock
 from mmengine.fileio import get
@@ -148,12 +149,16 @@ def cached_sizes(
             ', '.join(cache_files),
         )
         return dict(zip(names, read()))
-    with FileLock(target + '.lock'):
+    lock = target + '.lock'
+    with FileLock(lock):
         sizes = _load(target, fingerprint, names)
         if sizes is None:
             given = known()
             sizes = dict(zip(names, read())) if given is None else {n: given[n] for n in names}
             _store(target, fingerprint, sizes)
+    # Whoever comes late and locks a new file finds the cache, so this one need not stay.
+    with suppress(OSError):
+        os.remove(lock)
     return sizes
 
 

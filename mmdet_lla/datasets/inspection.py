@@ -115,16 +115,8 @@ def inspect_dataset(
 def _entries(ann_file: str, content: bytes) -> Iterator[tuple[int, dict | Problem]]:
     """Yield (number, record or what is wrong with it)."""
     extension = osp.splitext(ann_file)[1].lower()
-    if extension == '.mat':
-        yield from enumerate(citypersons_records(mat_to_coco(ann_file)), 1)
-    elif extension == '.json':
-        coco = json.loads(content)
-        if not isinstance(coco, dict) or not {'images', 'annotations'} <= set(coco):
-            raise ValueError(f"{ann_file}: 'images' and 'annotations' were expected")
-        if any('vis_ratio' in annotation for annotation in coco['annotations']):
-            yield from enumerate(citypersons_records(coco), 1)
-        else:
-            yield from enumerate(coco_person_records(coco), 1)
+    if extension in ('.mat', '.json'):
+        yield from enumerate(_converted(ann_file, content, extension), 1)
     else:
         for number, line in iter_lines(content.decode('utf-8-sig')):
             try:
@@ -141,6 +133,21 @@ def _entries(ann_file: str, content: bytes) -> Iterator[tuple[int, dict | Proble
                 )
             else:
                 yield number, record
+
+
+def _converted(ann_file: str, content: bytes, extension: str) -> list[dict]:
+    """Records of a JSON or MAT file."""
+    if extension == '.mat':
+        return list(citypersons_records(mat_to_coco(ann_file)))
+    coco = json.loads(content)
+    if not isinstance(coco, dict) or not {'images', 'annotations'} <= set(coco):
+        raise ValueError("'images' and 'annotations' were expected")
+    try:
+        if any('vis_ratio' in annotation for annotation in coco['annotations']):
+            return list(citypersons_records(coco))
+        return list(coco_person_records(coco))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'not in the form of COCO or CityPersons ({error!r})') from error
 
 
 def _repeated(records: Sequence[dict], lines: Sequence[int]) -> Iterator[Problem]:
@@ -217,6 +224,11 @@ def _remembered(
         if sizes is not None:
             found[path] = sizes
     for path in sorted(glob.glob(osp.join(glob.escape(osp.dirname(ann_file)), 'id_hw_*.json'))):
-        with open(path, encoding='utf-8') as file:
-            found[path] = json.load(file)
+        try:
+            with open(path, encoding='utf-8') as file:
+                sizes = json.load(file)
+        except (OSError, ValueError):  # no dataset of ours would use it either
+            continue
+        if isinstance(sizes, dict):
+            found[path] = sizes
     return found

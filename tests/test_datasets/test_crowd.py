@@ -14,8 +14,13 @@ from mmdet_lla.datasets.odgt import OdgtError
 @pytest.fixture
 def load(tmp_path):
     def load(ann='annotation_train.odgt', **kwargs):
+        # Without serialization, since mmengine collects garbage before it: slow in a big process.
         return CrowdDataset(
-            data_root=str(tmp_path), ann_file=ann, data_prefix=dict(img='Images/'), **kwargs
+            data_root=str(tmp_path),
+            ann_file=ann,
+            data_prefix=dict(img='Images/'),
+            serialize_data=False,
+            **kwargs,
         )
 
     return load
@@ -171,6 +176,9 @@ def test_broken_json_is_named(write_crowd, load, tmp_path):
     lines = path.read_text().splitlines()
     path.write_text('\n'.join([lines[0], '', lines[1][:-5], lines[2]]))
     with pytest.raises(OdgtError, match='line 3: not JSON: .* at column'):
+        load()
+    path.write_bytes(b'\xff\xd8\xff\xe0')
+    with pytest.raises(OdgtError, match='annotation_train.odgt is no text'):
         load()
     path.write_text('\n \n')
     with pytest.raises(OdgtError, match='no annotations'):

@@ -79,6 +79,7 @@ def test_second_time_nothing_is_read(tmp_path):
     for _ in range(3):
         assert same(cached_sizes(NAMES, reader, 'f', files), {'x': (3, 4), 'y': (5, 6)})
     assert reader.count == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['cache.json']
 
 
 @pytest.mark.parametrize(
@@ -163,4 +164,4 @@ def test_of_several_processes_one_reads(tmp_path):
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert log.read_text() == 'read\n'
-    assert not list(tmp_path.glob('*.part'))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['cache.json', 'log']

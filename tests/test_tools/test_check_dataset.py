@@ -67,6 +67,12 @@ def test_what_cannot_be_checked(check, tmp_path):
     (tmp_path / 'other.json').write_text('[]')
     status, _, err = check(tmp_path / 'other.json')
     assert status == 2 and "'images' and 'annotations'" in err
+    (tmp_path / 'other.json').write_text('{"images": [{}], "annotations": [{}]}')
+    status, _, err = check(tmp_path / 'other.json')
+    assert status == 2 and 'not in the form of COCO or CityPersons' in err
+    (tmp_path / 'picture.odgt').write_bytes(b'\xff\xd8\xff\xe0')
+    status, _, err = check(tmp_path / 'picture.odgt')
+    assert status == 2 and "can't decode" in err
 
 
 def test_coco_and_citypersons(check, tmp_path):
