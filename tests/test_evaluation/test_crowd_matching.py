@@ -133,3 +133,10 @@ def test_bad_input_is_named():
         CrowdDetections.create('a', [], [], 0, 5)
     with pytest.raises(ValueError, match=r'ignored has shape \(1,\)'):
         CrowdAnnotation.create('a', [], [True])
+
+
+def test_clipping_as_crowdhuman_does():
+    boxes = [[-5, -5, 10, 10], [50, 50, 60, 60], [-9, -9, -2, -2], [30, 20, 99, 99]]
+    expected = [[0, 0, 10, 10], [39, 29, 40, 30], [0, 0, 0, 0], [30, 20, 40, 30]]
+    assert clip_boxes(np.array(boxes, float), (40, 30)).tolist() == expected
+    assert clip_boxes(np.array(boxes, float), np.array([(40, 30)] * 4)).tolist() == expected

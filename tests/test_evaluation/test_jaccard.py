@@ -71,3 +71,8 @@ def test_nothing_to_match():
     result = index_of([], [], [], [])
     assert result.best() == 0
     assert not result.counted.any()
+
+
+def test_iou_of_exactly_a_half_is_enough():
+    result = index_of([[0, 0, 10, 20]], [False], [[0, 0, 10, 10]], [0.9])
+    assert result.best() == pytest.approx(1, abs=1e-5)
