@@ -38,8 +38,11 @@ def recorded(head: nn.Module) -> Iterator[list[Assignment]]:
     assigner, calls = head.assigner, []
     assign = assigner.assign
 
-    def noting(pred_instances, gt_instances, *args, **kwargs):
-        result = assign(pred_instances, gt_instances, *args, **kwargs)
+    def noting(pred_instances, *args, **kwargs):
+        result = assign(pred_instances, *args, **kwargs)
+        # Some assigners want more between predictions and boxes, ATSSAssigner the level sizes.
+        given = (*args, kwargs.get('gt_instances'))
+        gt_instances = next(arg for arg in given if isinstance(arg, InstanceData))
         calls.append(Assignment(pred_instances, gt_instances, result))
         return result
 
