@@ -184,6 +184,13 @@ def test_iou_of_exactly_a_half_is_a_hit():
     assert rates['reasonable'] == 0.0
 
 
+def test_of_equal_overlaps_the_later_person_is_taken():
+    # the first detection fits both alike, the second only the first person
+    people = [person(100), person(100, left=8)]
+    rates, _ = evaluate(people, [person(100, left=4), person(100, left=-12)])
+    assert rates['reasonable'] == 0.0
+
+
 def test_second_detection_of_a_person_is_false():
     _, results = evaluate([person(100)], [person(100), person(100)])
     assert results['reasonable'].curve.misses.tolist() == [0, 1]

@@ -73,6 +73,8 @@ def test_nothing_to_match():
     assert not result.counted.any()
 
 
-def test_iou_of_exactly_a_half_is_enough():
-    result = index_of([[0, 0, 10, 20]], [False], [[0, 0, 10, 10]], [0.9])
+@pytest.mark.parametrize('heights', [(20, 10), (10, 20)])
+def test_iou_of_exactly_a_half_is_enough(heights):
+    person, box = ([0, 0, 10, height] for height in heights)
+    result = index_of([person], [False], [box], [0.9])
     assert result.best() == pytest.approx(1, abs=1e-5)
