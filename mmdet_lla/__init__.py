@@ -5,7 +5,10 @@ Importing this package registers everything it offers, so a config needs one lin
     custom_imports = dict(imports=['mmdet_lla'], allow_failed_imports=False)
 """
 
-from . import compat  # noqa: F401  (must run before any checkpoint is read)
+from . import (
+    compat,  # noqa: F401  (must run before any checkpoint is read)
+    registry,  # noqa: F401  (lets mmengine read mmdet_lla:: paths)
+)
 from .assigners import LLAAssigner
 from .datasets import *  # noqa: F401,F403
 from .evaluation import *  # noqa: F401,F403

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
@@ -98,8 +99,10 @@ def test(args: argparse.Namespace, checkpoint: Path, options: list[str]) -> dict
 def draw(args: argparse.Namespace, checkpoint: Path, options: list[str]) -> None:
     """Draw detections and assignments of the first validation pictures."""
     from mmengine.config import Config, DictAction
+    from mmengine.logging import MMLogger
 
     from mmdet_lla.analysis.pictures import draw_pictures
+    MMLogger.get_instance('mmengine', log_level='WARNING')
     cfg = Config.fromfile(ROOT / CONFIG)
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -114,7 +117,9 @@ def main() -> None:
     start = time.time()
     os.environ.update(CROWD_ROOT=f'{args.data}/',
                       MOBILENET_V2=str(CACHE / 'mobilenet_v2_imagenet.pth'))
+    # What libraries deprecate is no news to who tries this out.
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')
+    warnings.simplefilter('ignore')
     options = [f'max_epochs={args.epochs}', f'train_cfg.max_epochs={args.epochs}',
                f'train_cfg.val_interval={args.epochs + 1}', f'param_scheduler.1.end={args.epochs}',
                f'randomness.seed={args.seed}']

@@ -1,7 +1,8 @@
 """Pictures of detections and of assignments."""
 
 import colorsys
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -87,6 +88,29 @@ def match_detections(gt_bboxes: np.ndarray, bboxes: np.ndarray,
     return found
 
 
+def best_threshold(pictures: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """The score from which on hits, misses and false alarms balance best (largest F1).
+
+    Args:
+        pictures (Sequence[tuple]): A picture's people (k, 4), detections (n, 4) and scores (n,).
+
+    Returns:
+        float: The threshold; 0 without detections.
+    """
+    hits, scores, people = [], [], sum(len(gt_bboxes) for gt_bboxes, *_ in pictures)
+    for gt_bboxes, bboxes, score in pictures:
+        order = np.argsort(-score, kind='stable')
+        hits.append(match_detections(gt_bboxes, bboxes[order]) >= 0)
+        scores.append(score[order])
+    scores = np.concatenate(scores)
+    if not len(scores):
+        return 0.0
+    order = np.argsort(-scores, kind='stable')
+    found = np.concatenate(hits)[order].cumsum()
+    f1 = 2 * found / (np.arange(1, len(found) + 1) + people)
+    return float(scores[order][f1.argmax()])
+
+
 def _iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
     size = (np.minimum(boxes1[:, None, 2:], boxes2[:, 2:]) -
             np.maximum(boxes1[:, None, :2], boxes2[:, :2])).clip(min=0)
@@ -96,7 +120,7 @@ def _iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
 
 
 def draw_detections(image: np.ndarray, gt_bboxes: np.ndarray, ignore_bboxes: np.ndarray,
-                    bboxes: np.ndarray, scores: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
+                    bboxes: np.ndarray, scores: np.ndarray, score_thr: float) -> np.ndarray:
     """Ground truth on the left, detections on the right, misses and false alarms in colour.
 
     Args:
@@ -106,7 +130,7 @@ def draw_detections(image: np.ndarray, gt_bboxes: np.ndarray, ignore_bboxes: np.
             one by half is neither a hit nor a false alarm.
         bboxes (np.ndarray): Detections, (n, 4).
         scores (np.ndarray): Their scores, (n,).
-        score_thr (float): Detections below are left out. Defaults to 0.3.
+        score_thr (float): Detections below are left out.
 
     Returns:
         np.ndarray: RGB, uint8.
@@ -129,7 +153,7 @@ def draw_detections(image: np.ndarray, gt_bboxes: np.ndarray, ignore_bboxes: np.
     right = with_title(right, [
         (f'{(found >= 0).sum()} hits', HIT), (f'{len(missed)} missed', MISS),
         (f'{((found < 0) & ~excused).sum()} false alarms', FALSE_ALARM),
-        (f'score >= {score_thr:g}', white)])
+        (f'score >= {score_thr:.2f}', white)])
     return side_by_side(left, right)
 
 

@@ -13,7 +13,7 @@ from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from .drawing import draw_assignment, draw_detections
+from .drawing import best_threshold, draw_assignment, draw_detections
 from .recording import assignments_of
 
 
@@ -35,15 +35,17 @@ def draw_pictures(cfg: Config, checkpoint: str, detections: Path, out_dir: Path,
     strides = [max(_pair(stride)) for stride in model.bbox_head.prior_generator.strides]
     for folder in ('detections', 'assignments'):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    threshold = best_threshold([
+        (_people(seen.get_data_info(i)), *_predicted(results[seen.get_data_info(i)['img_id']]))
+        for i in range(len(seen))])
     for i in range(min(number, len(seen))):
         sample = seen[i]['data_samples']
         image = mmcv.imread(sample.img_path, channel_order='rgb')
         name = f'{Path(sample.img_path).stem}.jpg'
-        predicted = results[sample.img_id]['pred_instances']
         drawn = draw_detections(
             image, *(_numpy(boxes.bboxes) for boxes in (sample.gt_instances,
                                                         sample.ignored_instances)),
-            _numpy(predicted['bboxes']), _numpy(predicted['scores']))
+            *_predicted(results[sample.img_id]), threshold)
         _write(out_dir / 'detections' / name, drawn)
 
         sample = seen_by_loss[i]
@@ -83,6 +85,16 @@ def _levels(num_priors: int, shape: tuple[int, int], strides: list[int], model) 
 
 def _pair(stride) -> tuple:
     return stride if isinstance(stride, (tuple, list)) else (stride, stride)
+
+
+def _people(data_info: dict) -> np.ndarray:
+    boxes = [one['bbox'] for one in data_info['instances'] if not one['ignore_flag']]
+    return np.array(boxes, dtype=float).reshape(-1, 4)
+
+
+def _predicted(result: dict) -> tuple[np.ndarray, np.ndarray]:
+    predicted = result['pred_instances']
+    return _numpy(predicted['bboxes']), _numpy(predicted['scores'])
 
 
 def _numpy(values) -> np.ndarray:

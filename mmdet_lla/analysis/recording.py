@@ -1,7 +1,8 @@
 """What an assigner decided, seen from outside: no special detector or head is needed."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmdet.models.task_modules import AssignResult

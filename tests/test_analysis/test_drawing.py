@@ -8,6 +8,7 @@ from mmdet_lla.analysis.drawing import (
     HIT,
     IGNORED,
     MISS,
+    best_threshold,
     box_colors,
     draw_assignment,
     draw_detections,
@@ -30,13 +31,22 @@ def test_every_person_is_found_once():
     assert match_detections(PEOPLE, detections[:0]).tolist() == []
 
 
+def test_the_threshold_balances_misses_and_false_alarms():
+    far = np.array([[90., 70., 110., 95.]])
+    hit_far = np.concatenate([PEOPLE[:1], far])
+    pictures = [(PEOPLE[:1], hit_far, np.array(scores)) for scores in ([.9, .2], [.6, .7])]
+    assert best_threshold(pictures) == 0.6
+    assert best_threshold([(PEOPLE, np.zeros((0, 4)), np.zeros(0))]) == 0
+
+
 def test_hits_misses_and_false_alarms_have_their_colours():
     none = np.zeros((0, 4))
     hit, far = PEOPLE[:1], np.array([[90., 70., 110., 95.]])
     right = slice(126, None)
-    drawn = draw_detections(IMAGE, PEOPLE[:1], none, hit, np.array([0.9]))
+    drawn = draw_detections(IMAGE, PEOPLE[:1], none, hit, np.array([0.9]), 0.3)
     assert has(drawn[:, right], HIT) and not has(drawn[:, right], MISS)
-    drawn = draw_detections(IMAGE, PEOPLE, none, np.concatenate([hit, far]), np.array([.9, .8]))
+    both = np.concatenate([hit, far])
+    drawn = draw_detections(IMAGE, PEOPLE, none, both, np.array([.9, .8]), 0.3)
     assert all(has(drawn[:, right], color) for color in (HIT, MISS, FALSE_ALARM))
     drawn = draw_detections(IMAGE, PEOPLE, none, far, np.array([0.1]), score_thr=0.3)
     assert not has(drawn[:, right], FALSE_ALARM)
@@ -45,7 +55,7 @@ def test_hits_misses_and_false_alarms_have_their_colours():
 def test_a_detection_in_an_ignore_region_is_no_false_alarm():
     region = np.array([[85., 60., 115., 99.]])
     drawn = draw_detections(IMAGE, PEOPLE[:0], region, np.array([[90., 70., 110., 95.]]),
-                            np.array([0.9]))
+                            np.array([0.9]), 0.3)
     assert not has(drawn, FALSE_ALARM) and has(drawn[:, 126:], IGNORED)
 
 
