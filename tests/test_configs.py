@@ -1,0 +1,68 @@
+"""Every config builds, and the recipes are what they say they are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+FOLDERS = ('lla', 'baselines', 'demo')
+ALL = sorted(path.relative_to(CONFIGS) for folder in FOLDERS for path in
+             (CONFIGS / folder).glob('*.py'))
+RECIPES = [path for path in ALL if path.parent.name != 'demo']
+
+
+def read(path) -> Config:
+    cfg = Config.fromfile(CONFIGS / path)
+    cfg.model.backbone.init_cfg = None
+    return cfg
+
+
+@pytest.mark.parametrize('path', ALL, ids=str)
+def test_builds(path):
+    cfg = read(path)
+    model = MODELS.build(cfg.model)
+    assert cfg.custom_imports['imports'] == ['mmdet_lla']
+    # A batch of pictures goes through, and as many levels come out as there are priors for.
+    model.eval()
+    with torch.no_grad():
+        feats = model.extract_feat(torch.zeros(1, 3, 128, 128))
+    strides = [128 // feat.shape[-1] for feat in feats]
+    assert strides == ([4, 8, 16, 32, 64] if 'faster' in path.name else [8, 16, 32, 64, 128])
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=str)
+def test_recipes_share_the_papers_schedule(path):
+    cfg = read(path)
+    assert path.stem.endswith('_8xb2-30k_crowdhuman')
+    assert cfg.train_cfg.max_iters == 28125
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.end, warmup.start_factor) == (1000, 0.001)
+    assert steps.milestones == [18750, 24375] and steps.gamma == 0.1
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('SGD', 0.01, 1e-4)
+    assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
+    assert not cfg.default_hooks.checkpoint.by_epoch
+    resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'Resize')
+    assert tuple(resize['scale']) == (1400, 800) and resize['keep_ratio']
+    assert cfg.model.data_preprocessor.mean == [103.53, 116.28, 123.675]
+    assert not cfg.model.data_preprocessor.bgr_to_rgb
+    assert cfg.model.backbone.style == 'caffe'
+    test_cfg = cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg)
+    assert test_cfg.score_thr == 0.05 and test_cfg.max_per_img == 300
+
+
+@pytest.mark.parametrize('form', ['fcos', 'retinanet'])
+def test_lla_is_the_released_one(form):
+    model = read(f'lla/lla-{form}_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
+    assert model.test_cfg.nms.iou_threshold == 0.6 and model.test_cfg.nms_pre == 1000
+    assert model.neck.relu_before_extra_convs and model.neck.add_extra_convs == 'on_output'
+    head = MODELS.build({**model.bbox_head, 'train_cfg': model.train_cfg})
+    assert (head.assigner.topk, head.assigner.reg_weight) == (10, 1.5)
+    assert head.with_points == (form == 'fcos')
+    assert all(conv.conv.bias is not None and conv.gn.num_groups == 32 for conv in head.cls_convs)
+    assert head.loss_bbox.loss_weight == 2.0 and head.loss_iou.loss_weight == 0.5
+    assert len(head.cls_convs) == len(head.reg_convs) == 4
