@@ -2,15 +2,16 @@
 
 Only about 2 % of all pairs do, so the pairs are listed and no table of boxes x priors is made.
 
-The identity it rests on: in a *row*, a run of priors of equal y and non-decreasing x, the priors
-inside a box are one contiguous run. ``x - x1`` and ``x2 - x`` are monotone in x in floating point
-too, so that two binary searches over the very same test find that run exactly. The priors of
-mmdet's generators are a few hundred rows; priors in any other order fall into more, shorter rows
-and give the same answer.
+The identity it rests on: priors that stand row by row on a *grid*, the columns' x and the rows' y
+non-decreasing, are inside a box exactly where a run of columns meets a run of rows. ``x - x1`` and
+``x2 - x`` are monotone in x in floating point too, so that binary searches over the very same test
+find these runs exactly. The priors of mmdet's generators are a grid a level; priors in any other
+order fall into more, smaller grids and give the same answer.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,99 +19,133 @@ from torch import Tensor
 INSIDE_MARGIN = 0.01
 
 
-class PriorRows(NamedTuple):
-    """Priors as runs of equal y and non-decreasing x.
+class PriorGrids(NamedTuple):
+    """Priors, in the order they come, as grids.
 
     Attributes:
-        x (Tensor): x of every prior, in pixels, shape (num_priors,).
-        y (Tensor): y of every row, in pixels, shape (num_rows,).
-        start (Tensor): index of the first prior of every row, int64, shape (num_rows,).
-        end (Tensor): index behind the last prior of every row, int64, shape (num_rows,).
-        max_length (int): number of priors in the longest row.
+        coords (Tensor): x of the columns of all grids, then y of their rows, in pixels.
+        begin, end (Tensor): Where columns and rows of each grid begin and end in ``coords``,
+            int64, shape (num_grids, 2).
+        first (Tensor): Index of the first prior of each grid, int64, shape (num_grids,).
+        longest (int): Columns or rows, whichever are more, of the longest grid.
     """
 
-    x: Tensor
-    y: Tensor
-    start: Tensor
+    coords: Tensor
+    begin: Tensor
     end: Tensor
-    max_length: int
+    first: Tensor
+    longest: int
 
 
-def find_rows(points: Tensor) -> PriorRows:
-    """Cut priors, in the order they come, into rows.
+class Rectangles(NamedTuple):
+    """The priors inside every box, as a rectangle a grid. All int64, (num_boxes, num_grids).
+
+    Attributes:
+        first (Tensor): Index of the rectangle's first prior.
+        rows, cols (Tensor): Size of the rectangle; both 0 if no prior is inside.
+        step (Tensor): Priors from one row to the next.
+    """
+
+    first: Tensor
+    rows: Tensor
+    cols: Tensor
+    step: Tensor
+
+
+def find_grids(points: Tensor) -> PriorGrids:
+    """Cut priors into grids, on the host.
 
     Args:
-        points (Tensor): Centres of the priors in pixels, shape (num_priors, 2).
+        points (Tensor): Centres of the priors in pixels, shape (num_priors, 2), at least one.
 
     Returns:
-        PriorRows: The rows, which together hold every prior once and in order.
+        PriorGrids: The grids, which together hold every prior once and in order.
     """
-    x, y = points.unbind(-1)
-    first = torch.ones_like(x, dtype=torch.bool)
-    first[1:] = (y[1:] != y[:-1]) | (x[1:] < x[:-1])
-    start = first.nonzero().squeeze(1)
-    end = torch.cat([start[1:], start.new_tensor([len(x)])])
-    max_length = int((end - start).max()) if len(start) else 0
-    return PriorRows(x.contiguous(), y[start], start, end, max_length)
+    x, y = points.detach().cpu().numpy().T
+    row = np.flatnonzero(np.r_[True, (y[1:] != y[:-1]) | (x[1:] < x[:-1])])
+    length = np.diff(np.r_[row, len(x)])
+    # A row goes on with the grid of the row above if it has the same columns.
+    above = np.arange(len(x)) - np.repeat(np.r_[length[0], length[:-1]], length)
+    moved = np.logical_or.reduceat(x != x[above.clip(min=0)], row)
+    joins = ~moved[1:] & (length[1:] == length[:-1]) & (y[row[1:]] >= y[row[:-1]])
+    top = np.flatnonzero(np.r_[True, ~joins])
+    height, width, first = np.diff(np.r_[top, len(row)]), length[top], row[top]
+    in_top = np.repeat(np.r_[True, ~joins], length)
+    columns = in_top.sum()
+    size = np.stack([width, height], 1)
+    begin = np.stack([width.cumsum() - width, columns + top], 1)
+    as_tensor = lambda array: torch.from_numpy(array).to(points.device)  # noqa: E731
+    return PriorGrids(as_tensor(np.r_[x[in_top], y[row]]), as_tensor(begin),
+                      as_tensor(begin + size), as_tensor(first), int(size.max()))
 
 
-def inside_runs(boxes: Tensor, rows: PriorRows) -> tuple[Tensor, Tensor]:
-    """The run of priors inside every box, in every row.
+def inside_rectangles(boxes: Tensor, grids: PriorGrids) -> Rectangles:
+    """The priors inside every box, by more than ``INSIDE_MARGIN`` on every side.
 
     Args:
         boxes (Tensor): ``x1 y1 x2 y2`` in pixels, shape (num_boxes, 4).
-        rows (PriorRows): The priors.
+        grids (PriorGrids): The priors.
 
     Returns:
-        tuple[Tensor, Tensor]: Index of the first prior of the run, and the number of priors in
-        it, both int64 and of shape (num_boxes, num_rows).
+        Rectangles: One a box and grid.
     """
-    x1, y1, x2, y2 = boxes.unsqueeze(-1).unbind(1)
-    in_y = ((rows.y - y1) > INSIDE_MARGIN) & ((y2 - rows.y) > INSIDE_MARGIN)
-    last = len(rows.x) - 1  # a search that has ended may stand behind the last prior
+    bound = boxes.unsqueeze(1)
+    is_upper = torch.arange(4, device=boxes.device) >= 2
+    sign = 1 - 2 * is_upper.to(boxes.dtype)
+    last = len(grids.coords) - 1  # a search that has ended may stand behind the last coordinate
+    # Four searches a box and grid: the first coordinate that is past x1, y1 and no more before
+    # x2, y2.
+    low, high = (index.repeat(1, 2).expand(len(boxes), -1, -1) for index in grids[1:3])
+    for _ in range(grids.longest.bit_length()):
+        middle = (low + high) >> 1
+        coord = grids.coords[middle.clamp(max=last)]
+        past = (((coord - bound) * sign > INSIDE_MARGIN) != is_upper) | (low == high)
+        low, high = torch.where(past, low, middle + 1), torch.where(past, middle, high)
+    size = (low[..., 2:] - low[..., :2]).clamp_(min=0)
+    size *= size.all(-1, keepdim=True)
+    column, row = (low[..., :2] - grids.begin).unbind(-1)
+    step = grids.end[:, 0] - grids.begin[:, 0]
+    return Rectangles(grids.first + row * step + column, size[..., 1], size[..., 0],
+                      step.expand_as(row))
 
-    def first_where(holds) -> Tensor:
-        """First index of each row from which on ``holds(x)`` is true; the row's end if none."""
-        low, high = rows.start.expand_as(in_y), rows.end.expand_as(in_y)
-        for _ in range(rows.max_length.bit_length()):
-            middle = (low + high) // 2
-            found = holds(rows.x[middle.clamp(max=last)]) | (low == high)
-            low, high = torch.where(found, low, middle + 1), torch.where(found, middle, high)
-        return low
 
-    first = first_where(lambda x: (x - x1) > INSIDE_MARGIN)
-    behind = first_where(lambda x: ~((x2 - x) > INSIDE_MARGIN))
-    return first, (behind - first).clamp_(min=0).mul_(in_y)
-
-
-def list_pairs(first: Tensor, count: Tensor, num_pairs: int) -> tuple[Tensor, Tensor]:
-    """Write runs out as pairs, ordered by box and then by prior.
+def list_pairs(rectangles: Rectangles, num_runs: int, num_pairs: int) -> tuple[Tensor, Tensor]:
+    """Write rectangles out as pairs, ordered by box and then by prior.
 
     Args:
-        first (Tensor): First prior of each run, shape (num_boxes, num_rows).
-        count (Tensor): Priors in each run, same shape.
-        num_pairs (int): Sum of ``count``; handing it over spares a synchronisation.
+        rectangles (Rectangles): Of some boxes.
+        num_runs (int): Sum of ``rows``.
+        num_pairs (int): Sum of ``rows * cols``; handing both over spares a synchronisation.
 
     Returns:
         tuple[Tensor, Tensor]: Box index and prior index of each pair, int64, shape (num_pairs,).
     """
-    num_boxes, num_rows = count.shape
-    count = count.flatten()
-    # A prior's place in its run is its place in the list less the place where the run begins.
-    shift = first.flatten() - (count.cumsum(0) - count)
-    run = torch.repeat_interleave(count, output_size=num_pairs)
-    prior = torch.arange(num_pairs, device=count.device) + shift[run]
-    return run // max(num_rows, 1), prior
+    num_grids = rectangles.first.size(1)
+    first, rows, cols, step = (values.flatten() for values in rectangles)
+    owner, row = _spread(rows, num_runs)
+    first = first[owner] + row * step[owner]
+    run, place = _spread(cols[owner], num_pairs)
+    return (owner // num_grids).index_select(0, run), place.add_(first.index_select(0, run))
+
+
+def _spread(count: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """For ``count[i]`` items of each i: the i of each item, and its place among those of i."""
+    owner = torch.repeat_interleave(count, output_size=total)
+    place = torch.arange(total, device=count.device)
+    return owner, place.sub_((count.cumsum(0) - count).index_select(0, owner))
 
 
 def is_inside(boxes: Tensor, points: Tensor) -> Tensor:
-    """Whether each point lies inside each box, by more than ``INSIDE_MARGIN`` on every side.
+    """Whether points lie inside boxes, by more than ``INSIDE_MARGIN`` on every side.
 
     Args:
-        boxes (Tensor): ``x1 y1 x2 y2`` in pixels, shape (..., 4).
-        points (Tensor): Points in pixels, shape (..., 2), broadcast against ``boxes``.
+        boxes (Tensor): x1, y1, x2, y2 in pixels, shape (4 or more, ...); further rows are left.
+        points (Tensor): x, y in pixels, shape (2, ...), broadcast against ``boxes``.
 
     Returns:
         Tensor: bool, of the broadcast shape.
     """
-    return torch.minimum(points - boxes[..., :2], boxes[..., 2:] - points).amin(-1) > INSIDE_MARGIN
+    inside = (points[0] - boxes[0]) > INSIDE_MARGIN
+    for margin in (points[1] - boxes[1], boxes[2] - points[0], boxes[3] - points[1]):
+        inside &= margin > INSIDE_MARGIN
+    return inside

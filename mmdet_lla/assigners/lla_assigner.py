@@ -9,8 +9,8 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .candidates import PriorRows, find_rows, inside_runs, is_inside
-from .costs import absent_cost, class_cost, focal_terms, iou_cost, pair_iou
+from .candidates import PriorGrids, find_grids, inside_rectangles, is_inside
+from .costs import class_costs, iou_cost, pair_iou, with_area
 from .matching import OUTSIDE_PENALTY, match
 
 PRIOR_FORMS = ('auto', 'points', 'boxes')
@@ -71,7 +71,7 @@ class LLAAssigner(BaseAssigner):
         self.focal_gamma = focal_gamma
         self.prior_form = prior_form
         self.score_form = score_form
-        self._rows_of: tuple[Optional[Tensor], Optional[PriorRows]] = (None, None)
+        self._grids_of: tuple[Optional[Tensor], Optional[PriorGrids]] = (None, None)
 
     @torch.no_grad()
     def assign(self,
@@ -108,9 +108,11 @@ class LLAAssigner(BaseAssigner):
         if len(boxes) and num_priors:
             # Costs are float32 whatever the precision of the network.
             with torch.autocast(points.device.type, enabled=False):
-                owner = self._match(pred_instances, points, bboxes, scores, boxes, labels, num_gts)
+                columns, gt_columns = with_area(bboxes), with_area(boxes)
+                owner = self._match(pred_instances, points, columns, scores, gt_columns, labels,
+                                    num_gts)
                 won, box = owner >= 0, owner.clamp(min=0)
-                max_overlaps = pair_iou(bboxes, boxes[box]) * won
+                max_overlaps = pair_iou(columns, gt_columns.index_select(1, box)) * won
             positive = won & (box < num_gts)
             gt_inds = torch.where(positive, box + 1, -won.long())
             assigned_labels = torch.where(positive, labels[box], -1)
@@ -118,40 +120,50 @@ class LLAAssigner(BaseAssigner):
 
     def _match(self, pred_instances: InstanceData, points: Tensor, bboxes: Tensor, scores: Tensor,
                boxes: Tensor, labels: Tensor, num_gts: int) -> Tensor:
-        """Index of the box each prior went to, -1 for the background, shape (num_priors,)."""
-        focal = (self.focal_alpha, self.focal_gamma, self.score_form)
+        """Index of the box each prior went to, -1 for the background, shape (num_priors,).
+
+        Predicted and true boxes are (5, n), see :func:`with_area`.
+        """
         classes = labels.clamp(min=0, max=scores.size(1) - 1)
-        absent = absent_cost(scores, *focal)
-        first, count = inside_runs(boxes, self._rows(pred_instances.priors, points))
-        # The most that a pair can cost; ``pos`` falls as the score rises.
-        most = (self.cls_weight * (absent.amax() + focal_terms(scores.amin(), *focal)[0]) +
-                self.reg_weight * iou_cost(absent.new_zeros(())))
+        cls_costs = class_costs(scores, self.focal_alpha, self.focal_gamma, self.score_form)
+        cls_costs *= self.cls_weight
+        rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
+        most = cls_costs.amax() + self.reg_weight * iou_cost(cls_costs.new_zeros(()))
         faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
         # The one place where the host waits for the device: sizes and checks in one transfer.
-        *num_inside, exhaustive, faulty = torch.cat([
-            count.sum(1), (most >= OUTSIDE_PENALTY).view(1),
-            torch.stack(list(faults.values())).any().view(1)
+        *sizes, exhaustive, faulty = torch.cat([
+            rectangles.rows.sum(1), (rectangles.rows * rectangles.cols).sum(1),
+            torch.stack([most >= OUTSIDE_PENALTY, torch.stack(list(faults.values())).any()])
         ]).tolist()
         if faulty:
             raise ValueError('LLAAssigner: ' + next(text for text, bad in faults.items() if bad))
 
-        def inside_cost(box: Tensor, prior: Tensor) -> Tensor:
-            cls = class_cost(absent[prior], scores[prior, classes[box]], *focal)
-            reg = iou_cost(pair_iou(bboxes[prior], boxes[box]))
-            return self.cls_weight * cls + self.reg_weight * reg
+        def pair_cost(box: Tensor, prior: Tensor) -> Tensor:
+            iou = pair_iou(bboxes.index_select(1, prior), boxes.index_select(1, box))
+            place = (classes * len(points)).index_select(0, box).add_(prior)
+            cls = cls_costs.view(-1).index_select(0, place)
+            return iou_cost(iou).mul_(self.reg_weight).add_(cls)
 
-        def full_cost(box: Tensor, prior: Tensor) -> Tensor:
-            return inside_cost(box, prior) + OUTSIDE_PENALTY * ~is_inside(boxes[box], points[prior])
+        def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
+            cls = cls_costs.index_select(0, classes[box])
+            preds, centres = bboxes, points.T
+            if prior is not None:
+                cls, preds, centres = (part.index_select(1, prior)
+                                       for part in (cls, preds, centres))
+            true = boxes.index_select(1, box).unsqueeze(-1)
+            cost = iou_cost(pair_iou(preds, true)).mul_(self.reg_weight).add_(cls)
+            return cost.add_(~is_inside(true, centres), alpha=OUTSIDE_PENALTY)
 
-        return match(first, count, num_inside, len(points), self.topk, inside_cost, full_cost,
-                     bool(exhaustive))
+        num_boxes = boxes.size(1)
+        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], len(points), self.topk,
+                     pair_cost, table_cost, bool(exhaustive))
 
-    def _rows(self, priors: Tensor, points: Tensor) -> PriorRows:
-        """Rows of the priors, found once for a tensor that is handed over again and again."""
+    def _grids(self, priors: Tensor, points: Tensor) -> PriorGrids:
+        """Grids of the priors, found once for a tensor that is handed over again and again."""
         priors = get_box_tensor(priors)
-        if self._rows_of[0] is not priors:
-            self._rows_of = (priors, find_rows(points))
-        return self._rows_of[1]
+        if self._grids_of[0] is not priors:
+            self._grids_of = (priors, find_grids(points))
+        return self._grids_of[1]
 
     def _read_predictions(self, pred_instances: InstanceData) -> tuple[Tensor, Tensor, Tensor]:
         """Centres (n, 2), predicted boxes (n, 4) and scores (n, C) in float32, shapes checked."""
@@ -193,11 +205,11 @@ class LLAAssigner(BaseAssigner):
         num_classes = scores.size(1)
         faults = {
             'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
-            'from the head; the training may have diverged': ~bboxes.isfinite().all(),
+            'from the head; the training may have diverged': ~_all_finite(bboxes),
             'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
             'head; the training may have diverged': ~most.isfinite(),
             'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
-            'expected finite x1 y1 x2 y2 in pixels': ~boxes.isfinite().all(),
+            'expected finite x1 y1 x2 y2 in pixels': ~_all_finite(boxes),
             f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
             f'{num_classes} class(es), see num_classes of the head and metainfo of the data set':
             (low < 0) | (high >= num_classes),
@@ -232,3 +244,8 @@ def _read_boxes(gt_instances: InstanceData, gt_instances_ignore: Optional[Instan
         raise ValueError(f'LLAAssigner: gt_instances.bboxes is on {boxes.device}, '
                          f'pred_instances.priors on {points.device}; expected one device')
     return boxes.float(), labels, num_gts
+
+
+def _all_finite(values: Tensor) -> Tensor:
+    """Whether there is neither NaN nor infinity, in one pass."""
+    return torch.stack(values.aminmax()).isfinite().all()

@@ -11,19 +11,22 @@ outside; and a contested prior that lies inside some box is settled among the bo
 Where a cost may reach the penalty (a diverged training), every box looks everywhere instead.
 """
 
-from typing import Callable
+from typing import Callable, Optional
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import list_pairs
+from .candidates import Rectangles, list_pairs
 
 #: What a pair pays when its prior lies outside its box.
 OUTSIDE_PENALTY = 1e3
 
-#: Pairs worked on at a time. Bounds the memory whatever the number of boxes.
-PAIR_CHUNK = 1 << 18
+#: Pairs inside worked on at a time. Bounds the memory whatever the number of boxes.
+PAIR_CHUNK = 1 << 17
+
+#: The same where boxes look at all priors, or priors at all boxes.
+TABLE_CHUNK = 1 << 16
 
 #: Sorts behind every packed pair.
 NO_PAIR = torch.iinfo(torch.int64).max
@@ -41,7 +44,7 @@ def pack(cost: Tensor, index: Tensor) -> Tensor:
     Returns:
         Tensor: int64, of the broadcast shape.
     """
-    return (cost.view(torch.int32).long() << 31) | index
+    return cost.view(torch.int32).long().bitwise_left_shift_(31).bitwise_or_(index)
 
 
 def unpack_index(packed: Tensor) -> Tensor:
@@ -49,26 +52,25 @@ def unpack_index(packed: Tensor) -> Tensor:
     return packed & ((1 << 31) - 1)
 
 
-def match(first: Tensor,
-          count: Tensor,
+def match(rectangles: Rectangles,
+          num_runs: list[int],
           num_inside: list[int],
           num_priors: int,
           topk: int,
-          inside_cost: Callable[[Tensor, Tensor], Tensor],
-          full_cost: Callable[[Tensor, Tensor], Tensor],
+          pair_cost: Callable[[Tensor, Tensor], Tensor],
+          table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
           exhaustive: bool = False) -> Tensor:
-    """Give every prior to one box or to the background.
+    """Give every prior to one box or to the background. The host waits for the device nowhere.
 
     Args:
-        first (Tensor): First prior of each run of inside priors, shape (num_boxes, num_rows).
-        count (Tensor): Priors in each run, same shape.
-        num_inside (list[int]): Sum of ``count`` over the rows, on the host.
+        rectangles (Rectangles): The priors inside each box.
+        num_runs, num_inside (list[int]): Rows of the rectangles, and priors in them, a box.
         num_priors (int): Number of priors.
         topk (int): K, the number of priors a box picks.
-        inside_cost (Callable): Costs of pairs known to be inside, from a box index and a prior
-            index of equal shape. float32, >= 0.
-        full_cost (Callable): Costs of any pairs, the outside penalty included, from a box index
-            and a prior index that broadcast. float32, >= 0.
+        pair_cost (Callable): Costs of pairs known to be inside, from a box index and a prior
+            index of shape (num_pairs,). float32, >= 0.
+        table_cost (Callable): Costs of boxes x priors, the outside penalty included, from a box
+            index and a prior index (None for all). float32, >= 0.
         exhaustive (bool): Whether costs may reach the penalty.
 
     Returns:
@@ -76,26 +78,36 @@ def match(first: Tensor,
         (num_priors,).
     """
     topk = min(topk, num_priors)
-    inside = np.asarray(num_inside, dtype=np.int64)
-    short = np.full(len(inside), True) if exhaustive else inside < topk
-    best = count.new_full((num_priors, ), NO_PAIR)
-    picks = [
-        _pick_inside(first[a:b], count[a:b], inside[a:b], ~short[a:b], a, topk, inside_cost, best)
-        for a, b in _chunks(inside, PAIR_CHUNK) if not exhaustive
-    ]
-    short_boxes = torch.from_numpy(short.nonzero()[0]).to(count.device)
-    for boxes in short_boxes.split(max(PAIR_CHUNK // num_priors, 1)):
-        picks.append(_pick_anywhere(boxes, num_priors, topk, full_cost))
+    device = rectangles.first.device
+    runs, inside = np.asarray(num_runs), np.asarray(num_inside)
+    if exhaustive:
+        runs, inside = runs * 0, inside * 0
+    short = inside < topk
+    best = torch.full((num_priors, ), NO_PAIR, device=device)
+    picks = []
+    for a, b in _chunks(inside, PAIR_CHUNK):
+        if inside[a:b].any():
+            box, prior = list_pairs(
+                Rectangles(*(part[a:b] for part in rectangles)),
+                int(runs[a:b].sum()), int(inside[a:b].sum()))
+            picks.append(_pick_inside(box.add_(a), prior, inside[a:b], ~short[a:b], topk,
+                                      pair_cost, best))
+    short_boxes = torch.from_numpy(short.nonzero()[0]).to(device, non_blocking=True)
+    for boxes in short_boxes.split(max(TABLE_CHUNK // num_priors, 1)):
+        picks.append(_pick_anywhere(boxes, topk, table_cost))
 
     box, prior = (torch.cat(index) for index in zip(*picks))
-    wanted = torch.bincount(prior, minlength=num_priors)
-    owner = count.new_full((num_priors, ), -1)
-    owner[prior] = box
-    owner = torch.where((wanted > 1) & (best != NO_PAIR), unpack_index(best), owner)
-    if short.any():
-        contested = ((wanted > 1) & (best == NO_PAIR)).nonzero().squeeze(1)
-        for priors in contested.split(max(PAIR_CHUNK // len(inside), 1)):
-            owner[priors] = _cheapest_of_all(priors, len(inside), full_cost)
+    wanted = torch.zeros_like(best).scatter_add_(0, prior, torch.ones_like(prior))
+    owner = torch.full_like(best, -1).scatter_(0, prior, box)
+    contested = wanted > 1
+    owner = torch.where(contested & (best != NO_PAIR), unpack_index(best), owner)
+
+    # Contested priors inside no box: short boxes alone pick such, each at least two of them.
+    outside = contested & (best == NO_PAIR)
+    at_most = min(int((topk - inside[short]).sum()) // 2, num_priors)
+    for priors in outside.int().topk(at_most).indices.split(max(TABLE_CHUNK // len(inside), 1)):
+        cheapest = _cheapest_of_all(priors, len(inside), table_cost)
+        owner[priors] = torch.where(outside[priors], cheapest, owner[priors])
     return owner
 
 
@@ -106,31 +118,28 @@ def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return list(zip(cuts[:-1], cuts[1:]))
 
 
-def _pick_inside(first: Tensor, count: Tensor, num_inside: np.ndarray, picking: np.ndarray,
-                 offset: int, topk: int, cost_fn: Callable,
-                 best: Tensor) -> tuple[Tensor, Tensor]:
+def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, picking: np.ndarray,
+                 topk: int, cost_fn: Callable, best: Tensor) -> tuple[Tensor, Tensor]:
     """Picks of the boxes that have K priors inside; notes in ``best`` each prior's cheapest box."""
-    box, prior = list_pairs(first, count, int(num_inside.sum()))
-    box += offset
     cost = cost_fn(box, prior)
     best.scatter_reduce_(0, prior, pack(cost, box), 'amin')
     # The pairs stand box by box and prior by prior: a stable sort leaves ties in that order.
-    order = torch.sort((box << 31) | cost.view(torch.int32), stable=True).indices
-    start = torch.from_numpy((num_inside.cumsum() - num_inside)[picking]).to(count.device)
-    taken = order[(start.unsqueeze(1) + torch.arange(topk, device=count.device)).flatten()]
+    order = torch.sort((box << 31).bitwise_or_(cost.view(torch.int32)), stable=True).indices
+    start = torch.from_numpy((num_inside.cumsum() - num_inside)[picking])
+    start = start.to(box.device, non_blocking=True)
+    taken = order[(start.unsqueeze(1) + torch.arange(topk, device=box.device)).flatten()]
     return box[taken], prior[taken]
 
 
-def _pick_anywhere(boxes: Tensor, num_priors: int, topk: int,
-                   cost_fn: Callable) -> tuple[Tensor, Tensor]:
+def _pick_anywhere(boxes: Tensor, topk: int, cost_fn: Callable) -> tuple[Tensor, Tensor]:
     """Picks of boxes that look at every prior."""
-    priors = torch.arange(num_priors, device=boxes.device)
-    packed = pack(cost_fn(boxes.unsqueeze(1), priors), priors)
+    cost = cost_fn(boxes, None)
+    packed = pack(cost, torch.arange(cost.size(1), device=boxes.device))
     prior = unpack_index(packed.topk(topk, dim=1, largest=False).values)
-    return boxes.repeat_interleave(topk), prior.flatten()
+    return boxes.unsqueeze(1).expand_as(prior).flatten(), prior.flatten()
 
 
 def _cheapest_of_all(priors: Tensor, num_boxes: int, cost_fn: Callable) -> Tensor:
     """The cheapest box of each prior."""
     boxes = torch.arange(num_boxes, device=priors.device)
-    return unpack_index(pack(cost_fn(boxes, priors.unsqueeze(1)), boxes).amin(1))
+    return unpack_index(pack(cost_fn(boxes, priors), boxes.unsqueeze(1)).amin(0))
