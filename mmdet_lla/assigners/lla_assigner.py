@@ -145,13 +145,13 @@ class LLAAssigner(BaseAssigner):
             return iou_cost(iou).mul_(self.reg_weight).add_(cls)
 
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
-            cls = cls_costs.index_select(0, classes[box])
-            preds, centres = bboxes, points.T
+            cls, preds, centres = cls_costs, bboxes, points.T
             if prior is not None:
                 cls, preds, centres = (part.index_select(1, prior)
                                        for part in (cls, preds, centres))
             true = boxes.index_select(1, box).unsqueeze(-1)
-            cost = iou_cost(pair_iou(preds, true)).mul_(self.reg_weight).add_(cls)
+            cost = iou_cost(pair_iou(preds, true)).mul_(self.reg_weight)
+            cost += cls.index_select(0, classes[box])
             return cost.add_(~is_inside(true, centres), alpha=OUTSIDE_PENALTY)
 
         num_boxes = boxes.size(1)
