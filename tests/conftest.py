@@ -1,11 +1,13 @@
 """What every test shares."""
 
-import sys
-from pathlib import Path
+import os
 
 import torch
+from hypothesis import settings
 
 import mmdet_lla  # noqa: F401  (registers)
 
-sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(2)
+# No deadlines: a busy machine is no bug. CI draws the same examples every time, people new ones.
+settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
+settings.load_profile('patient')
