@@ -18,7 +18,7 @@ from pathlib import Path
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
+CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-12e_crowd-512.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'
 TRAIN_LINE = re.compile(
     r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*?loss: ([\d.]+|nan)')
@@ -32,8 +32,9 @@ def parse_args() -> argparse.Namespace:
                         help='the generated scenes (default: %(default)s)')
     parser.add_argument('--train', type=int, default=240, help='training pictures')
     parser.add_argument('--val', type=int, default=80, help='validation pictures')
-    parser.add_argument('--epochs', type=int, default=5)
-    parser.add_argument('--density', default='default', help='as in tools/make_crowd.py')
+    parser.add_argument('--epochs', type=int, default=10)
+    parser.add_argument('--density', default='12',
+                        help='people a picture, or a word of tools/make_crowd.py (default: 12)')
     parser.add_argument('--pictures', type=int, default=8, help='pictures to draw')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
