@@ -168,7 +168,7 @@ def _covered(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray,
-                    levels: np.ndarray, gt_inds: np.ndarray) -> np.ndarray:
+                    levels: np.ndarray, gt_inds: np.ndarray, dot: float = 1.0) -> np.ndarray:
     """The priors that every person took: colour by person, size by level.
 
     Args:
@@ -178,12 +178,13 @@ def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray
         levels (np.ndarray): Level of each prior, 0 the finest, (n,).
         gt_inds (np.ndarray): As in mmdet's AssignResult, (n,). Priors that lie outside the box
             they went to get a white rim; those that an ignore box won are grey.
+        dot (float): Scale of the priors' dots. Defaults to 1.0.
 
     Returns:
         np.ndarray: RGB, uint8.
     """
     colors = box_colors(len(gt_bboxes))
-    image = (image * 0.55).astype(np.uint8)
+    image = (image * 0.65).astype(np.uint8)
     image = draw_boxes(image, gt_bboxes, colors, 1)
     outside_total = 0
     for i in np.argsort(-levels, kind='stable'):
@@ -191,7 +192,7 @@ def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray
         if ind == 0:
             continue
         center = tuple(np.rint(points[i] * (1 << SHIFT)).astype(int).tolist())
-        radius = int((2.2 + 1.3 * levels[i]) * (1 << SHIFT))
+        radius = int(dot * (2.2 + 1.3 * levels[i]) * (1 << SHIFT))
         outside = False
         if ind > 0:
             x1, y1, x2, y2 = gt_bboxes[ind - 1]

@@ -16,6 +16,9 @@ from torch import Tensor
 from .drawing import best_threshold, draw_assignment, draw_detections
 from .recording import assignments_of
 
+#: Small pictures are enlarged towards this width, in pixels: priors lie close together.
+PICTURE_WIDTH = 1280
+
 
 def draw_pictures(cfg: Config, checkpoint: str, detections: Path, out_dir: Path,
                   number: int) -> None:
@@ -53,10 +56,12 @@ def draw_pictures(cfg: Config, checkpoint: str, detections: Path, out_dir: Path,
         height, width = sample['data_samples'].img_shape
         points = call.pred_instances.priors
         points = points[:, :2] if points.size(1) == 2 else (points[:, :2] + points[:, 2:]) / 2
+        zoom = max(1, PICTURE_WIDTH // width)
         drawn = draw_assignment(
-            mmcv.imresize(image, (width, height)), _numpy(call.gt_instances.bboxes),
-            _numpy(points), _levels(len(points), (height, width), strides, model),
-            call.result.gt_inds.cpu().numpy())
+            mmcv.imresize(image, (width * zoom, height * zoom)),
+            zoom * _numpy(call.gt_instances.bboxes), zoom * _numpy(points),
+            _levels(len(points), (height, width), strides, model),
+            call.result.gt_inds.cpu().numpy(), dot=zoom)
         _write(out_dir / 'assignments' / name, drawn)
 
 
