@@ -75,14 +75,14 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene):
     assert state['meta']['epoch'] == 2 and 'bbox_head.retina_iou.weight' in state['state_dict']
 
     results = []
-    for tools in (ours, theirs):
-        call(tools / 'test.py', 'config.py', 'work/epoch_2.pth', '--work-dir', tools.name,
+    for name, tools in dict(ours=ours, theirs=theirs).items():
+        call(tools / 'test.py', 'config.py', 'work/epoch_2.pth', '--work-dir', name,
              '--out', 'results.pkl', '--show-dir', 'shown', cwd=scene)
-        results.append(metrics(scene / tools.name))
+        results.append(metrics(scene / name))
         assert len(load(scene / 'results.pkl')) == 4
-        assert len(list((scene / tools.name).rglob('shown/*.jpg'))) == 4
-    for name in ('mAP', 'mMR', 'JI'):
-        assert results[0][f'crowd_human/{name}'] == results[1][f'crowd_human/{name}']
+        assert len(list((scene / name).rglob('shown/*.jpg'))) == 4
+    for key in ('mAP', 'mMR', 'JI'):
+        assert results[0][f'crowd_human/{key}'] == results[1][f'crowd_human/{key}']
 
 
 @pytest.mark.parametrize('tool, args, words', [
