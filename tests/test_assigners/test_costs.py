@@ -1,0 +1,81 @@
+"""The identity of costs.py: the focal loss without the class axis; and IoU against mmdet's."""
+
+import pytest
+import torch
+from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
+from mmdet.structures.bbox import bbox_overlaps
+from torch.nn import functional as F
+
+from mmdet_lla.assigners.costs import (
+    SCORE_CHUNK,
+    class_costs,
+    focal_terms,
+    iou_cost,
+    pair_iou,
+    with_area,
+)
+
+
+def random_boxes(count, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=rng) * 100
+    return torch.cat([corner, corner + torch.rand(count, 2, generator=rng) * 50], 1)
+
+
+@pytest.mark.parametrize('alpha, gamma', [(0.25, 2.), (0.5, 0.), (0.75, 1.5)])
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_table_of_classes_is_the_focal_loss_summed_over_classes(alpha, gamma, num_classes):
+    scores = torch.linspace(-30, 30, 50 * num_classes).view(-1, num_classes)
+    table = class_costs(scores, alpha, gamma, 'logits')
+    assert table.shape == (num_classes, 50)
+    for label in range(num_classes):
+        target = F.one_hot(torch.full((50, ), label), num_classes).double()
+        loss = py_sigmoid_focal_loss(
+            scores.double(), target, gamma=gamma, alpha=alpha, reduction='none')
+        torch.testing.assert_close(table[label], loss.sum(1).float(), rtol=1e-5, atol=1e-6)
+
+
+def test_chunks_leave_no_seam():
+    scores = torch.randn(SCORE_CHUNK // 2 + 7, 3, generator=torch.Generator().manual_seed(0))
+    table = class_costs(scores, 0.25, 2., 'logits')
+    parts = [class_costs(part, 0.25, 2., 'logits') for part in scores.split(1000)]
+    torch.testing.assert_close(table, torch.cat(parts, 1))
+
+
+def test_logits_and_probabilities_cost_the_same():
+    logits = torch.linspace(-8, 8, 33)
+    for ours, plain in zip(focal_terms(logits, 0.25, 2., 'logits'),
+                           focal_terms(logits.sigmoid(), 0.25, 2., 'probs')):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-6)
+
+
+def test_sure_scores_have_finite_costs():
+    for scores, form in ((torch.tensor([[0.], [1.]]), 'probs'),
+                         (torch.tensor([[-3000.], [3000.]]), 'logits')):
+        assert class_costs(scores, 0.25, 2., form).isfinite().all()
+
+
+def test_scores_are_left_as_they_are():
+    scores = torch.rand(5, 2)
+    before = scores.clone()
+    for form in ('logits', 'probs'):
+        class_costs(scores, 0.25, 2., form)
+        assert torch.equal(scores, before)
+
+
+def test_iou_is_mmdets():
+    boxes1, boxes2 = random_boxes(40), random_boxes(40, 1)
+    torch.testing.assert_close(
+        pair_iou(with_area(boxes1), with_area(boxes2)),
+        bbox_overlaps(boxes1, boxes2, is_aligned=True))
+    torch.testing.assert_close(
+        pair_iou(with_area(boxes1).unsqueeze(-1), with_area(boxes2)),
+        bbox_overlaps(boxes1, boxes2))
+
+
+def test_boxes_without_area_meet_nothing():
+    boxes = with_area(torch.tensor([[5., 5., 5., 5.], [9., 9., 3., 3.], [0., 0., 10., 10.]]))
+    iou = pair_iou(boxes.unsqueeze(-1), boxes)
+    assert torch.equal(iou, torch.diag(torch.tensor([0., 0., 1.])))
+    assert iou_cost(iou).isfinite().all()
+    torch.testing.assert_close(iou_cost(torch.tensor(0.5)), torch.tensor(2.).log())

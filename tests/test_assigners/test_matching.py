@@ -1,0 +1,60 @@
+"""The identities of matching.py, on tables of costs with as many ties as can be."""
+
+import pytest
+import torch
+
+from mmdet_lla.assigners import matching
+from mmdet_lla.assigners.candidates import Rectangles
+from mmdet_lla.assigners.matching import OUTSIDE_PENALTY, match, pack, unpack_index
+
+from .oracle import solve
+
+
+def run(cost, inside, topk, exhaustive=False):
+    """match() where each box holds the priors [inside[b][0], inside[b][1])."""
+    first, last = inside.T
+    size = (last - first).unsqueeze(1)
+    rectangles = Rectangles(first.unsqueeze(1), (size > 0).long(), size, torch.ones_like(size))
+
+    def table_cost(box, prior):
+        return cost[box] if prior is None else cost[box][:, prior]
+
+    return match(rectangles, (size > 0).flatten().tolist(), size.flatten().tolist(), cost.size(1),
+                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive)
+
+
+def random_case(seed, num_boxes=12, num_priors=60, levels=4):
+    """Costs in a few steps, so that most tie, and a run of inside priors a box."""
+    rng = torch.Generator().manual_seed(seed)
+    cost = torch.randint(levels, (num_boxes, num_priors), generator=rng).float()
+    ends = torch.randint(num_priors + 1, (num_boxes, 2), generator=rng).sort(1).values
+    ends[:, 1] = torch.minimum(ends[:, 1], ends[:, 0] + 20)
+    index = torch.arange(num_priors)
+    inside = (index >= ends[:, :1]) & (index < ends[:, 1:])
+    return cost + OUTSIDE_PENALTY * ~inside, ends
+
+
+@pytest.mark.parametrize('topk', [1, 5, 100])
+@pytest.mark.parametrize('chunk', [None, 7])
+def test_sparse_answer_is_that_of_the_full_table(topk, chunk, monkeypatch):
+    if chunk:
+        monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
+        monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
+    for seed in range(20 if chunk is None else 5):
+        cost, ends = random_case(seed)
+        assert torch.equal(run(cost, ends, topk), solve(cost.double(), topk).owner)
+
+
+def test_costs_past_the_penalty_need_the_full_table():
+    for seed in range(20):
+        cost, ends = random_case(seed)
+        cost = cost * 700  # now an inside pair may cost more than one outside
+        assert torch.equal(run(cost, ends, 5, exhaustive=True), solve(cost.double(), 5).owner)
+
+
+def test_packed_numbers_sort_by_cost_and_then_by_index():
+    cost = torch.tensor([0., 1e-45, 1e-8, 0.5, 0.5, 1., 999., 1e3, 3e38])
+    index = torch.tensor([9, 8, 7, 2**31 - 1, 0, 5, 4, 3, 2])
+    order = sorted(range(len(cost)), key=lambda i: (cost[i].item(), index[i].item()))
+    assert pack(cost, index).argsort().tolist() == order
+    assert torch.equal(unpack_index(pack(cost, index)), index)
