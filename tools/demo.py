@@ -32,9 +32,9 @@ def parse_args() -> argparse.Namespace:
                         help='the generated scenes (default: %(default)s)')
     parser.add_argument('--train', type=int, default=240, help='training pictures')
     parser.add_argument('--val', type=int, default=80, help='validation pictures')
-    parser.add_argument('--epochs', type=int, default=10)
-    parser.add_argument('--density', default='12',
-                        help='people a picture, or a word of tools/make_crowd.py (default: 12)')
+    parser.add_argument('--epochs', type=int, default=12)
+    parser.add_argument('--density', default='default',
+                        help='as in tools/make_crowd.py')
     parser.add_argument('--pictures', type=int, default=8, help='pictures to draw')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
@@ -135,7 +135,7 @@ def main() -> None:
     say(2, 'Weights: MobileNetV2 trained on ImageNet (8 MB, a few seconds, kept in the user cache)')
     call('tools/model_converters/mobilenet_v2.py', os.environ['MOBILENET_V2'],
          log=args.work_dir / 'weights.log')
-    say(3, 'Training a small LLA (about 6 to 8 minutes on two cores)')
+    say(3, 'Training a small LLA (about 10 minutes on two cores)')
     checkpoint = train(args, options)
     say(4, f'Testing on {args.val} pictures it has not seen (about half a minute)')
     results = test(args, checkpoint, options)
