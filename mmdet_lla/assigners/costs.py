@@ -2,8 +2,8 @@
 
 The identity it rests on: against a box of class c, the focal loss of a prior summed over the
 classes is ``sum_k neg_k + pos_c - neg_c``, where ``neg_k`` is the loss of calling class k absent
-and ``pos_c`` that of calling class c present. It does not depend on the box but for its class, so
-that a table of classes x priors holds it all, and none of boxes x priors x classes is made.
+and ``pos_c`` that of calling class c present. The sum is taken once a prior, and no table of
+boxes x priors x classes is made.
 (mmdet's ``FocalLossCost`` leaves out the sum over k and so ranks the priors of a box differently.)
 """
 
@@ -21,48 +21,56 @@ PROB_EPS = 1e-12
 SCORE_CHUNK = 1 << 16
 
 
-def focal_terms(scores: Tensor, alpha: float, gamma: float, form: str) -> tuple[Tensor, Tensor]:
-    """Focal loss of calling a class present, and of calling it absent (Lin et al. 2017).
+def focal_loss(scores: Tensor, present: bool, alpha: float, gamma: float, form: str) -> Tensor:
+    """Focal loss of calling a class present, or absent (Lin et al. 2017).
 
     Args:
-        scores (Tensor): Logits or probabilities, float32, any shape.
+        scores (Tensor): Logits or probabilities of the class, float32, any shape.
+        present (bool): Whether the class is there.
         alpha (float): Weight of the present class.
         gamma (float): Power of the modulating factor.
         form (str): 'logits' or 'probs'.
 
     Returns:
-        tuple[Tensor, Tensor]: ``pos`` and ``neg``, of the shape of ``scores``.
+        Tensor: Loss >= 0, of the shape of ``scores``.
     """
     if form == 'logits':
-        prob = scores.sigmoid()
-        neg_log_not = F.softplus(scores)
-        neg_log_prob = neg_log_not - scores  # softplus(-x) = softplus(x) - x
+        against = -scores if present else scores
+        wrong, loss = against.sigmoid(), F.softplus(against)
     else:
-        prob = scores
-        neg_log_prob = -prob.clamp(min=PROB_EPS).log()
-        neg_log_not = -(1 - prob).clamp(min=PROB_EPS).log()
-    neg = neg_log_not.mul_(prob**gamma).mul_(1 - alpha)
-    pos = neg_log_prob.mul_((1 - prob)**gamma).mul_(alpha)
-    return pos, neg
+        wrong, right = (1 - scores, scores) if present else (scores, 1 - scores)
+        loss = right.clamp(min=PROB_EPS).log_().neg_()
+    return loss.mul_(wrong**gamma).mul_(alpha if present else 1 - alpha)
 
 
-def class_costs(scores: Tensor, alpha: float, gamma: float, form: str) -> Tensor:
-    """Focal loss of every prior against a box of every class, summed over all classes.
+def absent_cost(scores: Tensor, alpha: float, gamma: float, form: str) -> Tensor:
+    """Focal loss of a prior that is background: ``sum_k neg_k``.
 
     Args:
         scores (Tensor): Shape (num_priors, num_classes).
-        alpha, gamma, form: See :func:`focal_terms`.
+        alpha, gamma, form: See :func:`focal_loss`.
 
     Returns:
-        Tensor: Costs >= 0, shape (num_classes, num_priors).
+        Tensor: Shape (num_priors,).
     """
-    out = scores.new_empty(scores.shape[::-1])
     step = max(SCORE_CHUNK // scores.size(1), 1)
-    for i in range(0, len(scores), step):
-        pos, neg = focal_terms(scores[i:i + step], alpha, gamma, form)
-        absent = neg.sum(1, keepdim=True)
-        out[:, i:i + step] = pos.sub_(neg).add_(absent).clamp_(min=0).T
-    return out
+    return torch.cat([focal_loss(part, False, alpha, gamma, form).sum(1)
+                      for part in scores.split(step)])
+
+
+def class_cost(absent: Tensor, scores: Tensor, alpha: float, gamma: float, form: str) -> Tensor:
+    """Focal loss of a prior against a box, summed over all classes.
+
+    Args:
+        absent (Tensor): :func:`absent_cost` of the prior.
+        scores (Tensor): The prior's score of the box's class, broadcast against ``absent``.
+        alpha, gamma, form: See :func:`focal_loss`.
+
+    Returns:
+        Tensor: Cost >= 0, of the broadcast shape.
+    """
+    cost = focal_loss(scores, True, alpha, gamma, form) + absent
+    return cost.sub_(focal_loss(scores, False, alpha, gamma, form)).clamp_(min=0)
 
 
 def with_area(boxes: Tensor) -> Tensor:

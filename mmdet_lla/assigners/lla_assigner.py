@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .candidates import PriorGrids, find_grids, inside_rectangles, is_inside
-from .costs import class_costs, iou_cost, pair_iou, with_area
+from .costs import absent_cost, class_cost, focal_loss, iou_cost, pair_iou, with_area
 from .matching import OUTSIDE_PENALTY, match
 
 PRIOR_FORMS = ('auto', 'points', 'boxes')
@@ -125,10 +125,12 @@ class LLAAssigner(BaseAssigner):
         Predicted and true boxes are (5, n), see :func:`with_area`.
         """
         classes = labels.clamp(min=0, max=scores.size(1) - 1)
-        cls_costs = class_costs(scores, self.focal_alpha, self.focal_gamma, self.score_form)
-        cls_costs *= self.cls_weight
+        focal = (self.focal_alpha, self.focal_gamma, self.score_form)
+        absent = absent_cost(scores, *focal)
         rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
-        most = cls_costs.amax() + self.reg_weight * iou_cost(cls_costs.new_zeros(()))
+        # The most that a pair can cost: calling a class present costs more the lower its score.
+        most = (self.cls_weight * (absent.amax() + focal_loss(scores.amin(), True, *focal)) +
+                self.reg_weight * iou_cost(absent.new_zeros(())))
         faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
         # The one place where the host waits for the device: sizes and checks in one transfer.
         *sizes, exhaustive, faulty = torch.cat([
@@ -138,20 +140,25 @@ class LLAAssigner(BaseAssigner):
         if faulty:
             raise ValueError('LLAAssigner: ' + next(text for text, bad in faults.items() if bad))
 
-        def pair_cost(box: Tensor, prior: Tensor) -> Tensor:
-            iou = pair_iou(bboxes.index_select(1, prior), boxes.index_select(1, box))
-            place = (classes * len(points)).index_select(0, box).add_(prior)
-            cls = cls_costs.view(-1).index_select(0, place)
+        def add_up(iou: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
+            cls = class_cost(absent, scores, *focal).mul_(self.cls_weight)
             return iou_cost(iou).mul_(self.reg_weight).add_(cls)
 
+        def pair_cost(box: Tensor, prior: Tensor) -> Tensor:
+            place = (prior * scores.size(1)).add_(classes.index_select(0, box))
+            return add_up(
+                pair_iou(bboxes.index_select(1, prior), boxes.index_select(1, box)),
+                absent.index_select(0, prior), scores.reshape(-1).index_select(0, place))
+
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
-            cls, preds, centres = cls_costs, bboxes, points.T
+            # Priors come last, and so do the tables' columns.
+            parts = (absent.unsqueeze(0), scores.T, bboxes, points.T)
             if prior is not None:
-                cls, preds, centres = (part.index_select(1, prior)
-                                       for part in (cls, preds, centres))
+                parts = (part.index_select(1, prior) for part in parts)
+            background, logits, preds, centres = parts
             true = boxes.index_select(1, box).unsqueeze(-1)
-            cost = iou_cost(pair_iou(preds, true)).mul_(self.reg_weight)
-            cost += cls.index_select(0, classes[box])
+            logits = logits.index_select(0, classes.index_select(0, box))
+            cost = add_up(pair_iou(preds, true), background, logits)
             return cost.add_(~is_inside(true, centres), alpha=OUTSIDE_PENALTY)
 
         num_boxes = boxes.size(1)

@@ -8,12 +8,19 @@ from torch.nn import functional as F
 
 from mmdet_lla.assigners.costs import (
     SCORE_CHUNK,
-    class_costs,
-    focal_terms,
+    absent_cost,
+    class_cost,
+    focal_loss,
     iou_cost,
     pair_iou,
     with_area,
 )
+
+
+def class_costs(scores, alpha, gamma, form):
+    """Of every prior against a box of every class, (num_priors, num_classes)."""
+    absent = absent_cost(scores, alpha, gamma, form)
+    return class_cost(absent.unsqueeze(1), scores, alpha, gamma, form)
 
 
 def random_boxes(count, seed=0):
@@ -24,29 +31,30 @@ def random_boxes(count, seed=0):
 
 @pytest.mark.parametrize('alpha, gamma', [(0.25, 2.), (0.5, 0.), (0.75, 1.5)])
 @pytest.mark.parametrize('num_classes', [1, 3])
-def test_table_of_classes_is_the_focal_loss_summed_over_classes(alpha, gamma, num_classes):
+def test_cost_of_a_class_is_the_focal_loss_summed_over_classes(alpha, gamma, num_classes):
     scores = torch.linspace(-30, 30, 50 * num_classes).view(-1, num_classes)
     table = class_costs(scores, alpha, gamma, 'logits')
-    assert table.shape == (num_classes, 50)
+    assert table.shape == (50, num_classes)
     for label in range(num_classes):
         target = F.one_hot(torch.full((50, ), label), num_classes).double()
         loss = py_sigmoid_focal_loss(
             scores.double(), target, gamma=gamma, alpha=alpha, reduction='none')
-        torch.testing.assert_close(table[label], loss.sum(1).float(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(table[:, label], loss.sum(1).float(), rtol=1e-5, atol=1e-6)
 
 
 def test_chunks_leave_no_seam():
     scores = torch.randn(SCORE_CHUNK // 2 + 7, 3, generator=torch.Generator().manual_seed(0))
     table = class_costs(scores, 0.25, 2., 'logits')
     parts = [class_costs(part, 0.25, 2., 'logits') for part in scores.split(1000)]
-    torch.testing.assert_close(table, torch.cat(parts, 1))
+    torch.testing.assert_close(table, torch.cat(parts))
 
 
 def test_logits_and_probabilities_cost_the_same():
     logits = torch.linspace(-8, 8, 33)
-    for ours, plain in zip(focal_terms(logits, 0.25, 2., 'logits'),
-                           focal_terms(logits.sigmoid(), 0.25, 2., 'probs')):
-        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-6)
+    for present in (True, False):
+        torch.testing.assert_close(
+            focal_loss(logits, present, 0.25, 2., 'logits'),
+            focal_loss(logits.sigmoid(), present, 0.25, 2., 'probs'), rtol=1e-3, atol=1e-6)
 
 
 def test_sure_scores_have_finite_costs():
