@@ -151,15 +151,15 @@ class LLAAssigner(BaseAssigner):
                 absent.index_select(0, prior), scores.reshape(-1).index_select(0, place))
 
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
-            # Priors come last, and so do the tables' columns.
-            parts = (absent.unsqueeze(0), scores.T, bboxes, points.T)
+            preds, centres, background, logits = bboxes, points, absent, scores
             if prior is not None:
-                parts = (part.index_select(1, prior) for part in parts)
-            background, logits, preds, centres = parts
+                preds = preds.index_select(1, prior)
+                centres, background, logits = (
+                    part.index_select(0, prior) for part in (centres, background, logits))
             true = boxes.index_select(1, box).unsqueeze(-1)
-            logits = logits.index_select(0, classes.index_select(0, box))
+            logits = logits.index_select(1, classes.index_select(0, box)).T.contiguous()
             cost = add_up(pair_iou(preds, true), background, logits)
-            return cost.add_(~is_inside(true, centres), alpha=OUTSIDE_PENALTY)
+            return cost.add_(~is_inside(true, centres.T), alpha=OUTSIDE_PENALTY)
 
         num_boxes = boxes.size(1)
         return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], len(points), self.topk,
