@@ -253,7 +253,7 @@ def plot_growth(records: list[dict], path: str, title: str) -> None:
         style = dict(linewidth=3, color='black', zorder=3) if name == 'LLA' else dict(linewidth=1.2)
         for axis, key in zip(axes, ('processor_ms', 'mib')):
             axis.plot([boxes for boxes, _ in rows], [row[key] for _, row in rows], marker='o',
-                      markersize=3, label=name, **style)
+                      markersize=3, label=name, alpha=0.9, **style)
     for axis, label in zip(axes, ('processor time, ms', 'peak memory of the call, MiB')):
         axis.set(xscale='log', yscale='log', xlabel='boxes in the picture', ylabel=label)
         axis.grid(alpha=0.3)

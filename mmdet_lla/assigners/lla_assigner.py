@@ -157,7 +157,7 @@ class LLAAssigner(BaseAssigner):
                 centres, background, logits = (
                     part.index_select(0, prior) for part in (centres, background, logits))
             true = boxes.index_select(1, box).unsqueeze(-1)
-            logits = logits.index_select(1, classes.index_select(0, box)).T.contiguous()
+            logits = logits.T.index_select(0, classes.index_select(0, box))
             cost = add_up(pair_iou(preds, true), background, logits)
             return cost.add_(~is_inside(true, centres.T), alpha=OUTSIDE_PENALTY)
 

@@ -26,7 +26,7 @@ OUTSIDE_PENALTY = 1e3
 PAIR_CHUNK = 1 << 17
 
 #: The same where boxes look at all priors, or priors at all boxes.
-TABLE_CHUNK = 1 << 16
+TABLE_CHUNK = 1 << 18
 
 #: Sorts behind every packed pair.
 NO_PAIR = torch.iinfo(torch.int64).max
