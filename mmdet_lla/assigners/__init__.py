@@ -1,5 +1,6 @@
 """Loss-aware label assignment."""
 
 from .lla_assigner import LLAAssigner
+from .views import View
 
-__all__ = ['LLAAssigner']
+__all__ = ['LLAAssigner', 'View']

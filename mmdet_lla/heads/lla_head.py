@@ -1,6 +1,6 @@
 """LLAHead: RetinaHead with an IoU branch, trained on what an assigner makes of its predictions."""
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import torch
 from mmcv.cnn import ConvModule, Scale
@@ -12,10 +12,26 @@ from mmdet.models.task_modules import (
     MlvlPointGenerator,
 )
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import cat_boxes, get_box_tensor
+from mmdet.structures.bbox import bbox_overlaps, cat_boxes, get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from ..assigners.views import View, view_of
+
+
+class Priors(NamedTuple):
+    """Priors of all levels.
+
+    Attributes:
+        own (Tensor): As the box coder reads them: points (n, 2) or anchor boxes (n, 4).
+        handed (Tensor): As the assigner wants them, see :class:`View`.
+        level_sizes (list[int]): Priors a level.
+    """
+
+    own: Tensor
+    handed: Tensor
+    level_sizes: list[int]
 
 
 @MODELS.register_module()
@@ -30,6 +46,11 @@ class LLAHead(RetinaHead):
     - anchor boxes (LLA.RetinaNet): ``AnchorGenerator`` and ``DeltaXYWHBBoxCoder``; the box branch
       gives ``scale * pred`` as deltas.
 
+    It trains under any assigner, ``train_cfg.assigner``, that says what it wants to be handed;
+    see :class:`View`. LLA's and mmdet's are known, ``train_cfg.assigner_view`` changes or adds to
+    what is known. Every prior of the batch's grid takes part, also those whose anchor box leaves
+    the picture and those in a smaller picture's padding.
+
     Args:
         num_classes (int): Number of classes without the background.
         in_channels (int): Channels of the feature maps.
@@ -41,8 +62,8 @@ class LLAHead(RetinaHead):
         kwargs: See :class:`RetinaHead`. Boxes are always regressed decoded.
 
     Raises:
-        ValueError: If prior generator and box coder do not go together, or an argument is
-            out of its range.
+        ValueError: If prior generator and box coder do not go together, an argument is out of
+            its range, or it is not known what the assigner wants to be handed.
     """
 
     def __init__(self,
@@ -77,6 +98,8 @@ class LLAHead(RetinaHead):
             **kwargs)
         self.loss_iou = MODELS.build(loss_iou)
         self._priors: tuple = (None, None)
+        if self.train_cfg:
+            self._view()
 
     def _init_layers(self) -> None:
         """Layers of RetinaHead, the IoU branch and a scale per level."""
@@ -144,8 +167,9 @@ class LLAHead(RetinaHead):
                      batch_gt_instances_ignore: OptInstanceList = None) -> dict[str, Tensor]:
         """Losses of a batch.
 
-        All three share one divisor: the priors that went to a box or to an ignore box, mean over
-        the processes, at least 1. Priors that went to an ignore box take no part in any loss.
+        All three share one divisor: the priors that went to a box, mean over the processes, at
+        least 1; with LLA, as in its reference, those that went to an ignore box count too. Priors
+        that the assigner marks as ignored take no part in any loss.
 
         Args:
             cls_scores, bbox_preds, iou_preds (list[Tensor]): As :meth:`forward` gives them.
@@ -156,18 +180,20 @@ class LLAHead(RetinaHead):
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, scalars.
         """
-        priors = self._grid_priors(cls_scores)
+        view = self._view()
+        priors = self._grid_priors(cls_scores, view)
         scores, bboxes, ious = (_flatten_levels(preds, size) for preds, size in (
             (cls_scores, self.cls_out_channels), (bbox_preds, 4), (iou_preds, 1)))
-        bboxes = torch.stack([get_box_tensor(self.bbox_coder.decode(priors, one))
+        bboxes = torch.stack([get_box_tensor(self.bbox_coder.decode(priors.own, one))
                               for one in bboxes.float()])
         ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
         targets = [
-            self._get_targets_single(*single, priors)
-            for single in zip(scores.detach(), bboxes.detach(), batch_gt_instances, ignored)
+            self._get_targets_single(*single, priors, view)
+            for single in zip(scores.detach().float(), bboxes.detach(), batch_gt_instances,
+                              ignored, batch_img_metas)
         ]
-        labels, label_weights, bbox_targets, iou_targets, num_won = zip(*targets)
-        divisor = reduce_mean(torch.stack(num_won).sum().to(bboxes.dtype)).clamp(min=1)
+        labels, label_weights, bbox_targets, iou_targets, counts = zip(*targets)
+        divisor = reduce_mean(torch.stack(counts).sum().to(bboxes.dtype)).clamp(min=1)
 
         labels = torch.cat(labels)
         positive = (labels < self.num_classes).nonzero().squeeze(1)
@@ -182,32 +208,52 @@ class LLAHead(RetinaHead):
             loss_iou=self.loss_iou(
                 ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor))
 
-    def _get_targets_single(self, scores: Tensor, bboxes: Tensor, gt_instances: InstanceData,
-                            gt_instances_ignore: Optional[InstanceData],
-                            priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _get_targets_single(
+            self, scores: Tensor, bboxes: Tensor, gt_instances: InstanceData,
+            gt_instances_ignore: Optional[InstanceData], img_meta: dict, priors: Priors,
+            view: View) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Targets of one picture.
 
         Returns:
             tuple[Tensor]: Labels (n,), ``num_classes`` for background; weights of the class loss
-            (n,); boxes (p, 4) and IoUs (p,) of the p positive priors; the number of priors that
-            went to a box or an ignore box, scalar.
+            (n,), or (n, num_classes) where the assigner ignores priors class by class; boxes
+            (p, 4) and IoUs (p,) of the p positive priors; what the picture adds to the divisor,
+            scalar.
         """
-        result = self.assigner.assign(
-            InstanceData(priors=priors, bboxes=bboxes, scores=scores), gt_instances,
-            gt_instances_ignore)
-        positive = result.gt_inds > 0
-        labels = torch.where(positive, result.labels, self.num_classes)
+        result = view.assign(self.assigner, priors.handed, priors.level_sizes, bboxes, scores,
+                             gt_instances, gt_instances_ignore, img_meta)
+        positive = (result.gt_inds > 0).nonzero().squeeze(1)
+        box = result.gt_inds[positive] - 1
+        # What AssignResult says of labels and overlaps differs from assigner to assigner.
+        labels = result.gt_inds.new_full(result.gt_inds.shape, self.num_classes)
+        labels[positive] = gt_instances.labels[box]
         label_weights = (result.gt_inds >= 0).to(bboxes.dtype)
-        gt_bboxes = get_box_tensor(gt_instances.bboxes)
-        return (labels, label_weights, gt_bboxes[result.gt_inds[positive] - 1],
-                result.max_overlaps[positive], (result.gt_inds != 0).sum())
+        shadowed = result.get_extra_property('shadowed_labels')  # CenterRegionAssigner's
+        if shadowed is not None:
+            label_weights = label_weights.unsqueeze(1).repeat(1, self.num_classes)
+            label_weights[shadowed[:, 0], shadowed[:, 1]] = 0
+        bbox_targets = get_box_tensor(gt_instances.bboxes)[box]
+        if view.gives_iou:
+            iou_targets = result.max_overlaps[positive]
+        else:
+            iou_targets = bbox_overlaps(bboxes[positive], bbox_targets, is_aligned=True)
+        counted = result.gt_inds != 0 if view.counts_ignored else result.gt_inds > 0
+        return labels, label_weights, bbox_targets, iou_targets, counted.sum()
 
-    def _grid_priors(self, cls_scores: list[Tensor]) -> Tensor:
-        """Priors of all levels, the same tensor again while sizes and device stay the same."""
-        key = ([score.shape[-2:] for score in cls_scores], cls_scores[0].device)
+    def _view(self) -> View:
+        """What the assigner wants to be handed."""
+        return view_of(self.assigner, self.train_cfg.get('assigner_view'))
+
+    def _grid_priors(self, cls_scores: list[Tensor], view: View) -> Priors:
+        """Priors of all levels, the same tensors again while sizes and device stay the same."""
+        key = ([score.shape[-2:] for score in cls_scores], cls_scores[0].device, view)
         if self._priors[0] != key:
-            priors = self.prior_generator.grid_priors(*key[:1], device=key[1])
-            self._priors = (key, get_box_tensor(cat_boxes(priors)))
+            levels = self.prior_generator.grid_priors(key[0], device=key[1])
+            own = get_box_tensor(cat_boxes(levels))
+            sizes = [len(level) for level in levels]
+            strides = torch.cat([own.new_tensor(stride).expand(size, 2)
+                                 for stride, size in zip(self.prior_generator.strides, sizes)])
+            self._priors = (key, Priors(own, view.of_priors(own, strides), sizes))
         return self._priors[1]
 
     def _bbox_post_process(self, results: InstanceData, *args, **kwargs) -> InstanceData:

@@ -80,7 +80,7 @@ def test_assignment_inside_the_head_is_the_references(golden):
     z, head = golden
     seen = []
     assign = head.assigner.assign
-    head.assigner.assign = lambda *args: seen.append(assign(*args)) or seen[-1]
+    head.assigner.assign = lambda *a, **kw: seen.append(assign(*a, **kw)) or seen[-1]
     boxes, ignored = zip(*(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)))
     head.loss_by_feat(*head(feats_of(z)), list(boxes), [{}] * 2, list(ignored))
     for j, result in enumerate(seen):

@@ -1,0 +1,195 @@
+"""What each assigner wants to be handed, so that one head can train under any of them."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Optional
+
+import torch
+from mmdet.models.task_modules.assigners import (
+    ApproxMaxIoUAssigner,
+    AssignResult,
+    ATSSAssigner,
+    BaseAssigner,
+    CenterRegionAssigner,
+    DynamicSoftLabelAssigner,
+    HungarianAssigner,
+    MaxIoUAssigner,
+    MultiInstanceAssigner,
+    PointAssigner,
+    SimOTAAssigner,
+    TaskAlignedAssigner,
+    TopkHungarianAssigner,
+)
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .lla_assigner import LLAAssigner
+
+PRIORS = ('own', 'points', 'strided points', 'boxes')
+SCORES = ('logits', 'probs', None)
+
+
+@dataclass(frozen=True)
+class View:
+    """What an assigner wants to be handed, and what its result means.
+
+    Args:
+        priors (str): Form of ``pred_instances.priors``. 'points': (n, 2), ``x y``; 'strided
+            points': (n, 4), ``x y stride_x stride_y``; 'boxes': (n, 4), ``x1 y1 x2 y2``; 'own':
+            what the head has, points (n, 2) or anchor boxes (n, 4).
+        scores (str, optional): Whether ``pred_instances`` holds the decoded ``bboxes`` (n, 4) and
+            ``scores`` (n, num_classes) as 'logits' or as 'probs' (their sigmoids); None: neither.
+        anchor_scale (float): Side of the boxes put around points where 'boxes' are wanted of a
+            head that has points, in strides. Defaults to 8, as ATSS has it.
+        anchor_ratio (float): Height over width of these boxes, at the same area. Defaults to 1.
+        levels (bool): Whether ``num_level_priors``, priors a level, is wanted. Defaults to False.
+        img_meta (bool): Whether ``img_meta`` is wanted. Defaults to False.
+        kwargs (dict): More keywords of ``assign``. Defaults to none.
+        gives_iou (bool): Whether ``max_overlaps`` of a positive prior is the IoU of its predicted
+            box and the box it went to; where not, the head computes it. Defaults to False.
+        counts_ignored (bool): Whether priors marked -1 count in the losses' divisor, as in LLA's
+            reference, where they were won by an ignore box. Defaults to False.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    priors: str
+    scores: Optional[str] = None
+    anchor_scale: float = 8
+    anchor_ratio: float = 1
+    levels: bool = False
+    img_meta: bool = False
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    gives_iou: bool = False
+    counts_ignored: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (('priors', PRIORS), ('scores', SCORES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f'View: {name} must be one of {allowed}, '
+                                 f'got {getattr(self, name)!r}')
+        for name in ('anchor_scale', 'anchor_ratio'):
+            if not 0 < getattr(self, name) < float('inf'):
+                raise ValueError(f'View: {name} must be finite and > 0, '
+                                 f'got {getattr(self, name)!r}')
+
+    def of_priors(self, priors: Tensor, strides: Tensor) -> Tensor:
+        """A head's priors in the form that is wanted.
+
+        Args:
+            priors (Tensor): Points (n, 2) or anchor boxes (n, 4).
+            strides (Tensor): Stride of each prior's level in x and y, (n, 2).
+
+        Returns:
+            Tensor: See ``priors`` of the class; ``priors`` itself where it has this form already.
+        """
+        has_boxes = priors.size(1) == 4
+        if self.priors in ('own', 'boxes' if has_boxes else 'points'):
+            return priors
+        points = (priors[:, :2] + priors[:, 2:]) / 2 if has_boxes else priors
+        if self.priors == 'points':
+            return points
+        if self.priors == 'strided points':
+            return torch.cat([points, strides], 1)
+        root = self.anchor_ratio ** 0.5
+        half = strides * strides.new_tensor([1 / root, root]) * (self.anchor_scale / 2)
+        return torch.cat([points - half, points + half], 1)
+
+    def assign(self, assigner: BaseAssigner, priors: Tensor, level_sizes: list[int],
+               bboxes: Tensor, logits: Tensor, gt_instances: InstanceData,
+               gt_instances_ignore: Optional[InstanceData], img_meta: dict) -> AssignResult:
+        """Call an assigner with what it wants.
+
+        Args:
+            assigner (BaseAssigner): The one this view is of.
+            priors (Tensor): As :meth:`of_priors` gives them.
+            level_sizes (list[int]): Number of priors a level.
+            bboxes (Tensor): Decoded predictions ``x1 y1 x2 y2`` in pixels, (n, 4).
+            logits (Tensor): Class scores before the sigmoid, (n, num_classes).
+            gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
+            gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4).
+            img_meta (dict): Meta information of the picture.
+        """
+        pred_instances = InstanceData(priors=priors)
+        if self.scores is not None:
+            pred_instances.bboxes = bboxes
+            pred_instances.scores = logits.sigmoid() if self.scores == 'probs' else logits
+        wanted = dict(self.kwargs)
+        if self.levels:
+            wanted['num_level_priors'] = level_sizes
+        if self.img_meta:
+            wanted['img_meta'] = img_meta
+        # By keyword: what comes second and third differs from assigner to assigner.
+        return assigner.assign(pred_instances, gt_instances=gt_instances,
+                               gt_instances_ignore=gt_instances_ignore, **wanted)
+
+
+def _view_of_lla(assigner: LLAAssigner) -> View:
+    forms = dict(auto='own', points='points', boxes='boxes')
+    return View(forms[assigner.prior_form], assigner.score_form, gives_iou=True,
+                counts_ignored=True)
+
+
+def _view_of_atss(assigner: ATSSAssigner) -> View:
+    """Predictions are wanted for DDOD's dynamic cost alone, ATSS itself warns of them."""
+    return View('boxes', None if assigner.alpha is None else 'logits', levels=True)
+
+
+#: Views by class, or how to tell one from an assigner; None: not to be had from this head's
+#: predictions, though the parent's would be.
+VIEWS = {
+    LLAAssigner: _view_of_lla,
+    MaxIoUAssigner: View('boxes'),
+    ApproxMaxIoUAssigner: None,  # several anchors a place at once
+    MultiInstanceAssigner: None,  # several boxes a prior
+    ATSSAssigner: _view_of_atss,
+    SimOTAAssigner: View('strided points', 'probs'),
+    DynamicSoftLabelAssigner: View('strided points', 'logits'),
+    TaskAlignedAssigner: View('boxes', 'probs', kwargs=dict(alpha=1, beta=6)),
+    TopkHungarianAssigner: None,  # tensors in place of instances
+    PointAssigner: View('strided points'),
+    CenterRegionAssigner: View('boxes', anchor_scale=1),  # cells, as FSAF has them
+    HungarianAssigner: View('own', 'logits', img_meta=True),
+}
+
+
+def view_of(assigner: BaseAssigner, cfg: Optional[dict] = None) -> View:
+    """The view of an assigner: its config's, its class's, or its nearest parent's.
+
+    Args:
+        assigner (BaseAssigner): Any assigner. A class of one's own says what it wants by a class
+            attribute (or property) ``wants``, a :class:`View`.
+        cfg (dict, optional): ``train_cfg.assigner_view``: arguments of :class:`View` that differ
+            from those known, or all that are needed if none are known.
+
+    Raises:
+        ValueError: If neither says what the assigner wants, or ``cfg`` has unknown arguments.
+    """
+    name = type(assigner).__name__
+    known = None
+    for cls in type(assigner).__mro__:
+        if 'wants' in vars(cls):
+            known = assigner.wants
+            if not isinstance(known, View):
+                raise ValueError(f'{name}.wants must be a View, got {known!r}')
+            break
+        if cls in VIEWS:
+            known = VIEWS[cls]
+            break
+    if known is not None and not isinstance(known, View):
+        known = known(assigner)
+    cfg = dict(cfg or {})
+    names = [one.name for one in fields(View)]
+    unknown = sorted(set(cfg) - set(names))
+    if unknown:
+        raise ValueError(f'train_cfg.assigner_view has no argument {", ".join(unknown)}; '
+                         f'expected some of {", ".join(names)}')
+    if known is not None:
+        return replace(known, **cfg)
+    if 'priors' not in cfg:
+        raise ValueError(
+            f'It is not known what {name} wants to be handed. Say so on its class, wants = '
+            "mmdet_lla.assigners.View(priors='boxes', scores='probs'), or in the config, train_cfg "
+            "= dict(assigner=..., assigner_view=dict(priors='boxes', scores='probs')); priors is "
+            f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest')
+    return View(**cfg)
