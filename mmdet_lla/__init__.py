@@ -14,6 +14,7 @@ from .datasets import *  # noqa: F401,F403
 from .evaluation import *  # noqa: F401,F403
 from .heads import LLAHead
 from .hooks import *  # noqa: F401,F403
+from .optim import *  # noqa: F401,F403
 from .version import __version__
 
 __all__ = ['LLAAssigner', 'LLAHead', '__version__']

@@ -10,5 +10,15 @@ model = dict(
         num_classes=1,
         in_channels=96,
         feat_channels=96,
-        stacked_convs=2),
+        stacked_convs=2,
+        # Boxes start as squares of 8 strides, as ATSS's anchors do; from none, as in the paper,
+        # they take longer to grow than a training of minutes lasts.
+        init_cfg=dict(
+            type='Normal',
+            layer='Conv2d',
+            std=0.01,
+            override=[
+                dict(type='Normal', name='retina_cls', std=0.01, bias_prob=0.01),
+                dict(type='Normal', name='retina_reg', std=0.01, bias=4.0)
+            ])),
     train_cfg=dict(_delete_=True, assigner=dict(type='LLAAssigner')))

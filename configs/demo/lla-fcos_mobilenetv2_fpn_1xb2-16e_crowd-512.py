@@ -23,3 +23,16 @@ test_dataloader = val_dataloader
 # A small step for the pretrained layers, a large one for the new.
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
+
+max_epochs = 16
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True)
+]
