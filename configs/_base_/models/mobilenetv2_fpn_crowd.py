@@ -9,7 +9,7 @@ model = dict(
         out_indices=(2, 4, 6),
         frozen_stages=2,  # as detectors freeze a ResNet's first stage; halves the time
         norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=True,  # ImageNet's statistics; batches here are small
+        norm_eval=False,
         init_cfg=dict(
             type='Pretrained',
             checkpoint='{{$MOBILENET_V2:weights/mobilenet_v2_imagenet.pth}}')),
