@@ -16,6 +16,9 @@ ASSIGNERS = dict(
     dynamicsoftlabel='DynamicSoftLabelAssigner', taskaligned='TaskAlignedAssigner',
     point='PointAssigner', centerregion='CenterRegionAssigner', hungarian='HungarianAssigner')
 POINTS = 'ablations/assigners/lla-fcos_mobilenetv2_fpn_{}_1xb4-12e_crowd.py'
+HEADS = dict(
+    yolox={'loss_cls', 'loss_bbox', 'loss_obj'}, rtmdet={'loss_cls', 'loss_bbox'},
+    tood={'loss_cls', 'loss_bbox'})
 ANCHORS = 'demo/lla-retinanet_mobilenetv2_fpn_1xb4-12e_crowd.py'
 
 
@@ -26,7 +29,7 @@ class Losses(Hook):
         self.seen = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append({name: float(value) for name, value in outputs.items()})
+        self.seen.append({name: value.item() for name, value in outputs.items()})
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +56,9 @@ def shrink(cfg: Config, crowds: Path, work_dir: Path) -> Config:
         experiment_name=work_dir.name))
     cfg.default_hooks.pop('checkpoint')
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    cfg.model.backbone.init_cfg = None
+    cfg.model.backbone.update(
+        widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None)
+    cfg.model.neck.in_channels = [8, 24, 80]
     return cfg
 
 
@@ -85,8 +90,18 @@ def test_head_trains_under_any_assigner(crowds, tmp_path, name, form):
         assigner = cfg.model.train_cfg.assigner
         cfg = Config.fromfile(CONFIGS / ANCHORS)
         cfg.model.train_cfg.assigner = assigner
-    cfg.model.backbone.update(widen_factor=0.25, frozen_stages=-1, norm_eval=False)
-    cfg.model.neck.in_channels = [8, 24, 80]
     losses, metrics = train(shrink(cfg, crowds, tmp_path))
     check(losses, metrics, {'loss_cls', 'loss_bbox', 'loss_iou'})
     assert any(step['loss_bbox'] > 0 and step['loss_iou'] > 0 for step in losses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('form', ['', '-lla'])
+@pytest.mark.parametrize('head', HEADS)
+def test_other_heads_train_under_lla_and_under_their_own(crowds, tmp_path, head, form):
+    cfg = Config.fromfile(
+        CONFIGS / f'ablations/heads/{head}{form}_mobilenetv2_fpn_1xb4-12e_crowd.py')
+    assert cfg.model.train_cfg.assigner.type.endswith('LLAAssigner') == bool(form)
+    losses, metrics = train(shrink(cfg, crowds, tmp_path))
+    check(losses, metrics, HEADS[head])
+    assert any(step['loss_bbox'] > 0 for step in losses)

@@ -1,0 +1,55 @@
+"""LLA for TOODHead, which asks its assigner for more than an assignment."""
+
+from typing import Optional
+
+import torch
+from mmdet.models.task_modules import AssignResult
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+
+from .lla_assigner import LLAAssigner
+
+
+@TASK_UTILS.register_module()
+class TaskAlignedLLAAssigner(LLAAssigner):
+    r"""LLA's assignment with the metrics that ``TOODHead`` weighs its losses by.
+
+    The metric of a prior that went to a box is :math:`s^\alpha \cdot u^\beta`, where s is its
+    probability of the box's class and u the IoU of its prediction and the box
+    (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` hands over
+    anchor boxes and probabilities, which is the default here.
+
+    Args:
+        prior_form (str): See :class:`LLAAssigner`. Defaults to 'boxes'.
+        score_form (str): See :class:`LLAAssigner`. Defaults to 'probs'.
+        kwargs: See :class:`LLAAssigner`.
+    """
+
+    def __init__(self, prior_form: str = 'boxes', score_form: str = 'probs', **kwargs) -> None:
+        super().__init__(prior_form=prior_form, score_form=score_form, **kwargs)
+
+    @torch.no_grad()
+    def assign(self,
+               pred_instances: InstanceData,
+               gt_instances: InstanceData,
+               gt_instances_ignore: Optional[InstanceData] = None,
+               alpha: float = 1,
+               beta: float = 6) -> AssignResult:
+        """Assign as :meth:`LLAAssigner.assign` does.
+
+        Args:
+            pred_instances, gt_instances, gt_instances_ignore (:obj:`InstanceData`): See there.
+            alpha (float): Power of the probability in the metrics. Defaults to 1.
+            beta (float): Power of the IoU in the metrics. Defaults to 6.
+
+        Returns:
+            :obj:`AssignResult`: As there, and ``assign_metrics`` (n,).
+        """
+        result = super().assign(pred_instances, gt_instances, gt_instances_ignore)
+        positive = (result.gt_inds > 0).nonzero().squeeze(1)
+        scores = pred_instances.scores[positive, result.labels[positive]].float()
+        if self.score_form == 'logits':
+            scores = scores.sigmoid()
+        result.assign_metrics = result.max_overlaps.new_zeros(len(result.gt_inds))
+        result.assign_metrics[positive] = scores**alpha * result.max_overlaps[positive]**beta
+        return result
