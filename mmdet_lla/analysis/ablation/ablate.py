@@ -1,0 +1,71 @@
+"""A whole study in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from mmengine.logging import MMLogger
+
+from .progress import StudyProgress
+from .results import config_differences, rows_of, write_results
+from .study import Failure, Run, Study, outdated, plan_runs
+from .variants import Variant, load_variants
+
+
+def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: int = 1,
+           options: Mapping | None = None, keep_checkpoints: bool = True,
+           train: bool = True) -> list[Failure]:
+    """Train and test each config for each seed, as far as it is not done; write the tables.
+
+    Args:
+        configs (Sequence[str]): ``path`` or ``NAME=path``, the baseline first.
+        seeds (Sequence[int]): One run of each config for each.
+        work_dir (Path): Where everything goes.
+        jobs (int): Runs at once. Defaults to 1.
+        options (Mapping, optional): Merged into each config, keys with dots.
+        keep_checkpoints (bool): Whether the last checkpoint of a run stays. Defaults to True.
+        train (bool): False makes tables of what is done alone. Defaults to True.
+
+    Returns:
+        list[Failure]: The runs that failed.
+
+    Raises:
+        FileNotFoundError: A config or a file of its data is not there.
+        ValueError: A config lacks something, names are not different, or another study runs in
+            ``work_dir``.
+    """
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    variants = load_variants(configs, options)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    runs = plan_runs(variants, seeds, work_dir)
+    differing = config_differences(variants)
+    failures = _execute(variants, runs, work_dir, jobs, keep_checkpoints, differing) \
+        if train else []
+    rows = rows_of(runs, differing)
+    write_results(work_dir, rows, failures)
+    return failures
+
+
+def _execute(variants: list[Variant], runs: list[Run], work_dir: Path, jobs: int,
+             keep_checkpoints: bool, differing: dict) -> list[Failure]:
+    lock = FileLock(work_dir / '.lock')
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f'another study runs in {work_dir}; give this one another --work-dir, or '
+                         '--report-only') from None
+    progress = StudyProgress()
+    try:
+        for variant in variants:
+            old = [folder.name for folder in outdated(variant, work_dir)]
+            if old and not any(run.folder.exists() for run in runs if run.variant is variant):
+                progress.say(f'{variant.name}: the config or its data are not those of '
+                             f'{", ".join(old)}; it is trained anew, the old runs stay there')
+        study = Study(runs, jobs, keep_checkpoints, kept_seed=runs[0].seed)
+        return study.execute(
+            progress, on_done=lambda: write_results(work_dir, rows_of(runs, differing), []))
+    finally:
+        progress.close()
+        lock.release()
