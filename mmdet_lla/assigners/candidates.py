@@ -1,4 +1,4 @@
-"""Which (box, prior) pairs compete: the pairs whose prior lies inside the box.
+"""Which (box, prior) pairs compete: by LLA's rule, the pairs whose prior lies inside the box.
 
 Only about 2 % of all pairs do, so the pairs are listed and no table of boxes x priors is made.
 
@@ -7,16 +7,23 @@ non-decreasing, are inside a box exactly where a run of columns meets a run of r
 ``x2 - x`` are monotone in x in floating point too, so that binary searches over the very same test
 find these runs exactly. The priors of mmdet's generators are a grid a level; priors in any other
 order fall into more, smaller grids and give the same answer.
+
+Other rules, SimOTA's around the centres of boxes and the leaving out of priors that ignore boxes
+cover, are tests of tables, a chunk of boxes at a time.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 #: How far inside a box, in pixels, a prior must lie on every side (reference, `fcos.py`).
 INSIDE_MARGIN = 0.01
+
+#: Pairs worked on at a time where boxes look at all priors, or priors at all boxes.
+TABLE_CHUNK = 1 << 18
 
 
 class PriorGrids(NamedTuple):
@@ -135,17 +142,70 @@ def _spread(count: Tensor, total: int) -> tuple[Tensor, Tensor]:
     return owner, place.sub_((count.cumsum(0) - count).index_select(0, owner))
 
 
-def is_inside(boxes: Tensor, points: Tensor) -> Tensor:
-    """Whether points lie inside boxes, by more than ``INSIDE_MARGIN`` on every side.
+def is_inside(boxes: Tensor, points: Tensor, margin: float = INSIDE_MARGIN) -> Tensor:
+    """Whether points lie inside boxes, by more than a margin on every side.
 
     Args:
         boxes (Tensor): x1, y1, x2, y2 in pixels, shape (4 or more, ...); further rows are left.
         points (Tensor): x, y in pixels, shape (2, ...), broadcast against ``boxes``.
+        margin (float): The margin in pixels. Defaults to that of the reference.
 
     Returns:
         Tensor: bool, of the broadcast shape.
     """
-    inside = (points[0] - boxes[0]) > INSIDE_MARGIN
-    for margin in (points[1] - boxes[1], boxes[2] - points[0], boxes[3] - points[1]):
-        inside &= margin > INSIDE_MARGIN
+    inside = (points[0] - boxes[0]) > margin
+    for distance in (points[1] - boxes[1], boxes[2] - points[0], boxes[3] - points[1]):
+        inside &= distance > margin
     return inside
+
+
+def is_near_centre(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
+    """Whether points lie less than ``reach`` from the boxes' centres, in x and in y (SimOTA).
+
+    Args:
+        boxes, points (Tensor): See :func:`is_inside`.
+        reach (Tensor): How far each point reaches in x and y, in pixels, shape (2, ...).
+
+    Returns:
+        Tensor: bool, of the broadcast shape.
+    """
+    x, y = ((boxes[low] + boxes[low + 2]) / 2 for low in (0, 1))
+    around = (x - reach[0], y - reach[1], x + reach[0], y + reach[1])
+    return is_inside(around, points, 0.)
+
+
+def in_any(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
+    """Whether points lie inside any box or near any centre, the priors that SimOTA admits.
+
+    Args:
+        boxes (Tensor): x1, y1, x2, y2 in pixels, shape (4 or more, num_boxes).
+        points, reach (Tensor): See :func:`is_near_centre`, shape (2, num_priors).
+
+    Returns:
+        Tensor: bool, shape (num_priors,).
+    """
+    admitted = torch.zeros_like(points[0], dtype=torch.bool)
+    for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // points.size(1), 1), 1):
+        admitted |= (is_inside(part, points, 0.) | is_near_centre(part, points, reach)).any(0)
+    return admitted
+
+
+def is_covered(priors: Tensor, ignored: Tensor, threshold: float) -> Tensor:
+    """Whether any ignore box covers more than a share of a prior (as mmdet's ``ignore_iof_thr``).
+
+    Args:
+        priors (Tensor): Anchor boxes in pixels, shape (num_priors, 4), or points, shape
+            (num_priors, 2), which a box covers wholly or not at all.
+        ignored (Tensor): Ignore boxes in pixels, shape (num_ignored, 4).
+        threshold (float): The share, in [0, 1).
+
+    Returns:
+        Tensor: bool, shape (num_priors,).
+    """
+    covered = priors.new_zeros(len(priors), dtype=torch.bool)
+    for part in ignored.split(max(TABLE_CHUNK // max(len(priors), 1), 1)):
+        if priors.size(1) == 4:
+            covered |= (bbox_overlaps(priors, part, mode='iof') > threshold).any(1)
+        else:
+            covered |= is_inside(part.T.unsqueeze(-1), priors.T).any(0)
+    return covered

@@ -1,11 +1,13 @@
-"""What a (box, prior) pair costs: focal loss + weight x (-log IoU), in float32.
+"""What a (box, prior) pair costs: class loss + weight x box loss, in float32.
 
-The identity it rests on: against a box of class c, the focal loss of a prior summed over the
-classes is ``sum_k neg_k + pos_c - neg_c``, where ``neg_k`` is the loss of calling class k absent
-and ``pos_c`` that of calling class c present. The sum is taken once a prior, and no table of
+The identity it rests on: against a box of class c, a loss of a prior summed over the classes is
+``sum_k neg_k + pos_c - neg_c``, where ``neg_k`` is the loss of calling class k absent and
+``pos_c`` that of calling class c present. The sum is taken once a prior, and no table of
 boxes x priors x classes is made.
 (mmdet's ``FocalLossCost`` leaves out the sum over k and so ranks the priors of a box differently.)
 """
+
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from torch.nn import functional as F
 
 #: IoUs are not taken smaller than this, so that -log IoU stays below 15.95 (reference, `iou_loss`).
 IOU_EPS = torch.finfo(torch.float32).eps
+
+#: What mmdet's SimOTAAssigner adds to IoUs under the logarithm.
+SIMOTA_EPS = 1e-7
 
 #: Probabilities are not taken smaller than this under the logarithm, as in mmdet's FocalLossCost.
 PROB_EPS = 1e-12
@@ -43,34 +48,53 @@ def focal_loss(scores: Tensor, present: bool, alpha: float, gamma: float, form: 
     return loss.mul_(factor).mul_(alpha if present else 1 - alpha)
 
 
-def absent_cost(scores: Tensor, alpha: float, gamma: float, form: str) -> Tensor:
-    """Focal loss of a prior that is background: ``sum_k neg_k``.
+def bce_loss(scores: Tensor, present: bool, form: str) -> Tensor:
+    """Binary cross entropy of calling a class present, or absent.
+
+    Args:
+        scores, present, form: See :func:`focal_loss`.
+
+    Returns:
+        Tensor: Loss >= 0, of the shape of ``scores``; 100 at most for probabilities.
+    """
+    if form == 'logits':
+        return F.softplus(-scores if present else scores)
+    scores = scores.nan_to_num(0.).clamp_(0, 1)  # it aborts on others, which are to be reported
+    return F.binary_cross_entropy(
+        scores, torch.full_like(scores, float(present)), reduction='none')
+
+
+#: A loss of calling a class present (True) or absent, with all but scores and this given.
+ClassLoss = Callable[[Tensor, bool], Tensor]
+
+
+def absent_cost(scores: Tensor, loss: ClassLoss) -> Tensor:
+    """Loss of a prior that is background: ``sum_k neg_k``.
 
     Args:
         scores (Tensor): Shape (num_priors, num_classes).
-        alpha, gamma, form: See :func:`focal_loss`.
+        loss (Callable): The class loss.
 
     Returns:
         Tensor: Shape (num_priors,).
     """
     step = max(SCORE_CHUNK // scores.size(1), 1)
-    return torch.cat([focal_loss(part, False, alpha, gamma, form).sum(1)
-                      for part in scores.split(step)])
+    return torch.cat([loss(part, False).sum(1) for part in scores.split(step)])
 
 
-def class_cost(absent: Tensor, scores: Tensor, alpha: float, gamma: float, form: str) -> Tensor:
-    """Focal loss of a prior against a box, summed over all classes.
+def class_cost(absent: Tensor, scores: Tensor, loss: ClassLoss) -> Tensor:
+    """Loss of a prior against a box, summed over all classes.
 
     Args:
         absent (Tensor): :func:`absent_cost` of the prior.
         scores (Tensor): The prior's score of the box's class, broadcast against ``absent``.
-        alpha, gamma, form: See :func:`focal_loss`.
+        loss (Callable): The class loss.
 
     Returns:
         Tensor: Cost >= 0, of the broadcast shape.
     """
-    cost = focal_loss(scores, True, alpha, gamma, form) + absent
-    return cost.sub_(focal_loss(scores, False, alpha, gamma, form)).clamp_(min=0)
+    cost = loss(scores, True) + absent
+    return cost.sub_(loss(scores, False)).clamp_(min=0)
 
 
 def with_area(boxes: Tensor) -> Tensor:
@@ -95,13 +119,38 @@ def pair_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     Returns:
         Tensor: IoU in [0, 1], of the broadcast shape.
     """
+    inter, union = pair_inter_and_union(boxes1, boxes2)
+    return inter.div_(union)
+
+
+def pair_inter_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas of intersection and union, the latter at least ``IOU_EPS``; see :func:`pair_iou`."""
     width = torch.minimum(boxes1[2], boxes2[2]).sub_(torch.maximum(boxes1[0], boxes2[0]))
     height = torch.minimum(boxes1[3], boxes2[3]).sub_(torch.maximum(boxes1[1], boxes2[1]))
     inter = width.clamp_(min=0).mul_(height.clamp_(min=0))
     union = (boxes1[4] + boxes2[4]).sub_(inter).clamp_(min=IOU_EPS)
-    return inter.div_(union)
+    return inter, union
 
 
-def iou_cost(iou: Tensor) -> Tensor:
-    """-log IoU, finite where the IoU is 0."""
-    return iou.clamp(min=IOU_EPS).log_().neg_()
+def iou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """-log IoU, finite where the IoU is 0 (LLA); boxes as in :func:`pair_iou`."""
+    return pair_iou(boxes1, boxes2).clamp_(min=IOU_EPS).log_().neg_()
+
+
+def iou_plus_eps_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """-log(IoU + 1e-7), not below 0 (mmdet's SimOTAAssigner); boxes as in :func:`pair_iou`."""
+    return pair_iou(boxes1, boxes2).add_(SIMOTA_EPS).log_().neg_()
+
+
+def giou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """1 - GIoU, from 0 to 2 (Rezatofighi et al. 2019); boxes as in :func:`pair_iou`."""
+    width = torch.maximum(boxes1[2], boxes2[2]).sub_(torch.minimum(boxes1[0], boxes2[0]))
+    height = torch.maximum(boxes1[3], boxes2[3]).sub_(torch.minimum(boxes1[1], boxes2[1]))
+    hull = width.clamp_(min=0).mul_(height.clamp_(min=0)).clamp_(min=IOU_EPS)
+    inter, union = pair_inter_and_union(boxes1, boxes2)
+    empty = 1 - union / hull
+    return empty.add_(1).sub_(inter.div_(union)).clamp_(min=0, max=2)
+
+
+#: Box losses, each with the most that it can be.
+REG_COSTS = dict(iou=(iou_cost, 16.), iou_plus_eps=(iou_plus_eps_cost, 16.2), giou=(giou_cost, 2.))

@@ -1,7 +1,9 @@
 """LLAAssigner: LLA's knobs and mmdet's contract around the pure functions beside it."""
 
-from typing import Optional
+from functools import partial
+from typing import Optional, Union
 
+import numpy as np
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
@@ -9,12 +11,37 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .candidates import PriorGrids, find_grids, inside_rectangles, is_inside
-from .costs import absent_cost, class_cost, focal_loss, iou_cost, pair_iou, with_area
-from .matching import OUTSIDE_PENALTY, match
+from .candidates import (
+    PriorGrids,
+    find_grids,
+    in_any,
+    inside_rectangles,
+    is_covered,
+    is_inside,
+    is_near_centre,
+)
+from .costs import (
+    REG_COSTS,
+    absent_cost,
+    bce_loss,
+    class_cost,
+    focal_loss,
+    pair_iou,
+    with_area,
+)
+from .matching import OUTSIDE_PENALTY, dynamic_topk, match
 
-PRIOR_FORMS = ('auto', 'points', 'boxes')
-SCORE_FORMS = ('logits', 'probs')
+CHOICES = dict(
+    prior_form=('auto', 'points', 'boxes'),
+    score_form=('logits', 'probs'),
+    candidates=('inside', 'center', 'all'),
+    contested=('all', 'picked'),
+    cls_cost=('focal', 'bce'),
+    reg_cost=tuple(REG_COSTS),
+    ignore=('compete', 'overlap', 'unused'))
+
+#: A larger penalty would leave float32 too few digits to tell pairs outside apart.
+MAX_PENALTY = 1e6
 
 
 @TASK_UTILS.register_module()
@@ -28,10 +55,16 @@ class LLAAssigner(BaseAssigner):
     ``topk`` priors inside picks outside ones too; a contested prior may go to a box that did not
     pick it; ignore boxes compete like any other, and the priors they win are marked -1.
 
+    The first seven arguments are LLA's. Those after them turn its steps one by one into other
+    rules, up to SimOTA's (`YOLOX <https://arxiv.org/abs/2107.08430>`_); their defaults are LLA's,
+    and so is the speed. :meth:`simota` has all of SimOTA's.
+
     Args:
-        topk (int): K, the number of priors a box picks. Defaults to 10.
-        cls_weight (float): Weight of the focal loss in the cost. Defaults to 1.0.
-        reg_weight (float): Weight of -log IoU in the cost. Defaults to 1.5.
+        topk (int | str): K, the number of priors a box picks; 'dynamic': the sum of the box's
+            ``candidate_topk`` largest IoUs with predictions, rounded down, at least 1. Defaults
+            to 10.
+        cls_weight (float): Weight of the class cost. Defaults to 1.0.
+        reg_weight (float): Weight of the box cost. Defaults to 1.5.
         focal_alpha (float): Alpha of the focal loss. Defaults to 0.25.
         focal_gamma (float): Gamma of the focal loss. Defaults to 2.0.
         prior_form (str): What ``pred_instances.priors`` holds. 'points': (n, 2), or (n, 4) as
@@ -39,31 +72,48 @@ class LLAAssigner(BaseAssigner):
             centre counts; 'auto': points if (n, 2), anchor boxes if (n, 4). Defaults to 'auto'.
         score_form (str): Whether ``pred_instances.scores`` holds 'logits' or 'probs'
             (probabilities). Defaults to 'logits'.
+        candidates (str): Which pairs go without penalty. 'inside': the prior is inside the box;
+            'center', as in SimOTA: it is inside, by any margin, and in x and y less than
+            ``center_radius`` strides from the box's centre (this needs points with strides), and
+            priors that are neither inside nor near the centre of any box are background from the
+            start; 'all': every pair. Defaults to 'inside'.
+        center_radius (float): See ``candidates``, in strides. Defaults to 2.5.
+        candidate_topk (int): See ``topk``. Defaults to 10.
+        contested (str): Whether a prior picked by several boxes goes to the cheapest of 'all'
+            boxes or of those that 'picked' it. Defaults to 'all'.
+        cls_cost (str): Class cost, summed over the classes: 'focal' loss, or 'bce', binary cross
+            entropy. Defaults to 'focal'.
+        reg_cost (str): Box cost: 'iou': -log IoU, of an IoU of at least 1.2e-7; 'iou_plus_eps':
+            -log(IoU + 1e-7), SimOTA's; 'giou': 1 - GIoU. Defaults to 'iou'.
+        ignore (str): What becomes of ignore boxes. 'compete': see above; 'overlap': priors covered
+            by one for more than ``ignore_iof_thr`` of their area (anchor boxes) or lying inside
+            one (points) are marked -1 and go to no box; 'unused': nothing. Defaults to 'compete'.
+        ignore_iof_thr (float): See ``ignore``. Defaults to 0.5.
+        outside_penalty (float): What pairs other than ``candidates`` pay, up to 1e6. The larger,
+            the fewer digits of float32 are left to tell them apart. Defaults to 1000.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or two do not go together.
     """
 
     def __init__(self,
-                 topk: int = 10,
+                 topk: Union[int, str] = 10,
                  cls_weight: float = 1.0,
                  reg_weight: float = 1.5,
                  focal_alpha: float = 0.25,
                  focal_gamma: float = 2.0,
                  prior_form: str = 'auto',
-                 score_form: str = 'logits') -> None:
-        if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
-            raise ValueError(f'LLAAssigner: topk must be an int >= 1, got {topk!r}')
-        for name, value in dict(cls_weight=cls_weight, reg_weight=reg_weight,
-                                focal_gamma=focal_gamma).items():
-            if not 0 <= value < float('inf'):
-                raise ValueError(f'LLAAssigner: {name} must be finite and >= 0, got {value!r}')
-        if not 0 <= focal_alpha <= 1:
-            raise ValueError(f'LLAAssigner: focal_alpha must be in [0, 1], got {focal_alpha!r}')
-        for name, value, allowed in (('prior_form', prior_form, PRIOR_FORMS),
-                                     ('score_form', score_form, SCORE_FORMS)):
-            if value not in allowed:
-                raise ValueError(f'LLAAssigner: {name} must be one of {allowed}, got {value!r}')
+                 score_form: str = 'logits',
+                 *,
+                 candidates: str = 'inside',
+                 center_radius: float = 2.5,
+                 candidate_topk: int = 10,
+                 contested: str = 'all',
+                 cls_cost: str = 'focal',
+                 reg_cost: str = 'iou',
+                 ignore: str = 'compete',
+                 ignore_iof_thr: float = 0.5,
+                 outside_penalty: float = OUTSIDE_PENALTY) -> None:
         self.topk = topk
         self.cls_weight = cls_weight
         self.reg_weight = reg_weight
@@ -71,7 +121,56 @@ class LLAAssigner(BaseAssigner):
         self.focal_gamma = focal_gamma
         self.prior_form = prior_form
         self.score_form = score_form
+        self.candidates = candidates
+        self.center_radius = center_radius
+        self.candidate_topk = candidate_topk
+        self.contested = contested
+        self.cls_cost = cls_cost
+        self.reg_cost = reg_cost
+        self.ignore = ignore
+        self.ignore_iof_thr = ignore_iof_thr
+        self.outside_penalty = outside_penalty
+        self._check_arguments()
+        self._class_loss = (
+            partial(focal_loss, alpha=focal_alpha, gamma=focal_gamma, form=score_form)
+            if cls_cost == 'focal' else partial(bce_loss, form=score_form))
         self._grids_of: tuple[Optional[Tensor], Optional[PriorGrids]] = (None, None)
+
+    def _check_arguments(self) -> None:
+        infinity = float('inf')
+        checks = dict(
+            topk=(self.topk == 'dynamic' or _is_count(self.topk), "an int >= 1 or 'dynamic'"),
+            candidate_topk=(_is_count(self.candidate_topk), 'an int >= 1'),
+            focal_alpha=(0 <= self.focal_alpha <= 1, 'in [0, 1]'),
+            center_radius=(0 < self.center_radius < infinity, 'finite and > 0'),
+            ignore_iof_thr=(0 <= self.ignore_iof_thr < 1, 'in [0, 1)'),
+            outside_penalty=(0 <= self.outside_penalty <= MAX_PENALTY, f'in [0, {MAX_PENALTY:g}]'))
+        for name in ('cls_weight', 'reg_weight', 'focal_gamma'):
+            checks[name] = (0 <= getattr(self, name) < infinity, 'finite and >= 0')
+        for name, allowed in CHOICES.items():
+            checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
+        for name, (fits, expected) in checks.items():
+            if not fits:
+                raise ValueError(
+                    f'LLAAssigner: {name} must be {expected}, got {getattr(self, name)!r}')
+        if self.candidates == 'center' and self.prior_form != 'points':
+            raise ValueError(
+                f"LLAAssigner: candidates='center' needs points with strides, expected "
+                f"prior_form='points', got {self.prior_form!r}")
+
+    @classmethod
+    def simota(cls, center_radius: float = 2.5, candidate_topk: int = 10, iou_weight: float = 3.0,
+               cls_weight: float = 1.0) -> 'LLAAssigner':
+        """The assigner that decides as mmdet's ``SimOTAAssigner`` of the same arguments.
+
+        Equal costs, which are rare, go to the lower index; mmdet leaves to ``torch.topk`` where
+        they go. It too wants points with strides and probabilities. ``max_overlaps`` of
+        background priors is 0, not -1e5.
+        """
+        return cls(
+            'dynamic', cls_weight, iou_weight, prior_form='points', score_form='probs',
+            candidates='center', center_radius=center_radius, candidate_topk=candidate_topk,
+            cls_cost='bce', reg_cost='iou_plus_eps', ignore='unused', outside_penalty=1e5)
 
     @torch.no_grad()
     def assign(self,
@@ -86,69 +185,91 @@ class LLAAssigner(BaseAssigner):
                 ``bboxes`` (n, 4), the decoded predictions ``x1 y1 x2 y2``; ``scores`` (n, C), see
                 ``score_form``. Pixels of the network's input.
             gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
-            gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4). A label below
-                0, or none, counts as class 0, as in the reference. Defaults to None.
+            gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4), see ``ignore``.
+                A label below 0, or none, counts as class 0, as in the reference. Defaults to None.
 
         Returns:
             :obj:`AssignResult`: ``gt_inds`` (n,): 1-based index into ``gt_instances``, 0 for
-            background, -1 where an ignore box won; ``max_overlaps`` (n,): IoU of the prediction
-            and the box it went to, 0 on background; ``labels`` (n,): the box's class, -1
-            elsewhere.
+            background, -1 where an ignore box won or took the prior out; ``max_overlaps`` (n,):
+            IoU of the prediction and the box it went to, 0 on background; ``labels`` (n,): the
+            box's class, -1 elsewhere.
 
         Raises:
             ValueError: If predictions are missing, of an unknown form or not finite, or a label
                 is out of range. The message names the field, what was found and what was expected.
         """
         points, bboxes, scores = self._read_predictions(pred_instances)
-        boxes, labels, num_gts = _read_boxes(gt_instances, gt_instances_ignore, points)
+        ignored = gt_instances_ignore if self.ignore == 'compete' else None
+        boxes, labels, num_gts = _read_boxes(gt_instances, ignored, points)
         num_priors = len(points)
         gt_inds = labels.new_zeros(num_priors)
         max_overlaps = bboxes.new_zeros(num_priors)
         assigned_labels = labels.new_full((num_priors, ), -1)
-        if len(boxes) and num_priors:
-            # Costs are float32 whatever the precision of the network.
-            with torch.autocast(points.device.type, enabled=False):
+        # Costs are float32 whatever the precision of the network.
+        with torch.autocast(points.device.type, enabled=False):
+            covered = self._covered(pred_instances, points, gt_instances_ignore)
+            if len(boxes) and num_priors:
                 columns, gt_columns = with_area(bboxes), with_area(boxes)
                 owner = self._match(pred_instances, points, columns, scores, gt_columns, labels,
-                                    num_gts)
+                                    num_gts, covered)
                 won, box = owner >= 0, owner.clamp(min=0)
                 max_overlaps = pair_iou(columns, gt_columns.index_select(1, box)) * won
-            positive = won & (box < num_gts)
-            gt_inds = torch.where(positive, box + 1, -won.long())
-            assigned_labels = torch.where(positive, labels[box], -1)
+                positive = won & (box < num_gts)
+                gt_inds = torch.where(positive, box + 1, -won.long())
+                assigned_labels = torch.where(positive, labels[box], -1)
+        if covered is not None:
+            gt_inds = torch.where(covered, -1, gt_inds)
         return AssignResult(num_gts, gt_inds, max_overlaps, labels=assigned_labels)
 
     def _match(self, pred_instances: InstanceData, points: Tensor, bboxes: Tensor, scores: Tensor,
-               boxes: Tensor, labels: Tensor, num_gts: int) -> Tensor:
+               boxes: Tensor, labels: Tensor, num_gts: int, barred: Optional[Tensor]) -> Tensor:
         """Index of the box each prior went to, -1 for the background, shape (num_priors,).
 
-        Predicted and true boxes are (5, n), see :func:`with_area`.
+        Predicted and true boxes are (5, n), see :func:`with_area`; barred priors go to no box.
         """
+        num_boxes, num_priors = boxes.size(1), len(points)
         classes = labels.clamp(min=0, max=scores.size(1) - 1)
-        focal = (self.focal_alpha, self.focal_gamma, self.score_form)
-        absent = absent_cost(scores, *focal)
+        absent = absent_cost(scores, self._class_loss)
+        reg_cost, most_reg = REG_COSTS[self.reg_cost]
         rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
         # The most that a pair can cost: calling a class present costs more the lower its score.
-        most = (self.cls_weight * (absent.amax() + focal_loss(scores.amin(), True, *focal)) +
-                self.reg_weight * iou_cost(absent.new_zeros(())))
+        most = (self.cls_weight * (absent.amax() + self._class_loss(scores.amin(), True)) +
+                self.reg_weight * most_reg)
         faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
         # The one place where the host waits for the device: sizes and checks in one transfer.
         *sizes, exhaustive, faulty = torch.cat([
             rectangles.rows.sum(1), (rectangles.rows * rectangles.cols).sum(1),
-            torch.stack([most >= OUTSIDE_PENALTY, torch.stack(list(faults.values())).any()])
+            torch.stack([most >= self.outside_penalty, torch.stack(list(faults.values())).any()])
         ]).tolist()
         if faulty:
             raise ValueError('LLAAssigner: ' + next(text for text, bad in faults.items() if bad))
+        reach = None
+        if self.candidates == 'center':
+            reach = get_box_tensor(pred_instances.priors)[:, 2:].float().T * self.center_radius
+            far = ~in_any(boxes, points.T, reach)
+            barred = far if barred is None else far | barred
+        num_free = num_priors if barred is None else int((~barred).sum())
+        if not num_free:
+            return labels.new_full((num_priors, ), -1)
+        if self.topk == 'dynamic':
+            def table_iou(box: Tensor) -> Tensor:
+                iou = pair_iou(bboxes, boxes.index_select(1, box).unsqueeze(-1))
+                return iou if barred is None else iou.masked_fill_(barred, 0)
 
-        def add_up(iou: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
-            cls = class_cost(absent, scores, *focal).mul_(self.cls_weight)
-            return iou_cost(iou).mul_(self.reg_weight).add_(cls)
+            topk = dynamic_topk(torch.arange(num_boxes, device=boxes.device), num_priors,
+                                table_iou, min(self.candidate_topk, num_priors)).cpu().numpy()
+        else:
+            topk = np.full(num_boxes, self.topk)
+
+        def add_up(preds: Tensor, true: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
+            cost = reg_cost(preds, true).mul_(self.reg_weight)
+            return cost.add_(class_cost(absent, scores, self._class_loss).mul_(self.cls_weight))
 
         def pair_cost(box: Tensor, prior: Tensor) -> Tensor:
             place = (prior * scores.size(1)).add_(classes.index_select(0, box))
-            return add_up(
-                pair_iou(bboxes.index_select(1, prior), boxes.index_select(1, box)),
-                absent.index_select(0, prior), scores.reshape(-1).index_select(0, place))
+            return add_up(bboxes.index_select(1, prior), boxes.index_select(1, box),
+                          absent.index_select(0, prior),
+                          scores.reshape(-1).index_select(0, place))
 
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
             preds, centres, background, logits = bboxes, points, absent, scores
@@ -158,12 +279,34 @@ class LLAAssigner(BaseAssigner):
                     part.index_select(0, prior) for part in (centres, background, logits))
             true = boxes.index_select(1, box).unsqueeze(-1)
             logits = logits.T.index_select(0, classes.index_select(0, box))
-            cost = add_up(pair_iou(preds, true), background, logits)
-            return cost.add_(~is_inside(true, centres.T), alpha=OUTSIDE_PENALTY)
+            cost = add_up(preds, true, background, logits)
+            if self.candidates == 'inside':
+                cost.add_(~is_inside(true, centres.T), alpha=self.outside_penalty)
+            elif self.candidates == 'center':
+                near = reach if prior is None else reach.index_select(1, prior)
+                free = is_inside(true, centres.T, 0.) & is_near_centre(true, centres.T, near)
+                cost.add_(~free, alpha=self.outside_penalty)
+            # Who settles a contested prior picked it from among those not barred.
+            return cost if barred is None or prior is not None else cost.masked_fill_(
+                barred, torch.inf)
 
-        num_boxes = boxes.size(1)
-        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], len(points), self.topk,
-                     pair_cost, table_cost, bool(exhaustive))
+        exhaustive = exhaustive or self.candidates != 'inside' or barred is not None
+        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], num_priors,
+                     np.minimum(topk, num_free), pair_cost, table_cost, bool(exhaustive),
+                     self.contested)
+
+    def _covered(self, pred_instances: InstanceData, points: Tensor,
+                 gt_instances_ignore: Optional[InstanceData]) -> Optional[Tensor]:
+        """Which priors ignore boxes take out, bool (num_priors,); None if there can be none."""
+        if self.ignore != 'overlap' or gt_instances_ignore is None or not len(gt_instances_ignore):
+            return None
+        ignored = get_box_tensor(gt_instances_ignore.bboxes).float()
+        if not _all_finite(ignored):
+            raise ValueError('LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
+                             'values, expected finite x1 y1 x2 y2 in pixels')
+        priors = get_box_tensor(pred_instances.priors)
+        return is_covered(points if self._holds_points(priors) else priors.float(), ignored,
+                          self.ignore_iof_thr)
 
     def _grids(self, priors: Tensor, points: Tensor) -> PriorGrids:
         """Grids of the priors, found once for a tensor that is handed over again and again."""
@@ -184,10 +327,12 @@ class LLAAssigner(BaseAssigner):
         priors, bboxes = (get_box_tensor(pred_instances[k]) for k in ('priors', 'bboxes'))
         scores = pred_instances.scores
         widths = dict(points=(2, 4), boxes=(4, ), auto=(2, 4))[self.prior_form]
+        if self.candidates == 'center':
+            widths = (4, )
         if priors.dim() != 2 or priors.size(1) not in widths:
             raise ValueError(
                 f'LLAAssigner: pred_instances.priors has shape {tuple(priors.shape)}; with '
-                f'prior_form={self.prior_form!r} expected '
+                f'prior_form={self.prior_form!r} and candidates={self.candidates!r} expected '
                 f'{" or ".join(f"(n, {width})" for width in widths)}')
         num_priors = len(priors)
         if bboxes.shape != (num_priors, 4):
@@ -214,7 +359,7 @@ class LLAAssigner(BaseAssigner):
             'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
             'from the head; the training may have diverged': ~_all_finite(bboxes),
             'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
-            'head; the training may have diverged': ~most.isfinite(),
+            'head; the training may have diverged': ~(most.isfinite() & scores.amin().isfinite()),
             'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
             'expected finite x1 y1 x2 y2 in pixels': ~_all_finite(boxes),
             f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
@@ -231,7 +376,15 @@ class LLAAssigner(BaseAssigner):
                    f'points with strides; expected anchor boxes with prior_form='
                    f"{self.prior_form!r}, use prior_form='points'"] = (
                        (priors[:, 2:] < priors[:, :2]).any())
+        if self.candidates == 'center':
+            faults["pred_instances.priors holds strides that are not > 0; candidates='center' "
+                   'expects points with strides, x y stride_x stride_y'] = (
+                       ~(priors[:, 2:] > 0).all())
         return faults
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _read_boxes(gt_instances: InstanceData, gt_instances_ignore: Optional[InstanceData],

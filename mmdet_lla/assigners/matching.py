@@ -3,12 +3,13 @@
 The rule (LLA section 3; reference, ``get_lla_assignments_and_losses``): every pair outside its box
 costs ``OUTSIDE_PENALTY`` more; every box picks its K cheapest priors; a prior picked once goes to
 the box that picked it, a prior picked several times to the cheapest of *all* boxes. Equal costs go
-to the lower index.
+to the lower index. SimOTA has another K for every box, see :func:`dynamic_topk`.
 
 The identities the sparse answer rests on, both true while no cost reaches the penalty: a pair
 inside always beats one outside, so that only boxes with fewer than K priors inside ever look
 outside; and a contested prior that lies inside some box is settled among the boxes it lies in.
-Where a cost may reach the penalty (a diverged training), every box looks everywhere instead.
+Where a cost may reach the penalty (a diverged training), or other pairs than those inside go
+without it, every box looks everywhere instead.
 """
 
 from typing import Callable, Optional
@@ -17,16 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import Rectangles, list_pairs
+from .candidates import TABLE_CHUNK, Rectangles, list_pairs
 
 #: What a pair pays when its prior lies outside its box.
 OUTSIDE_PENALTY = 1e3
 
 #: Pairs inside worked on at a time. Bounds the memory whatever the number of boxes.
 PAIR_CHUNK = 1 << 17
-
-#: The same where boxes look at all priors, or priors at all boxes.
-TABLE_CHUNK = 1 << 18
 
 #: Sorts behind every packed pair.
 NO_PAIR = torch.iinfo(torch.int64).max
@@ -52,32 +50,53 @@ def unpack_index(packed: Tensor) -> Tensor:
     return packed & ((1 << 31) - 1)
 
 
+def dynamic_topk(boxes: Tensor, num_priors: int, table_iou: Callable[[Tensor], Tensor],
+                 candidate_topk: int) -> Tensor:
+    """K of every box: the sum of its largest IoUs, rounded down, at least 1 (SimOTA).
+
+    Args:
+        boxes (Tensor): Index of all boxes, int64, shape (num_boxes,).
+        num_priors (int): Number of priors.
+        table_iou (Callable): IoUs of boxes x priors, from a box index; 0 where a prior is barred.
+        candidate_topk (int): How many IoUs are summed, at most ``num_priors``.
+
+    Returns:
+        Tensor: int64, shape (num_boxes,).
+    """
+    best = [table_iou(part).topk(candidate_topk, dim=1).values.T
+            for part in boxes.split(max(TABLE_CHUNK // num_priors, 1))]
+    return torch.cat(best, 1).sum(0).long().clamp_(min=1)
+
+
 def match(rectangles: Rectangles,
           num_runs: list[int],
           num_inside: list[int],
           num_priors: int,
-          topk: int,
+          topk: np.ndarray,
           pair_cost: Callable[[Tensor, Tensor], Tensor],
           table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
-          exhaustive: bool = False) -> Tensor:
+          exhaustive: bool = False,
+          contested: str = 'all') -> Tensor:
     """Give every prior to one box or to the background. The host waits for the device nowhere.
 
     Args:
         rectangles (Rectangles): The priors inside each box.
         num_runs, num_inside (list[int]): Rows of the rectangles, and priors in them, a box.
         num_priors (int): Number of priors.
-        topk (int): K, the number of priors a box picks.
+        topk (np.ndarray): K, the number of priors that each box picks, at most ``num_priors``.
         pair_cost (Callable): Costs of pairs known to be inside, from a box index and a prior
             index of shape (num_pairs,). float32, >= 0.
         table_cost (Callable): Costs of boxes x priors, the outside penalty included, from a box
             index and a prior index (None for all). float32, >= 0.
-        exhaustive (bool): Whether costs may reach the penalty.
+        exhaustive (bool): Whether costs may reach the penalty, or others than the pairs in the
+            rectangles go without it.
+        contested (str): Whether a prior picked several times goes to the cheapest of 'all' boxes
+            or of those that 'picked' it. Defaults to 'all'.
 
     Returns:
         Tensor: Index of the box each prior went to, -1 for the background, int64, shape
         (num_priors,).
     """
-    topk = min(topk, num_priors)
     device = rectangles.first.device
     runs, inside = np.asarray(num_runs), np.asarray(num_inside)
     if exhaustive:
@@ -90,21 +109,26 @@ def match(rectangles: Rectangles,
             box, prior = list_pairs(
                 Rectangles(*(part[a:b] for part in rectangles)),
                 int(runs[a:b].sum()), int(inside[a:b].sum()))
-            picks.append(_pick_inside(box.add_(a), prior, inside[a:b], ~short[a:b], topk,
-                                      pair_cost, best))
-    short_boxes = torch.from_numpy(short.nonzero()[0]).to(device, non_blocking=True)
-    for boxes in short_boxes.split(max(TABLE_CHUNK // num_priors, 1)):
-        picks.append(_pick_anywhere(boxes, topk, table_cost))
+            picks.append(_pick_inside(box.add_(a), prior, inside[a:b],
+                                      np.where(short, 0, topk)[a:b], pair_cost, best))
+    short_boxes = short.nonzero()[0]
+    step = max(TABLE_CHUNK // num_priors, 1)
+    for start in range(0, len(short_boxes), step):
+        boxes = short_boxes[start:start + step]
+        picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost))
 
-    box, prior = (torch.cat(index) for index in zip(*picks))
+    box, prior, cost = (torch.cat(part) for part in zip(*picks))
+    if contested == 'picked':
+        best = torch.full_like(best, NO_PAIR).scatter_reduce_(0, prior, pack(cost, box), 'amin')
+        return torch.where(best == NO_PAIR, -1, unpack_index(best))
     wanted = torch.zeros_like(best).scatter_add_(0, prior, torch.ones_like(prior))
     owner = torch.full_like(best, -1).scatter_(0, prior, box)
-    contested = wanted > 1
-    owner = torch.where(contested & (best != NO_PAIR), unpack_index(best), owner)
+    several = wanted > 1
+    owner = torch.where(several & (best != NO_PAIR), unpack_index(best), owner)
 
     # Contested priors inside no box: short boxes alone pick such, each at least two of them.
-    outside = contested & (best == NO_PAIR)
-    at_most = min(int((topk - inside[short]).sum()) // 2, num_priors)
+    outside = several & (best == NO_PAIR)
+    at_most = min(int((topk - inside)[short].sum()) // 2, num_priors)
     for priors in outside.int().topk(at_most).indices.split(max(TABLE_CHUNK // len(inside), 1)):
         cheapest = _cheapest_of_all(priors, len(inside), table_cost)
         owner[priors] = torch.where(outside[priors], cheapest, owner[priors])
@@ -118,25 +142,38 @@ def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return list(zip(cuts[:-1], cuts[1:]))
 
 
-def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, picking: np.ndarray,
-                 topk: int, cost_fn: Callable, best: Tensor) -> tuple[Tensor, Tensor]:
-    """Picks of the boxes that have K priors inside; notes in ``best`` each prior's cheapest box."""
+def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, topk: np.ndarray,
+                 cost_fn: Callable, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Picks of boxes inside them; notes in ``best`` the cheapest box of each prior."""
     cost = cost_fn(box, prior)
     best.scatter_reduce_(0, prior, pack(cost, box), 'amin')
     # The pairs stand box by box and prior by prior: a stable sort leaves ties in that order.
     order = torch.sort((box << 31).bitwise_or_(cost.view(torch.int32)), stable=True).indices
-    start = torch.from_numpy((num_inside.cumsum() - num_inside)[picking])
-    start = start.to(box.device, non_blocking=True)
-    taken = order[(start.unsqueeze(1) + torch.arange(topk, device=box.device)).flatten()]
-    return box[taken], prior[taken]
+    first = (num_inside.cumsum() - num_inside).repeat(topk)
+    taken = order[_to(box.device, first + _count_up(topk))]
+    return box[taken], prior[taken], cost[taken]
 
 
-def _pick_anywhere(boxes: Tensor, topk: int, cost_fn: Callable) -> tuple[Tensor, Tensor]:
+def _pick_anywhere(boxes: Tensor, topk: np.ndarray,
+                   cost_fn: Callable) -> tuple[Tensor, Tensor, Tensor]:
     """Picks of boxes that look at every prior."""
     cost = cost_fn(boxes, None)
     packed = pack(cost, torch.arange(cost.size(1), device=boxes.device))
-    prior = unpack_index(packed.topk(topk, dim=1, largest=False).values)
-    return boxes.unsqueeze(1).expand_as(prior).flatten(), prior.flatten()
+    most = int(topk.max())
+    prior = unpack_index(packed.topk(most, dim=1, largest=False).values)
+    row = np.arange(len(topk)).repeat(topk)
+    prior = prior.flatten()[_to(boxes.device, row * most + _count_up(topk))]
+    row = _to(boxes.device, row)
+    return boxes[row], prior, cost[row, prior]
+
+
+def _count_up(sizes: np.ndarray) -> np.ndarray:
+    """0, 1, ... for every size."""
+    return np.arange(sizes.sum()) - (sizes.cumsum() - sizes).repeat(sizes)
+
+
+def _to(device: torch.device, index: np.ndarray) -> Tensor:
+    return torch.from_numpy(index).to(device, non_blocking=True)
 
 
 def _cheapest_of_all(priors: Tensor, num_boxes: int, cost_fn: Callable) -> Tensor:

@@ -1,9 +1,11 @@
-"""LLA's rule spelled out on full tables in float64: slow, and plain enough to be checked by eye."""
+"""LLA's rule and its knobs spelled out on full tables in float64: slow, and plain enough to be
+checked by eye."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Answer(NamedTuple):
@@ -11,48 +13,111 @@ class Answer(NamedTuple):
     margin: float  # how far the nearest decision is from falling the other way
 
 
+def areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1)
+
+
+def inter_table(boxes: Tensor, preds: Tensor) -> Tensor:
+    return (torch.minimum(boxes[:, None, 2:], preds[:, 2:]) -
+            torch.maximum(boxes[:, None, :2], preds[:, :2])).clamp(min=0).prod(-1)
+
+
 def iou_table(boxes: Tensor, preds: Tensor) -> Tensor:
-    size = (torch.minimum(boxes[:, None, 2:], preds[:, 2:]) -
-            torch.maximum(boxes[:, None, :2], preds[:, :2])).clamp(min=0)
-    inter = size.prod(-1)
-    area = lambda b: (b[:, 2:] - b[:, :2]).clamp(min=0).prod(-1)  # noqa: E731
-    return inter / (area(boxes)[:, None] + area(preds) - inter).clamp(min=torch.finfo().eps)
+    inter = inter_table(boxes, preds)
+    return inter / (areas(boxes)[:, None] + areas(preds) - inter).clamp(min=torch.finfo().eps)
+
+
+def giou_table(boxes: Tensor, preds: Tensor) -> Tensor:
+    hull = (torch.maximum(boxes[:, None, 2:], preds[:, 2:]) -
+            torch.minimum(boxes[:, None, :2], preds[:, :2])).clamp(min=0).prod(-1)
+    hull = hull.clamp(min=torch.finfo().eps)
+    union = areas(boxes)[:, None] + areas(preds) - inter_table(boxes, preds)
+    return iou_table(boxes, preds) - (hull - union.clamp(min=torch.finfo().eps)) / hull
+
+
+def inside_table(boxes: Tensor, points: Tensor, margin: float) -> Tensor:
+    return (torch.minimum(points - boxes[:, None, :2], boxes[:, None, 2:] - points) >
+            margin).all(-1)
+
+
+def central_table(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((points - centre[:, None]).abs() < reach).all(-1)
 
 
 def cost_table(points, preds, scores, boxes, classes, cls_weight=1.0, reg_weight=1.5, alpha=0.25,
-               gamma=2.0, form='logits') -> Tensor:
+               gamma=2.0, form='logits', candidates='inside', reach=None, cls_cost='focal',
+               reg_cost='iou', penalty=1000.) -> Tensor:
     points, preds, scores, boxes = (t.double() for t in (points, preds, scores, boxes))
     prob = scores.sigmoid() if form == 'logits' else scores
     if form == 'logits':
-        log_prob = torch.nn.functional.logsigmoid(scores)
-        log_not = torch.nn.functional.logsigmoid(-scores)
+        log_prob, log_not = F.logsigmoid(scores), F.logsigmoid(-scores)
     else:
-        log_prob, log_not = prob.clamp(min=1e-12).log(), (1 - prob).clamp(min=1e-12).log()
-    present = torch.nn.functional.one_hot(classes, scores.size(1)).bool()[:, None]
-    focal = torch.where(present, -alpha * (1 - prob)**gamma * log_prob,
-                        -(1 - alpha) * prob**gamma * log_not).sum(-1)
-    reg = -iou_table(boxes, preds).clamp(min=torch.finfo(torch.float32).eps).log()
-    inside = (torch.minimum(points - boxes[:, None, :2], boxes[:, None, 2:] - points) >
-              0.01).all(-1)
-    return cls_weight * focal + reg_weight * reg + 1000 * ~inside
+        least = 1e-12 if cls_cost == 'focal' else 3.72e-44  # exp(-100)
+        log_prob, log_not = prob.clamp(min=least).log(), (1 - prob).clamp(min=least).log()
+    present = F.one_hot(classes, scores.size(1)).bool()[:, None]
+    if cls_cost == 'focal':
+        cls = torch.where(present, -alpha * (1 - prob)**gamma * log_prob,
+                          -(1 - alpha) * prob**gamma * log_not).sum(-1)
+    else:
+        cls = torch.where(present, -log_prob, -log_not).sum(-1)
+    if reg_cost == 'giou':
+        reg = 1 - giou_table(boxes, preds)
+    elif reg_cost == 'iou':
+        reg = -iou_table(boxes, preds).clamp(min=torch.finfo(torch.float32).eps).log()
+    else:
+        reg = -(iou_table(boxes, preds) + 1e-7).log()
+    cost = cls_weight * cls + reg_weight * reg
+    if candidates == 'inside':
+        cost += penalty * ~inside_table(boxes, points, 0.01)
+    elif candidates == 'center':
+        cost += penalty * ~(inside_table(boxes, points, 0.) & central_table(boxes, points, reach))
+    return cost
 
 
-def solve(cost: Tensor, topk: int) -> Answer:
+def barred_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) -> Tensor:
+    """Priors that go to no box, and those of them that ignore boxes cover, (num_priors,)."""
+    boxes, points, ignored, priors = (t.double() for t in (boxes, points, ignored, priors))
+    if priors.equal(points):
+        covered = inside_table(ignored, points, 0.01).any(0)
+    else:
+        covered = (inter_table(ignored, priors) > iof_thr * areas(priors)).any(0)
+    barred = covered
+    if candidates == 'center':
+        barred = barred | ~(inside_table(boxes, points, 0.) |
+                            central_table(boxes, points, reach)).any(0)
+    return barred, covered
+
+
+def dynamic_topk(ious: Tensor, candidate_topk: int) -> tuple[Tensor, float]:
+    """K of every box, and how far the nearest is from being another."""
+    total = ious.double().topk(min(candidate_topk, ious.size(1)), dim=1).values.sum(1)
+    near = (total - total.round())[total > 0.5].abs()
+    return total.long().clamp(min=1), near.min().item() if len(near) else torch.inf
+
+
+def solve(cost: Tensor, topk, barred=None, contested='all') -> Answer:
+    """``topk`` is K, or K of every box."""
     num_boxes, num_priors = cost.shape
-    topk = min(topk, num_priors)
-    ranked = cost.sort(dim=1, stable=True)
-    picked = torch.zeros_like(cost, dtype=torch.bool)
-    picked.scatter_(1, ranked.indices[:, :topk], True)
-    margins = [torch.inf]
-    if topk < num_priors:
-        margins.append((ranked.values[:, topk] - ranked.values[:, topk - 1]).min().item())
+    barred = torch.zeros(num_priors, dtype=torch.bool) if barred is None else barred
+    cost = cost.masked_fill(barred, torch.inf)
     owner = torch.full((num_priors, ), -1)
+    picked = torch.zeros_like(cost, dtype=torch.bool)
+    margins = [torch.inf]
+    num_free = int((~barred).sum())
+    for box, k in enumerate(torch.as_tensor(topk).expand(num_boxes).tolist()):
+        ranked = cost[box].sort(stable=True)
+        k = min(k, num_free)
+        picked[box, ranked.indices[:k]] = True
+        if 0 < k < num_free:
+            margins.append((ranked.values[k] - ranked.values[k - 1]).item())
     for prior in picked.any(0).nonzero().flatten().tolist():
         wanting = picked[:, prior].nonzero().flatten()
         if len(wanting) == 1:
             owner[prior] = wanting[0]
         else:
-            order = cost[:, prior].sort(stable=True)
-            owner[prior] = order.indices[0]
+            rivals = wanting if contested == 'picked' else torch.arange(num_boxes)
+            order = cost[rivals, prior].sort(stable=True)
+            owner[prior] = rivals[order.indices[0]]
             margins.append((order.values[1] - order.values[0]).item())
     return Answer(owner, min(margins))

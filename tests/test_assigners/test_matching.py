@@ -1,5 +1,6 @@
 """The identities of matching.py, on tables of costs with as many ties as can be."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from mmdet_lla.assigners.matching import OUTSIDE_PENALTY, match, pack, unpack_in
 from .oracle import solve
 
 
-def run(cost, inside, topk, exhaustive=False):
+def run(cost, inside, topk, exhaustive=False, contested='all'):
     """match() where each box holds the priors [inside[b][0], inside[b][1])."""
     first, last = inside.T
     size = (last - first).unsqueeze(1)
@@ -19,8 +20,10 @@ def run(cost, inside, topk, exhaustive=False):
     def table_cost(box, prior):
         return cost[box] if prior is None else cost[box][:, prior]
 
-    return match(rectangles, (size > 0).flatten().tolist(), size.flatten().tolist(), cost.size(1),
-                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive)
+    num_boxes, num_priors = cost.shape
+    topk = np.broadcast_to(topk, num_boxes).clip(max=num_priors)
+    return match(rectangles, (size > 0).flatten().tolist(), size.flatten().tolist(), num_priors,
+                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive, contested)
 
 
 def random_case(seed, num_boxes=12, num_priors=60, levels=4):
