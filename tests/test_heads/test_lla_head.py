@@ -5,13 +5,29 @@ import copy
 import pytest
 import torch
 from golden import expected_gt_inds, load, split_boxes
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
 
 TRAIN_CFG = ConfigDict(assigner=dict(type='LLAAssigner'))
+# Every assigner that is known, with mmdet's customary arguments.
+ASSIGNERS = {cfg['type']: cfg for cfg in (
+    dict(type='LLAAssigner'),
+    dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
+    dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
+    dict(type='SimOTAAssigner'),
+    dict(type='DynamicSoftLabelAssigner'),
+    dict(type='TaskAlignedAssigner', topk=13),
+    dict(type='PointAssigner', pos_num=1),
+    dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4),
+    dict(type='HungarianAssigner', match_costs=[
+        dict(type='FocalLossCost', weight=2.0),
+        dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
+        dict(type='IoUCost', weight=2.0)]),
+)}
 TEST_CFG = ConfigDict(
     nms_pre=1000, min_bbox_size=-1, score_thr=0.05, max_per_img=300,
     nms=dict(type='nms', iou_threshold=0.6))
@@ -117,7 +133,11 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
+FORMS = pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
+META = dict(img_shape=(128, 128))
+
+
+@FORMS
 @pytest.mark.parametrize('pictures', PICTURES.values(), ids=PICTURES)
 def test_any_picture_trains_every_parameter(form, pictures):
     torch.manual_seed(0)
@@ -134,6 +154,106 @@ def test_any_picture_trains_every_parameter(form, pictures):
     positive = sum(len(instances) for instances in boxes) > 0
     assert (losses['loss_bbox'] > 0) == positive
     assert (losses['loss_iou'] > 0) == positive
+
+
+@FORMS
+@pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
+def test_any_picture_trains_every_parameter_under_any_assigner(assigner, form):
+    torch.manual_seed(0)
+    head = build(train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]), **form)
+    head.init_weights()
+    feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
+    for boxes, ignored in PICTURES.values():
+        losses = head.loss_by_feat(*head(feats), boxes, [META] * 2, ignored)
+        head.zero_grad()
+        sum(losses.values()).backward()
+        for name, parameter in head.named_parameters():
+            assert parameter.grad is not None, f'{name} would be unused under DDP'
+            assert parameter.grad.isfinite().all(), name
+
+
+def crowd(num_classes, seed=0, num=12):
+    rng = torch.Generator().manual_seed(seed)
+    middle = 128 * torch.rand(num, 2, generator=rng)
+    half = torch.tensor([0.5, 1.]) * (5 + 30 * torch.rand(num, 1, generator=rng))
+    return InstanceData(bboxes=torch.cat([middle - half, middle + half], 1),
+                        labels=torch.randint(num_classes, (num, ), generator=rng))
+
+
+def predictions(head):
+    """Outputs of a head as they may be late in a training: sides of some 40 pixels."""
+    torch.manual_seed(0)
+    sizes = [128 // s for s in (8, 16, 32, 64, 128)]
+    places = head.num_base_priors
+    low, high = (5, 45) if head.with_points else (-0.5, 0.5)
+    return ([torch.randn(1, places * head.num_classes, s, s).requires_grad_() for s in sizes],
+            [torch.empty(1, places * 4, s, s).uniform_(low, high) for s in sizes],
+            [torch.randn(1, places, s, s) for s in sizes])
+
+
+@FORMS
+@pytest.mark.parametrize('assigner', ASSIGNERS)
+def test_targets_say_the_same_whoever_assigns(monkeypatch, assigner, form):
+    """Labels of the boxes, IoU of prediction and box, nothing from what was ignored."""
+    head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]), **form)
+    results, given = [], {}
+    assign = head.assigner.assign
+    head.assigner.assign = lambda *a, **kw: results.append(assign(*a, **kw)) or results[-1]
+    for name in ('loss_cls', 'loss_bbox', 'loss_iou'):
+        loss = getattr(head, name)
+        monkeypatch.setattr(loss, 'forward', lambda *a, name=name, to=loss.forward, **kw: (
+            given.__setitem__(name, (a, kw)) or to(*a, **kw)))
+    outs = predictions(head)
+    gt_instances, ignored = crowd(3), crowd(3, seed=1, num=3)
+    losses = head.loss_by_feat(*outs, [gt_instances], [META], [ignored])
+
+    gt_inds = results[0].gt_inds
+    positive = (gt_inds > 0).nonzero().squeeze(1)
+    assert len(positive) > 3
+    scores, labels, weights = given['loss_cls'][0]
+    assert torch.equal(labels[positive], gt_instances.labels[gt_inds[positive] - 1])
+    assert (labels[gt_inds <= 0] == 3).all()
+    bboxes, targets = given['loss_bbox'][0]
+    assert torch.equal(targets, gt_instances.bboxes[gt_inds[positive] - 1])
+    ious = given['loss_iou'][0][1]
+    torch.testing.assert_close(ious, bbox_overlaps(bboxes, targets, is_aligned=True),
+                               rtol=1e-4, atol=1e-5)
+    # Ignore boxes count in the divisor where they compete, in LLA.
+    counted = gt_inds != 0 if assigner == 'LLAAssigner' else gt_inds > 0
+    assert {float(kw['avg_factor']) for _, kw in given.values()} == {float(counted.sum())}
+
+    losses['loss_cls'].backward()
+    gradient = torch.cat([level.grad.permute(0, 2, 3, 1).reshape(-1, 3) for level in outs[0]])
+    out = (gt_inds < 0).unsqueeze(1).repeat(1, 3)
+    shadowed = results[0].get_extra_property('shadowed_labels')
+    if assigner == 'CenterRegionAssigner':
+        assert len(shadowed)
+        out[shadowed[:, 0], shadowed[:, 1]] = True
+    assert torch.equal(gradient == 0, out)
+    if assigner in ('LLAAssigner', 'MaxIoUAssigner', 'CenterRegionAssigner'):
+        assert out.any()
+
+
+def test_priors_are_the_same_tensor_from_call_to_call():
+    """LLAAssigner and the like find out about the grids once."""
+    head, seen = build(), []
+    assign = head.assigner.assign
+    head.assigner.assign = lambda preds, **kw: seen.append(preds.priors) or assign(preds, **kw)
+    for size in (8, 8, 16):
+        outs = head([torch.randn(2, 32, size, size) for _ in range(5)])
+        head.loss_by_feat(*outs, [instances(BOX)] * 2, [META] * 2)
+    assert seen[0] is seen[1] is seen[2] is seen[3] and seen[4] is seen[5]
+    assert len(seen[4]) == 4 * len(seen[0])
+
+
+def test_another_assigner_may_be_put_in_later():
+    head = build()
+    outs, boxes = predictions(head), [crowd(1)]
+    before = head.loss_by_feat(*outs, boxes, [META])
+    own, head.assigner = head.assigner, TASK_UTILS.build(ASSIGNERS['ATSSAssigner'])
+    assert head.loss_by_feat(*outs, boxes, [META])['loss_cls'] != before['loss_cls']
+    head.assigner = own
+    assert head.loss_by_feat(*outs, boxes, [META]) == before
 
 
 def test_priors_won_by_ignore_boxes_leave_the_loss_but_count_in_the_divisor():
