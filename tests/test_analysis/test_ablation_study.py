@@ -1,0 +1,325 @@
+"""Running a study: resuming, failing, interrupting; with stand-ins for the slow tools."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_lla.analysis.ablation.processes import Processes, Stopped, ToolFailed, parse_step
+from mmdet_lla.analysis.ablation.progress import StudyProgress
+from mmdet_lla.analysis.ablation.study import (
+    Study,
+    outdated,
+    plan_runs,
+    repair_checkpoints,
+    run_config,
+)
+from mmdet_lla.analysis.ablation.variants import load_variants
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = '''
+model = dict(quality={quality})
+train_cfg = dict(max_epochs=4, val_interval=4)
+train_dataloader = None
+test_dataloader = dict(dataset=dict(type='CrowdDataset'))
+test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
+'''
+# "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to.
+TRAIN = '''
+import json, os, re, runpy, sys, time, zipfile
+from pathlib import Path
+cfg, work = runpy.run_path(sys.argv[1]), Path(sys.argv[3])
+assert sys.argv[4] == '--resume'
+note, first = work / 'last_checkpoint', 1
+if note.is_file():
+    assert zipfile.is_zipfile(note.read_text()), 'resumed from what is no checkpoint'
+    first = 1 + int(re.search(r'epoch_(\\d+)', note.read_text())[1])
+with open(work / 'epochs', 'a') as file:
+    for epoch in range(first, cfg['train_cfg']['max_epochs'] + 1):
+        print(f'Epoch(train)  [{epoch}][ 5/5]  time: 0.5  loss: {1 / epoch:.4f}', flush=True)
+        time.sleep(cfg['model'].get('sleep', 0))
+        file.write(f'{epoch} ')
+        file.flush()
+        path = work / f'epoch_{epoch}.pth'
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('weights', json.dumps(cfg['model']))
+        note.write_text(str(path))
+        if cfg['model'].get('dies_after') == epoch:
+            sys.exit('no more paper')
+'''
+TEST = '''
+import pickle, runpy, sys, zipfile
+from pathlib import Path
+cfg, checkpoint = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
+assert zipfile.is_zipfile(checkpoint) and checkpoint.name == 'epoch_4.pth'
+out = sys.argv[sys.argv.index('--out') + 1]
+print('Epoch(test) [1/2]    eta: 0:00:00', flush=True)
+found = [[10., 10., 20., 40.], [30., 10., 40., 40.]][:cfg['model']['quality']]
+pickle.dump([dict(img_id='a', ori_shape=(100, 100), pred_instances=dict(
+    bboxes=found, scores=[0.9] * len(found)))], open(out, 'wb'))
+'''
+
+
+@pytest.fixture
+def study_folder(tmp_path, monkeypatch):
+    """Two configs, a picture with two people, and tools that only pretend."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools' / 'train.py').write_text(TRAIN)
+    (tmp_path / 'tools' / 'test.py').write_text(TEST)
+    people = [dict(tag='person', fbox=[x, 10, 10, 30], vbox=[x, 10, 10, 30], hbox=[x, 10, 5, 5],
+                   head_attr={}, extra={}) for x in (10, 30)]
+    (tmp_path / 'annotation_val.odgt').write_text(json.dumps(dict(ID='a', gtboxes=people)) + '\n')
+    write_configs(tmp_path)
+    return tmp_path
+
+
+def write_configs(folder, one=1, two=2):
+    for name, quality in dict(one=one, two=two).items():
+        (folder / f'{name}.py').write_text(CONFIG.format(quality=quality, folder=folder))
+
+
+def study_of(folder, options=None, seeds=(0, 1), **kwargs):
+    runs = plan_runs(load_variants(['one.py', 'two.py'], options), seeds, folder / 'work')
+    return Study(runs, tools=folder / 'tools', **kwargs)
+
+
+class Silent(StudyProgress):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+        super().__init__(stream=open(os.devnull, 'w'))
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def epochs_of(study):
+    return {(run.variant.name, run.seed): (run.folder / 'epochs').read_text().split()
+            for run in study.runs}
+
+
+@pytest.mark.parametrize('jobs', [1, 3])
+def test_runs_every_config_with_every_seed_once(study_folder, jobs):
+    study, progress = study_of(study_folder, jobs=jobs), Silent()
+    assert [(run.variant.name, run.seed) for run in study.runs] == [
+        ('one', 0), ('two', 0), ('one', 1), ('two', 1)]
+    assert study.execute(progress) == []
+    assert progress.share() == 1
+    for run in study.runs:
+        result = run.result()
+        assert result['metrics']['recall'] == {'one': 0.5, 'two': 1.0}[run.variant.name]
+        assert result['seed'] == run.seed == Config.fromfile(run.folder / 'config.py')[
+            'randomness']['seed']
+        assert [path.name for path in run.folder.glob('*.pth')] == ['epoch_4.pth']
+    assert len(progress.said) == 4
+
+    # Nothing is done twice.
+    again = study_of(study_folder)
+    assert again.execute(Silent()) == []
+    assert epochs_of(again) == dict.fromkeys(epochs_of(again), ['1', '2', '3', '4'])
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(study_folder):
+    (study_folder / 'one.py').write_text(
+        CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n")
+    study, progress = study_of(study_folder, seeds=[0]), Silent()
+    failure, = study.execute(progress)
+    assert failure.run.variant.name == 'one'
+    assert 'exit status 1' in failure.reason and failure.reason.endswith('no more paper')
+    assert failure.log.read_text().endswith('no more paper\n')
+    assert [run.result() is None for run in study.runs] == [True, False]
+    assert 'one, seed 0 FAILED' in progress.said[0] and progress.share() == 1
+
+
+def test_goes_on_after_the_last_whole_checkpoint(study_folder):
+    study = study_of(study_folder, {'model.dies_after': 3}, seeds=[0])
+    assert len(study.execute(Silent())) == 2
+    folder = study.runs[0].folder
+    # What kill -9 leaves of a checkpoint, and a note that leads nowhere.
+    (folder / 'epoch_3.pth').write_bytes(b'PK\x03\x04 and no more')
+    (study.runs[1].folder / 'epoch_3.pth').unlink()
+    (study_folder / 'tools' / 'train.py').write_text(TRAIN.replace('dies_after', 'dies_not'))
+    assert study.execute(Silent()) == []
+    assert (folder / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
+    assert (study.runs[1].folder / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
+    assert study.runs[0].result()['attempts'] == 2
+
+
+def test_a_finished_training_whose_test_failed_is_only_tested(study_folder):
+    (study_folder / 'tools' / 'test.py').write_text('raise SystemExit("later")')
+    study = study_of(study_folder, seeds=[0])
+    assert len(study.execute(Silent())) == 2
+    (study_folder / 'tools' / 'test.py').write_text(TEST)
+    (study_folder / 'tools' / 'train.py').write_text('raise SystemExit("never")')
+    assert study.execute(Silent()) == []
+
+
+def test_without_checkpoints_those_of_one_seed_stay(study_folder):
+    study = study_of(study_folder, keep_checkpoints=False, kept_seed=0)
+    study.execute(Silent())
+    assert [bool(list(run.folder.glob('*.pth'))) for run in study.runs] == [True, True, False,
+                                                                           False]
+    assert study_of(study_folder).execute(Silent()) == []
+    assert epochs_of(study)['one', 1] == ['1', '2', '3', '4']
+
+
+def test_a_changed_config_or_annotation_is_trained_anew(study_folder):
+    study = study_of(study_folder, seeds=[0])
+    study.execute(Silent())
+    write_configs(study_folder, one=0)
+    changed = study_of(study_folder, seeds=[0])
+    one, two = changed.runs
+    assert one.result() is None and two.result() is not None
+    assert outdated(one.variant, study_folder / 'work') == [study.runs[0].folder.parent]
+    assert outdated(two.variant, study_folder / 'work') == []
+    changed.execute(Silent())
+    assert one.result()['metrics']['recall'] == 0
+    # Back again, the old results are found again.
+    write_configs(study_folder)
+    assert all(run.result() for run in study_of(study_folder, seeds=[0]).runs)
+    annotations = study_folder / 'annotation_val.odgt'
+    annotations.write_text(annotations.read_text().replace('"a"', '"b"'))
+    assert not any(run.result() for run in study_of(study_folder, seeds=[0]).runs)
+
+
+def test_equal_configs_are_trained_once(study_folder):
+    write_configs(study_folder, one=2, two=2)
+    study = study_of(study_folder, seeds=[0])
+    assert len(study.runs) == 1
+    study.execute(Silent())
+    runs = plan_runs(load_variants(['one.py', 'two.py']), [0], study_folder / 'work')
+    assert len(runs) == 2 and all(run.result() for run in runs)
+
+
+DRIVER = '''
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_ablation_study import Silent, study_of
+signal.signal(signal.SIGINT, signal.default_int_handler)
+study_of(Path({folder!r}), {{'model.sleep': 0.3}}, seeds=[0], jobs=2).execute(Silent())
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number):
+    code = DRIVER.format(tests=str(Path(__file__).parent), folder=str(study_folder))
+    process = subprocess.Popen([sys.executable, '-c', code], cwd=study_folder,
+                               env={**os.environ, 'PYTHONPATH': str(ROOT)},
+                               stderr=subprocess.DEVNULL)
+    folder = study_folder / 'work'
+    wait_until(lambda: len(list(folder.glob('*/seed0/epoch_2.pth'))) == 2)
+    process.send_signal(number)
+    assert process.wait(timeout=120) != 0
+    before = [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))]
+    assert len(before) == 2 and all(2 <= len(epochs) < 4 for epochs in before)
+    time.sleep(0.8)
+    assert [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))] == before
+
+    study = study_of(study_folder, {'model.sleep': 0.3}, seeds=[0], jobs=2)
+    assert study.execute(Silent()) == []
+    assert all(run.result() for run in study.runs)
+    for epochs in epochs_of(study).values():
+        assert epochs == ['1', '2', '3', '4']  # every epoch is made once
+
+
+def wait_until(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'waited in vain'
+        time.sleep(0.02)
+
+
+def test_repairs_only_what_is_broken(tmp_path):
+    repair_checkpoints(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / 'epoch_2.pth').write_bytes(b'')
+    (tmp_path / 'last_checkpoint').write_text('/gone/epoch_2.pth')
+    repair_checkpoints(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_config_of_a_run_keeps_two_checkpoints_and_leaves_out_the_last_validation():
+    cfg = Config(dict(train_cfg=dict(max_epochs=12, val_interval=12), randomness=dict(diff=1)))
+    own = run_config(cfg, 7)
+    assert own.randomness == dict(diff=1, seed=7)
+    assert own.default_hooks.checkpoint.max_keep_ckpts == 2
+    assert own.train_cfg.val_begin == 13
+    assert 'default_hooks' not in cfg and 'seed' not in cfg.randomness
+    often = Config(dict(train_cfg=dict(max_iters=100, val_interval=10)))
+    assert 'val_begin' not in run_config(often, 0).train_cfg
+
+
+def test_reads_how_far_a_tool_is():
+    line = '11/22 18:14:58 - mmengine - INFO - Epoch(train)  [3][ 10/120]  lr: 3e-05 loss: 2.8258'
+    step = parse_step(line)
+    assert step == ('train', 3, 10, 120, '2.8258')
+    assert step.fraction(12) == pytest.approx((2 + 10 / 120) / 12)
+    step = parse_step('Iter(train) [ 50/200]  loss: nan  loss_cls: 0.1')
+    assert step == ('train', None, 50, 200, 'nan') and step.fraction() == 0.25
+    assert parse_step('Epoch(test) [10/20]    eta: 0:00:03') == ('test', None, 10, 20, None)
+    assert parse_step('Epoch(val) [10/20]    eta: 0:00:03') is None
+    assert parse_step('Saving checkpoint at 2 epochs') is None
+
+
+def test_a_killed_tool_says_so(tmp_path):
+    tool = tmp_path / 'tool.py'
+    tool.write_text('import os\nprint("so far", flush=True)\nos.kill(os.getpid(), 9)')
+    lines = Processes().lines([tool], tmp_path / 'log')
+    assert next(lines) == 'so far\n'
+    with pytest.raises(ToolFailed, match='SIGKILL.*out of memory') as error:
+        next(lines)
+    assert error.value.status == -9 and error.value.tail.endswith('so far')
+
+
+def test_stopped_processes_start_nothing_more(tmp_path):
+    tool = tmp_path / 'tool.py'
+    tool.write_text('raise SystemExit("must not run")')
+    processes = Processes()
+    processes.stop()
+    with pytest.raises(Stopped):
+        next(processes.lines([tool], tmp_path / 'log'))
+
+
+def test_progress_counts_only_what_is_done_now():
+    class Clock:
+        now = 0.0
+
+        def __call__(self):
+            return self.now
+
+    clock = Clock()
+    with open(os.devnull, 'w') as stream:
+        progress = StudyProgress(stream=stream, clock=clock)
+        progress.add('a', done=True)
+        for name in 'bcd':
+            progress.add(name, done=False)
+        assert progress.eta() is None and progress.share() == 0.25
+        progress.update('b', 0.5, 'epoch 5')  # stood there already
+        clock.now = 30.0
+        progress.update('b', 0.75, 'epoch 7')
+        # 0.25 runs in 30 s, 2.25 to go
+        assert progress.eta() == pytest.approx(270)
+        assert progress.line() == '1/4 runs | 0:00:30 so far | 0:04:30 left | b: epoch 7'
+        progress.fail('c', 'broke')
+        assert progress.share() == pytest.approx(0.6875) and '1 failed' in progress.line()
+
+
+def test_a_log_gets_a_line_now_and_then(tmp_path):
+    times = iter([0.0, 10.0, 100.0, 100.0, 100.0, 100.0, 100.0])
+    with open(tmp_path / 'log', 'w') as stream:
+        progress = StudyProgress(interval=60, stream=stream, clock=lambda: next(times))
+        progress.add('a', done=False)
+        progress.refresh()
+        progress.refresh()
+        progress.close()
+    assert (tmp_path / 'log').read_text() == '  0 % | 0/1 runs | 0:01:40 so far\n'
