@@ -126,8 +126,9 @@ class View:
 
 def _view_of_lla(assigner: LLAAssigner) -> View:
     forms = dict(auto='own', points='points', boxes='boxes')
-    return View(forms[assigner.prior_form], assigner.score_form, gives_iou=True,
-                counts_ignored=True)
+    return View('strided points' if assigner.candidates == 'center' else
+                forms[assigner.prior_form], assigner.score_form, gives_iou=True,
+                counts_ignored=assigner.ignore == 'compete')
 
 
 def _view_of_atss(assigner: ATSSAssigner) -> View:
