@@ -1,0 +1,75 @@
+"""Checkpoints as files: written whole or not at all, and looked at before they are trusted."""
+
+import os
+import pickle
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+
+#: What a training cannot go on without.
+RESUME_KEYS = ('meta', 'state_dict', 'message_hub')
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written or read; says which, why, and what to do."""
+
+
+@register_backend('atomic')
+class AtomicBackend(LocalBackend):
+    """Local files that appear under their name only once they are complete, on the disk."""
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        """Write bytes to a file beside the target, then rename it."""
+        target = Path(filepath)
+        part = target.with_name(target.name + '.part')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        except OSError:
+            with suppress(OSError):
+                part.unlink()
+            raise
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # or the name may be lost with the power
+        finally:
+            os.close(folder)
+
+    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
+        """Write text; see :meth:`put`."""
+        self.put(obj.encode(encoding), filepath)
+
+
+def checkpoint_fault(path: Union[str, Path]) -> Optional[str]:
+    """Say why no training can go on from a checkpoint file; None if one can.
+
+    Reads the whole file, and executes nothing that it may hold.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            return f'its part {damaged} is damaged'
+        keys = torch.load(path, map_location='cpu', weights_only=True).keys()
+    except FileNotFoundError:
+        return 'it is not there'
+    except zipfile.BadZipFile as error:
+        return f'it is cut off or no checkpoint of torch ({os.path.getsize(path)} bytes: {error})'
+    except pickle.UnpicklingError as error:
+        return f'it holds more than weights and is not to be trusted ({_first_line(error)})'
+    except (AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
+        return f'it cannot be read ({_first_line(error)})'
+    missing = [key for key in RESUME_KEYS if key not in keys]
+    return f'it has no {", ".join(missing)}' if missing else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split('\n')[0] or type(error).__name__

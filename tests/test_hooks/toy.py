@@ -1,0 +1,79 @@
+"""A training of milliseconds: pictures of one number with random augmentation, one linear layer."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from mmengine.runner import Runner
+from torch import nn
+
+
+@DATASETS.register_module()
+class Numbers(BaseDataset):
+    """``size`` numbers; the augmentation adds noise from Python's, numpy's and torch's generators.
+    """
+
+    def __init__(self, size: int, pipeline=(), **kwargs) -> None:
+        self.size = size
+        super().__init__(pipeline=pipeline, **kwargs)
+
+    def load_data_list(self) -> list:
+        return [dict(value=float(i), width=1 + i % 2, height=1) for i in range(self.size)]
+
+    def prepare_data(self, index: int) -> dict:
+        noise = random.random() + np.random.rand() + torch.rand(()).item()
+        value = self.get_data_info(index)['value']
+        return dict(inputs=torch.tensor([value / self.size, noise]), index=index)
+
+
+@MODELS.register_module()
+class Line(BaseModel):
+    """Learns the noise, with dropout; ``seen`` keeps the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(2, 1)
+        self.seen = []
+
+    def forward(self, inputs, index=None, mode='loss'):
+        inputs = torch.stack(inputs) if isinstance(inputs, list) else inputs
+        out = nn.functional.dropout(self.line(inputs), 0.5, self.training)
+        if mode == 'tensor':
+            return out
+        self.seen.append(([int(i) for i in index], inputs.tolist()))
+        return dict(loss_a=(out - inputs.sum(1, keepdim=True)).square().mean(),
+                    loss_b=out.abs().mean())
+
+
+def make_runner(work_dir, name, max_iters=None, max_epochs=None, workers=0, interval=2,
+                checkpoint=None, size=10, sampler='DefaultSampler', seed=3, hooks=None,
+                batch_sampler=dict(type='AspectRatioBatchSampler'), **kwargs) -> Runner:
+    """A runner with our hooks; over iterations if ``max_iters`` is given."""
+    Config.pretty_text = property(str)  # which yapf takes longer to set than the training takes
+    train_cfg = dict(by_epoch=True, max_epochs=max_epochs)
+    if max_iters is not None:
+        train_cfg = dict(by_epoch=False, max_iters=max_iters)
+    cfg = Config(dict(
+        model=dict(type='Line'),
+        train_dataloader=dict(
+            batch_size=3, num_workers=workers, persistent_workers=workers > 0,
+            sampler=dict(type=sampler, shuffle=True),
+            batch_sampler=batch_sampler,
+            dataset=dict(type='Numbers', size=size)),
+        train_cfg=train_cfg,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
+            dict(type='CosineAnnealingLR', T_max=5, by_epoch=max_iters is None)],
+        default_hooks=dict(
+            checkpoint=dict(type='SafeCheckpointHook', interval=interval,
+                            **{'by_epoch': max_iters is None, **(checkpoint or {})}),
+            exact_resume=dict(type='ExactResumeHook'),
+            nan_guard=dict(type='NaNGuardHook'), **(hooks or {})),
+        default_scope='mmdet', work_dir=str(work_dir), experiment_name=name, log_level='ERROR',
+        randomness=dict(seed=seed), **kwargs))
+    return Runner.from_cfg(cfg)
