@@ -48,6 +48,8 @@ class View:
             box and the box it went to; where not, the head computes it. Defaults to False.
         counts_ignored (bool): Whether priors marked -1 count in the losses' divisor, as in LLA's
             reference, where they were won by an ignore box. Defaults to False.
+        on_cpu (bool): Whether the assigner is to be called with copies on the CPU. Defaults to
+            False.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -62,6 +64,7 @@ class View:
     kwargs: dict[str, Any] = field(default_factory=dict)
     gives_iou: bool = False
     counts_ignored: bool = False
+    on_cpu: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (('priors', PRIORS), ('scores', SCORES)):
@@ -109,6 +112,9 @@ class View:
             gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
             gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4).
             img_meta (dict): Meta information of the picture.
+
+        Returns:
+            :obj:`AssignResult`: Its tensors on the device of ``bboxes``.
         """
         pred_instances = InstanceData(priors=priors)
         if self.scores is not None:
@@ -119,9 +125,17 @@ class View:
             wanted['num_level_priors'] = level_sizes
         if self.img_meta:
             wanted['img_meta'] = img_meta
+        instances = [pred_instances, gt_instances, gt_instances_ignore]
+        if self.on_cpu:
+            instances = [one if one is None else one.cpu() for one in instances]
         # By keyword: what comes second and third differs from assigner to assigner.
-        return assigner.assign(pred_instances, gt_instances=gt_instances,
-                               gt_instances_ignore=gt_instances_ignore, **wanted)
+        result = assigner.assign(instances[0], gt_instances=instances[1],
+                                 gt_instances_ignore=instances[2], **wanted)
+        if self.on_cpu:
+            for name in ('gt_inds', 'max_overlaps', 'labels'):
+                if getattr(result, name) is not None:
+                    setattr(result, name, getattr(result, name).to(bboxes.device))
+        return result
 
 
 def _view_of_lla(assigner: LLAAssigner) -> View:
@@ -148,7 +162,8 @@ VIEWS = {
     DynamicSoftLabelAssigner: View('strided points', 'logits'),
     TaskAlignedAssigner: View('boxes', 'probs', kwargs=dict(alpha=1, beta=6)),
     TopkHungarianAssigner: None,  # tensors in place of instances
-    PointAssigner: View('strided points'),
+    # mmdet's indexes a tensor on the CPU by one on the GPU: open-mmlab/mmdetection#10436.
+    PointAssigner: View('strided points', on_cpu=True),
     CenterRegionAssigner: View('boxes', anchor_scale=1),  # cells, as FSAF has them
     HungarianAssigner: View('own', 'logits', img_meta=True),
 }

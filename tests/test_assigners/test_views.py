@@ -12,10 +12,12 @@ from mmdet.models.task_modules.assigners import (
     ATSSAssigner,
     BaseAssigner,
     MaxIoUAssigner,
+    PointAssigner,
     SimOTAAssigner,
 )
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAAssigner
 from mmdet_lla.assigners import View
@@ -174,7 +176,7 @@ def test_points_of_boxes_are_centres_with_their_levels_strides():
 
 
 @TASK_UTILS.register_module()
-class EveryPriorInTheMiddle(BaseAssigner):
+class AllToTheFirst(BaseAssigner):
     """A user's own: takes what it is handed, and gives all to the first box."""
 
     def assign(self, pred_instances, gt_instances, gt_instances_ignore=None, **kwargs):
@@ -184,7 +186,7 @@ class EveryPriorInTheMiddle(BaseAssigner):
 
 
 @TASK_UTILS.register_module()
-class SaysSo(EveryPriorInTheMiddle):
+class SaysSo(AllToTheFirst):
     wants = View('points', 'probs', levels=True, img_meta=True, kwargs=dict(sharpness=2))
 
 
@@ -202,9 +204,9 @@ class MoreOfMaxIoU(MaxIoUAssigner):
 
 def test_an_unknown_assigner_is_told_how_to_declare_itself():
     with pytest.raises(ValueError, match=(
-            r"EveryPriorInTheMiddle wants.*class, wants = .*View\(.*config, train_cfg = "
+            r"AllToTheFirst wants.*class, wants = .*View\(.*config, train_cfg = "
             r".*assigner_view=dict\(priors=")):
-        build_head(dict(type='EveryPriorInTheMiddle'))
+        build_head(dict(type='AllToTheFirst'))
     with pytest.raises(ValueError, match='what ApproxMaxIoUAssigner wants'):
         view_of(ApproxMaxIoUAssigner(0.5, 0.5))
 
@@ -213,7 +215,7 @@ def test_an_unknown_assigner_is_told_how_to_declare_itself():
     (dict(assigner=dict(type='SaysSo')), SaysSo.wants),
     (dict(assigner=dict(type='SaysSo'), assigner_view=dict(scores='logits', img_meta=False)),
      View('points', 'logits', levels=True, kwargs=dict(sharpness=2))),
-    (dict(assigner=dict(type='EveryPriorInTheMiddle'), assigner_view=dict(
+    (dict(assigner=dict(type='AllToTheFirst'), assigner_view=dict(
         priors='strided points')), View('strided points')),
 ])
 @pytest.mark.parametrize('form', [{}, anchors(RETINA_ANCHORS)], ids=['points', 'anchors'])
@@ -236,6 +238,24 @@ def test_ones_own_assigner_is_handed_what_it_declares(cfg, view, form):
         assert sum(kwargs['num_level_priors']) == len(handed.priors)
     if view.img_meta:
         assert kwargs['img_meta'] is META
+
+
+def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch):
+    asked = []
+    for kind, name in ((InstanceData, 'cpu'), (torch.Tensor, 'to')):
+        to = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda self, *a, name=name, to=to: (
+            asked.append((name, *a)) or to(self, *a)))
+    assigner, boxes = AllToTheFirst(), torch.zeros(1, 4)
+    gt_instances = InstanceData(bboxes=boxes, labels=torch.zeros(1, dtype=torch.long))
+    args = torch.zeros(1, 2), [1], boxes, torch.zeros(1, 1), gt_instances, gt_instances, META
+    for on_cpu in (False, True):
+        asked.clear()
+        result = View('points', 'probs', on_cpu=on_cpu).assign(assigner, *args)
+        assert result.gt_inds.tolist() == [1] and result.labels is None
+        assert asked.count(('cpu', )) == 3 * on_cpu
+        assert asked.count(('to', boxes.device)) == on_cpu
+    assert view_of(PointAssigner()).on_cpu
 
 
 def test_views_are_inherited_and_overridden():
