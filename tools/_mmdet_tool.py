@@ -1,6 +1,8 @@
 """Runs a command-line tool that mmdet ships, after the checks that spare a late failure."""
 
 import argparse
+import errno
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -11,6 +13,10 @@ import mmdet
 from mmengine.config import Config
 
 from mmdet_lla.datasets.checks import check_dataset_files
+from mmdet_lla.hooks import CheckpointError, NonFiniteError
+
+#: What writing to a full disk, or beyond a quota or a limit, fails with.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def find_tool(name: str) -> Path:
@@ -54,7 +60,20 @@ def _is_missing(path: Optional[str]) -> bool:
 
 
 def run(name: str, dataloaders: tuple[str, ...]) -> None:
-    """Check, then let mmdet's tool of that name do its work."""
+    """Check, then let mmdet's tool of that name do its work.
+
+    Whatever files of weights it reads, also those from the net that mmengine would unpickle, only
+    weights are read; and what the user can do something about ends with a message alone.
+    """
     tool = runpy.run_path(str(find_tool(name)))
     check(tool['parse_args'](), dataloaders)
-    tool['main']()
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    try:
+        tool['main']()
+    except (CheckpointError, NonFiniteError) as error:
+        sys.exit(str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        sys.exit(f'No room to write {error.filename or "to"}: {error.strerror}. Checkpoints that '
+                 'were written are whole; make room and go on with --resume')

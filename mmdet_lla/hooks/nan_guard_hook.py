@@ -102,7 +102,7 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     dump = f'{path} (python tools/replay_step.py CONFIG {path})'
     try:
         save_step(path, data, model, iteration=runner.iter + 1, epoch=runner.epoch + 1,
-                      seed=runner.seed, rank=get_rank(), what=what, learning_rates=rates,
+                  seed=runner.seed, rank=get_rank(), what=what, learning_rates=rates,
                   pictures=pictures)
     except OSError as error:
         dump = f'none, {path} cannot be written: {error.strerror}'
@@ -116,7 +116,7 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     else:
         hint = ('lower the learning rate, warm up longer, or clip gradients '
                 '(optim_wrapper.clip_grad=dict(max_norm=10)); look at the boxes of these pictures')
-    return '\n'.join([
+    report = '\n'.join([
         f'Training stopped in iteration {runner.iter + 1} (epoch {runner.epoch + 1}), before its '
         f'step: {what}',
         f'  pictures: {", ".join(pictures)}',
@@ -125,6 +125,8 @@ def _report(runner: Runner, data: Any, what: str) -> str:
         f'  learning rate: {", ".join(f"{rate:.3g}" for rate in rates)}',
         f'  dump: {dump}',
         f'  hint: {hint}'])
+    runner.logger.error(report)
+    return report
 
 
 def _first_bad_module(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) -> str:

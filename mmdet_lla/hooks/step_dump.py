@@ -1,6 +1,7 @@
 """One training step in a file: enough to do it again elsewhere, and nothing that executes."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -46,9 +47,13 @@ def first_non_finite(model: nn.Module, data: Any) -> Optional[str]:
         if everything up to the predictions is.
     """
     found = []
-    hooks = [module.register_forward_hook(
-        lambda module, inputs, output, name=name: found or _is_finite(output) or found.append(name))
-        for name, module in model.named_modules() if not list(module.children())]
+
+    def look(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and not _is_finite(output):
+            found.append(name)
+
+    hooks = [module.register_forward_hook(partial(look, name))
+             for name, module in model.named_modules() if not list(module.children())]
     try:
         with torch.no_grad():
             batch = model.data_preprocessor(data, True)

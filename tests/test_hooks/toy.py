@@ -53,7 +53,6 @@ def make_runner(work_dir, name, max_iters=None, max_epochs=None, workers=0, inte
                 checkpoint=None, size=10, sampler='DefaultSampler', seed=3, hooks=None,
                 batch_sampler=dict(type='AspectRatioBatchSampler'), **kwargs) -> Runner:
     """A runner with our hooks; over iterations if ``max_iters`` is given."""
-    Config.pretty_text = property(str)  # which yapf takes longer to set than the training takes
     train_cfg = dict(by_epoch=True, max_epochs=max_epochs)
     if max_iters is not None:
         train_cfg = dict(by_epoch=False, max_iters=max_iters)
@@ -72,8 +71,8 @@ def make_runner(work_dir, name, max_iters=None, max_epochs=None, workers=0, inte
         default_hooks=dict(
             checkpoint=dict(type='SafeCheckpointHook', interval=interval,
                             **{'by_epoch': max_iters is None, **(checkpoint or {})}),
-            exact_resume=dict(type='ExactResumeHook'),
-            nan_guard=dict(type='NaNGuardHook'), **(hooks or {})),
+            **{'exact_resume': dict(type='ExactResumeHook'),
+               'nan_guard': dict(type='NaNGuardHook'), **(hooks or {})}),
         default_scope='mmdet', work_dir=str(work_dir), experiment_name=name, log_level='ERROR',
         randomness=dict(seed=seed), **kwargs))
     return Runner.from_cfg(cfg)

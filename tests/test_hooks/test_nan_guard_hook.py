@@ -1,0 +1,133 @@
+"""A NaN stops the training before it reaches the weights, and is explained."""
+
+import itertools
+import re
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.structures import InstanceData
+from test_hooks.toy import Line, make_runner
+
+from mmdet_lla.hooks import NaNGuardHook, NonFiniteError
+from mmdet_lla.hooks.step_dump import load_step, save_step
+
+names = (f'nan_{i}' for i in itertools.count())
+
+
+def fail(folder, monkeypatch, break_at, iteration=4, **kwargs):
+    """Train with a fault in an iteration; the runner, its weights before, and the report."""
+    runner = make_runner(folder, next(names), max_epochs=3, **kwargs)
+    forward, before = Line.forward, {}
+
+    def broken(self, inputs, index=None, mode='loss'):
+        out = forward(self, inputs, index, mode)
+        if runner.iter == iteration and mode == 'loss':
+            before.setdefault('weights', {k: v.clone() for k, v in self.state_dict().items()})
+            return break_at(self, out)
+        return out
+
+    monkeypatch.setattr(Line, 'forward', broken)
+    with pytest.raises(NonFiniteError) as error:
+        runner.train()
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, before['weights'][name]), 'weights changed'
+    assert 'train_step' in vars(runner.model)
+    return runner, str(error.value)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_term_iteration_and_dump(tmp_path, monkeypatch, value):
+    runner, report = fail(
+        tmp_path, monkeypatch, lambda model, out: dict(out, loss_b=out['loss_b'] * value))
+    assert re.search(rf'iteration 5 \(epoch 2\).*: loss_b is {value} \(loss_a is', report)
+    assert 'weights lost: none' in report and 'hint: lower the learning rate' in report
+    step = load_step(tmp_path / 'non_finite_iter_5_rank_0.pth')
+    assert (step['iteration'], step['epoch'], step['seed'], step['rank']) == (5, 2, 3, 0)
+    indices, inputs = runner.model.seen[4]
+    assert [int(i) for i in step['batch']['index']] == indices
+    assert torch.stack(list(step['batch']['inputs'])).tolist() == inputs
+    assert torch.equal(step['state_dict']['line.weight'], runner.model.line.weight)
+
+
+def test_gradient_alone(tmp_path, monkeypatch):
+    """The square root of 0 is finite, its slope is not."""
+    _, report = fail(tmp_path, monkeypatch, lambda model, out: dict(
+        out, loss_c=(model.line.weight.sum() * 0).sqrt()))
+    assert 'the norm of the gradients is nan, the losses are finite' in report
+
+
+def test_sum_that_overflows(tmp_path, monkeypatch):
+    huge = torch.tensor(3e38)
+    _, report = fail(tmp_path, monkeypatch, lambda model, out: dict(
+        loss_a=out['loss_a'] + huge, loss_b=out['loss_b'] + huge))
+    assert 'the sum of all losses overflows' in report
+
+
+def complain(model, out):
+    raise ValueError('pred_instances.bboxes holds NaN')
+
+
+def test_error_about_nan_predictions_becomes_the_report(tmp_path, monkeypatch):
+    real = torch.nn.functional.linear
+    monkeypatch.setattr(torch.nn.functional, 'linear', lambda *args: real(*args) * float('nan'))
+    _, report = fail(tmp_path, monkeypatch, complain, iteration=0)
+    assert 'pred_instances.bboxes holds NaN' in report
+    assert 'first module with such an output: line' in report
+
+
+def test_error_that_has_another_reason_stays(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match='^pred_instances.bboxes holds NaN$') as error:
+        fail(tmp_path, monkeypatch, complain)
+    assert error.type is ValueError
+
+
+def test_weights_lost_before(tmp_path):
+    runner = make_runner(tmp_path, next(names), max_epochs=1)
+    with torch.no_grad():
+        runner.model.line.bias.fill_(float('nan'))
+    with pytest.raises(NonFiniteError, match='(?s)weights lost: line.bias\n.*begin from others'):
+        runner.train()
+
+
+def test_pictures_that_are_not_finite(tmp_path):
+    runner = make_runner(tmp_path, next(names), max_epochs=1)
+    dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
+    prepare = type(dataset).prepare_data
+    type(dataset).prepare_data = lambda self, i: dict(
+        prepare(self, i), inputs=torch.tensor([0., float('inf')]))
+    try:
+        with pytest.raises(NonFiniteError, match='the pictures themselves are not finite'):
+            runner.train()
+    finally:
+        type(dataset).prepare_data = prepare
+
+
+def test_healthy_training_is_untouched(tmp_path):
+    guarded, bare = (
+        make_runner(tmp_path / str(i), next(names), max_epochs=2, hooks=hooks)
+        for i, hooks in enumerate([{}, dict(nan_guard=dict(type='IterTimerHook'))]))
+    assert any(isinstance(hook, NaNGuardHook) for hook in guarded.hooks)
+    assert not any(isinstance(hook, NaNGuardHook) for hook in bare.hooks)
+    for runner in (guarded, bare):
+        runner.train()
+    assert torch.equal(guarded.model.line.weight, bare.model.line.weight)
+    assert 'train_step' not in vars(guarded.model) and 'parse_losses' not in vars(guarded.model)
+
+
+def test_dump_of_a_detection_batch(tmp_path):
+    sample = DetDataSample(
+        metainfo=dict(img_path='a.jpg', img_shape=(3, 4), flip=False),
+        gt_instances=InstanceData(
+            bboxes=HorizontalBoxes(torch.eye(4)), labels=torch.arange(4), masks=['left out'] * 4),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)))
+    batch = dict(inputs=[torch.ones(3, 2, 2, dtype=torch.uint8)], data_samples=[sample])
+    save_step(tmp_path / 'step.pth', batch, torch.nn.Linear(1, 1), iteration=3)
+    read = load_step(tmp_path / 'step.pth')['batch']
+    assert torch.equal(read['inputs'][0], batch['inputs'][0])
+    back = read['data_samples'][0]
+    assert isinstance(back, DetDataSample) and back.metainfo == sample.metainfo
+    assert torch.equal(back.gt_instances.bboxes, torch.eye(4))
+    assert back.gt_instances.keys() == ['bboxes', 'labels']
+    assert len(back.ignored_instances) == 0

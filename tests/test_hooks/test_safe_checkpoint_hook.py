@@ -1,0 +1,207 @@
+"""Checkpoints are whole or not there, and a torn one is noticed, named and passed over."""
+
+import errno
+import itertools
+import os
+import pickle
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend
+from test_hooks.toy import make_runner
+
+from mmdet_lla.hooks import CheckpointError, SafeCheckpointHook
+from mmdet_lla.hooks.checkpoint_files import AtomicBackend, checkpoint_fault
+
+names = (f'safe_{i}' for i in itertools.count())
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Work directory of three epochs with a checkpoint each."""
+    folder = tmp_path_factory.mktemp('trained')
+    make_runner(folder, next(names), max_epochs=3, interval=1).train()
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A copy of it whose last_checkpoint names the copy."""
+    for path in sorted(trained.glob('*.pth'), key=os.path.getmtime):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        os.utime(tmp_path / path.name, (path.stat().st_atime, path.stat().st_mtime))
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
+    return tmp_path
+
+
+def resumed(folder, **kwargs):
+    """Path that a training resumes from, and what it logs."""
+    runner = make_runner(folder, next(names), max_epochs=4, resume=True, **kwargs)
+    said = []
+    runner.logger.warning = said.append
+    hook = next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
+    hook.before_run(runner)
+    return runner._load_from, runner._resume, ' '.join(said)
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def test_last_checkpoint_is_taken(folder):
+    assert resumed(folder) == (str(folder / 'epoch_3.pth'), True, '')
+
+
+@pytest.mark.parametrize('size', [0, 1, 1000, -1000, -1])
+def test_torn_checkpoint_is_named_and_the_one_before_used(folder, size):
+    cut(folder / 'epoch_3.pth', size)
+    path, resume, said = resumed(folder)
+    assert (path, resume) == (str(folder / 'epoch_2.pth'), True)
+    assert f'Cannot resume from {folder}/epoch_3.pth: it is cut off' in said
+    assert f'Going on from {folder}/epoch_2.pth' in said
+
+
+def test_damage_inside_is_noticed(folder):
+    size = (folder / 'epoch_3.pth').stat().st_size
+    whole = (folder / 'epoch_3.pth').read_bytes()
+    noticed = 0
+    for place in range(0, size, size // 50):
+        (folder / 'epoch_3.pth').write_bytes(whole)
+        flip(folder / 'epoch_3.pth', place)
+        noticed += checkpoint_fault(folder / 'epoch_3.pth') is not None
+    # The rest is padding between the parts of the file.
+    assert noticed >= 10
+    where = whole.index(b'epoch')
+    (folder / 'epoch_3.pth').write_bytes(whole)
+    flip(folder / 'epoch_3.pth', where)
+    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
+
+
+def test_last_checkpoint_that_names_a_missing_file(folder):
+    (folder / 'epoch_3.pth').unlink()
+    path, _, said = resumed(folder)
+    assert path == str(folder / 'epoch_2.pth') and 'epoch_3.pth: it is not there' in said
+
+
+@pytest.mark.parametrize('content', [None, ''])
+def test_without_last_checkpoint_the_newest_is_taken(folder, content):
+    (folder / 'last_checkpoint').unlink()
+    if content is not None:
+        (folder / 'last_checkpoint').write_text(content)
+    assert resumed(folder)[0] == str(folder / 'epoch_3.pth')
+
+
+def test_all_torn_is_an_error_and_none_a_new_start(folder):
+    for path in folder.glob('*.pth'):
+        cut(path, 100)
+    with pytest.raises(CheckpointError, match='epoch_3.pth(.|\n)*epoch_1.pth(.|\n)*No whole'):
+        resumed(folder)
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    assert resumed(folder) == (None, False, '')
+
+
+def test_torn_checkpoint_that_was_asked_for_is_an_error(folder):
+    cut(folder / 'epoch_2.pth', 500)
+    with pytest.raises(CheckpointError, match='epoch_2.pth: it is cut off.*beside it is .*epoch_3'):
+        resumed(folder, load_from=str(folder / 'epoch_2.pth'))
+
+
+def test_weights_alone_are_no_checkpoint_to_resume(folder):
+    torch.save(dict(state_dict={}), folder / 'epoch_3.pth')
+    assert 'it has no meta, message_hub' in resumed(folder)[2]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ['EVIL'], )
+
+
+def test_foreign_classes_are_refused_and_not_executed(folder, monkeypatch):
+    monkeypatch.setenv('EVIL', str(folder / 'evil'))
+    torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), folder / 'epoch_3.pth')
+    path, _, said = resumed(folder)
+    assert path == str(folder / 'epoch_2.pth') and 'not to be trusted' in said
+    with open(folder / 'epoch_3.pth', 'wb') as file:  # the format before zip files
+        pickle.dump(Evil(), file)
+    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
+    assert not (folder / 'evil').exists()
+
+
+def test_code_in_a_checkpoint_is_not_executed(folder):
+    """``Runner.resume`` executes meta.config, which mmengine never writes."""
+    state = torch.load(folder / 'epoch_3.pth', weights_only=True)
+    state['meta']['config'] = f'import os\nos.mkdir({str(folder / "evil")!r})'
+    torch.save(state, folder / 'epoch_3.pth')
+    runner = make_runner(folder, next(names), max_epochs=4, resume=True)
+    runner.train()
+    assert runner.epoch == 4 and not (folder / 'evil').exists()
+
+
+def test_full_disk_ends_with_a_message_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
+    written = []
+
+    def fsync(fd):
+        written.append(fd)
+        if len(written) > 9:  # two a file, and one a folder; two files a checkpoint
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    runner = make_runner(tmp_path, next(names), max_epochs=5, interval=1,
+                         checkpoint=dict(max_keep_ckpts=2))
+    with pytest.raises(CheckpointError, match=(
+            r'epoch_3.pth could not be written: No space left on device. The last good '
+            r'checkpoint is .*epoch_2.pth; make room and go on with --resume')):
+        runner.train()
+    assert checkpoint_fault(tmp_path / 'epoch_2.pth') is None
+    assert not list(tmp_path.glob('*.part'))
+    monkeypatch.undo()
+    make_runner(tmp_path, next(names), max_epochs=5, interval=1, resume=True,
+                checkpoint=dict(max_keep_ckpts=2)).train()
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_4.pth', 'epoch_5.pth']
+
+
+def test_outdated_checkpoints_go_after_the_new_one_is_there(tmp_path, monkeypatch):
+    there = []
+    remove = LocalBackend.remove
+    monkeypatch.setattr(LocalBackend, 'remove', lambda self, path: there.append(
+        sorted(p.name for p in tmp_path.glob('*.pth'))) or remove(self, path))
+    make_runner(tmp_path, next(names), max_epochs=4, interval=1,
+                checkpoint=dict(max_keep_ckpts=2)).train()
+    assert there == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'],
+                     ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']]
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_4.pth')
+
+
+def test_one_checkpoint_is_too_few():
+    with pytest.raises(ValueError, match='at least 2, got 1'):
+        SafeCheckpointHook(max_keep_ckpts=1)
+
+
+def test_checkpoints_go_where_out_dir_says(tmp_path):
+    kwargs = dict(interval=1, checkpoint=dict(out_dir=str(tmp_path / 'far')))
+    make_runner(tmp_path / 'near', next(names), max_epochs=2, **kwargs).train()
+    path = tmp_path / 'far' / 'near' / 'epoch_2.pth'
+    assert path.is_file() and (tmp_path / 'near' / 'last_checkpoint').read_text() == str(path)
+    cut(path, 10)
+    assert resumed(tmp_path / 'near', **kwargs)[0] == str(path.with_name('epoch_1.pth'))
+
+
+def test_write_that_fails_leaves_the_file_before(tmp_path, monkeypatch):
+    path = tmp_path / 'new' / 'file'
+    AtomicBackend().put(b'before', path)
+
+    def replace(*args):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(os, 'replace', replace)
+    with pytest.raises(OSError, match='Input/output'):
+        AtomicBackend().put(b'after', path)
+    assert path.read_bytes() == b'before' and [p.name for p in path.parent.iterdir()] == ['file']
