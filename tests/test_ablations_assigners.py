@@ -18,7 +18,7 @@ ASSIGNERS = dict(
 POINTS = 'ablations/assigners/lla-fcos_mobilenetv2_fpn_{}_1xb4-12e_crowd.py'
 HEADS = dict(
     yolox={'loss_cls', 'loss_bbox', 'loss_obj'}, rtmdet={'loss_cls', 'loss_bbox'},
-    tood={'loss_cls', 'loss_bbox'})
+    tood={'loss_cls', 'loss_bbox'}, ddod={'loss_cls', 'loss_bbox', 'loss_iou'})
 ANCHORS = 'demo/lla-retinanet_mobilenetv2_fpn_1xb4-12e_crowd.py'
 
 

@@ -123,6 +123,18 @@ def at_tood(assigner, preds, *pictures):
     return head.alignment_assigner, lambda: head.loss_by_feat(*levels, *pictures)
 
 
+def at_ddod(assigner, preds, *pictures):
+    head = MODELS.build(dict(
+        type='DDODHead', num_classes=CLASSES, in_channels=32, feat_channels=32, use_dcn=False,
+        anchor_generator=ONE_ANCHOR, bbox_coder=DELTAS, loss_cls=dict(
+            type='FocalLoss', use_sigmoid=True), loss_bbox=dict(type='GIoULoss'),
+        train_cfg=ConfigDict(assigner=assigner, reg_assigner=assigner, **TRAIN)))
+    anchors = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
+    deltas = head.bbox_coder.encode(anchors, preds.bboxes)
+    levels = [to_levels(one) for one in (preds.logits, deltas, preds.logits.sum(1, True))]
+    return head.cls_assigner, lambda: head.loss_by_feat(*levels, *pictures)
+
+
 def at_anchor_head(kind: str, generator: dict, **kwargs) -> Callable:
     """RetinaHead, ATSSHead and FSAFHead, which hand over anchors alone."""
 

@@ -16,6 +16,7 @@ from .homes import (
     STRIDES,
     MlvlPointGenerator,
     at_anchor_head,
+    at_ddod,
     at_rtmdet,
     at_tood,
     at_yolox,
@@ -34,7 +35,8 @@ def assigner_of(head: str) -> dict:
 
 @pytest.mark.parametrize('seed, num, num_ignored', [(0, 0, 0), (1, 1, 0), (2, 30, 6), (3, 0, 6)])
 @pytest.mark.parametrize('head, home, offset', [
-    ('yolox', at_yolox, 0.5), ('rtmdet', at_rtmdet, 0), ('tood', at_tood, 0)])
+    ('yolox', at_yolox, 0.5), ('rtmdet', at_rtmdet, 0), ('tood', at_tood, 0),
+    ('ddod', at_ddod, 0)])
 def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_ignored):
     """What each head hands over is read for what it is."""
     points = torch.cat(MlvlPointGenerator(STRIDES, offset).grid_priors(SIZES, device='cpu'))
@@ -49,7 +51,7 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
         return
     (args, kwargs, result), = calls
     handed = args[0] if args else kwargs['pred_instances']
-    logits = handed.scores if head == 'rtmdet' else handed.scores.logit()
+    logits = handed.scores if head in ('rtmdet', 'ddod') else handed.scores.logit()
     # YOLOX has no use for priors that are left out of the loss.
     plain = LLAAssigner(ignore='unused' if head == 'yolox' else 'compete').assign(
         InstanceData(priors=points, bboxes=handed.bboxes, scores=logits), gt_instances, ignored)
