@@ -139,7 +139,7 @@ def iou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 def iou_plus_eps_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """-log(IoU + 1e-7), not below 0 (mmdet's SimOTAAssigner); boxes as in :func:`pair_iou`."""
-    return pair_iou(boxes1, boxes2).add_(SIMOTA_EPS).log_().neg_()
+    return pair_iou(boxes1, boxes2).add_(SIMOTA_EPS).log_().neg_().clamp_(min=0)
 
 
 def giou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ CHOICES = dict(
     score_form=('logits', 'probs'),
     candidates=('inside', 'center', 'all'),
     contested=('all', 'picked'),
+    ties=('lower', 'topk'),
     cls_cost=('focal', 'bce'),
     reg_cost=tuple(REG_COSTS),
     ignore=('compete', 'overlap', 'unused'))
@@ -81,6 +82,9 @@ class LLAAssigner(BaseAssigner):
         candidate_topk (int): See ``topk``. Defaults to 10.
         contested (str): Whether a prior picked by several boxes goes to the cheapest of 'all'
             boxes or of those that 'picked' it. Defaults to 'all'.
+        ties (str): Of equally cheap priors a box picks the one of 'lower' index, or the one that
+            ``torch.topk`` takes ('topk', as in SimOTA). Contested priors go to the box of lower
+            index in any case. Defaults to 'lower'.
         cls_cost (str): Class cost, summed over the classes: 'focal' loss, or 'bce', binary cross
             entropy. Defaults to 'focal'.
         reg_cost (str): Box cost: 'iou': -log IoU, of an IoU of at least 1.2e-7; 'iou_plus_eps':
@@ -109,6 +113,7 @@ class LLAAssigner(BaseAssigner):
                  center_radius: float = 2.5,
                  candidate_topk: int = 10,
                  contested: str = 'all',
+                 ties: str = 'lower',
                  cls_cost: str = 'focal',
                  reg_cost: str = 'iou',
                  ignore: str = 'compete',
@@ -125,6 +130,7 @@ class LLAAssigner(BaseAssigner):
         self.center_radius = center_radius
         self.candidate_topk = candidate_topk
         self.contested = contested
+        self.ties = ties
         self.cls_cost = cls_cost
         self.reg_cost = reg_cost
         self.ignore = ignore
@@ -163,14 +169,14 @@ class LLAAssigner(BaseAssigner):
                cls_weight: float = 1.0) -> 'LLAAssigner':
         """The assigner that decides as mmdet's ``SimOTAAssigner`` of the same arguments.
 
-        Equal costs, which are rare, go to the lower index; mmdet leaves to ``torch.topk`` where
-        they go. It too wants points with strides and probabilities. ``max_overlaps`` of
-        background priors is 0, not -1e5.
+        It too wants points with strides and probabilities. ``max_overlaps`` of background priors
+        is 0, not -1e5.
         """
         return cls(
             'dynamic', cls_weight, iou_weight, prior_form='points', score_form='probs',
             candidates='center', center_radius=center_radius, candidate_topk=candidate_topk,
-            cls_cost='bce', reg_cost='iou_plus_eps', ignore='unused', outside_penalty=1e5)
+            ties='topk', cls_cost='bce', reg_cost='iou_plus_eps', ignore='unused',
+            outside_penalty=1e5)
 
     @torch.no_grad()
     def assign(self,
@@ -248,16 +254,13 @@ class LLAAssigner(BaseAssigner):
             reach = get_box_tensor(pred_instances.priors)[:, 2:].float().T * self.center_radius
             far = ~in_any(boxes, points.T, reach)
             barred = far if barred is None else far | barred
-        num_free = num_priors if barred is None else int((~barred).sum())
+        free = None if barred is None else (~barred).nonzero().squeeze(1)
+        num_free = num_priors if free is None else len(free)
         if not num_free:
             return labels.new_full((num_priors, ), -1)
         if self.topk == 'dynamic':
-            def table_iou(box: Tensor) -> Tensor:
-                iou = pair_iou(bboxes, boxes.index_select(1, box).unsqueeze(-1))
-                return iou if barred is None else iou.masked_fill_(barred, 0)
-
-            topk = dynamic_topk(torch.arange(num_boxes, device=boxes.device), num_priors,
-                                table_iou, min(self.candidate_topk, num_priors)).cpu().numpy()
+            topk = dynamic_topk(bboxes if free is None else bboxes[:, free], boxes,
+                                self.candidate_topk)
         else:
             topk = np.full(num_boxes, self.topk)
 
@@ -284,16 +287,15 @@ class LLAAssigner(BaseAssigner):
                 cost.add_(~is_inside(true, centres.T), alpha=self.outside_penalty)
             elif self.candidates == 'center':
                 near = reach if prior is None else reach.index_select(1, prior)
-                free = is_inside(true, centres.T, 0.) & is_near_centre(true, centres.T, near)
-                cost.add_(~free, alpha=self.outside_penalty)
-            # Who settles a contested prior picked it from among those not barred.
-            return cost if barred is None or prior is not None else cost.masked_fill_(
-                barred, torch.inf)
+                near = is_inside(true, centres.T, 0.) & is_near_centre(true, centres.T, near)
+                cost.add_(~near, alpha=self.outside_penalty)
+            return cost
 
-        exhaustive = exhaustive or self.candidates != 'inside' or barred is not None
+        exhaustive = (bool(exhaustive) or self.candidates != 'inside' or free is not None or
+                      self.ties == 'topk')
         return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], num_priors,
-                     np.minimum(topk, num_free), pair_cost, table_cost, bool(exhaustive),
-                     self.contested)
+                     np.minimum(topk, num_free), pair_cost, table_cost, exhaustive, free,
+                     self.contested, self.ties)
 
     def _covered(self, pred_instances: InstanceData, points: Tensor,
                  gt_instances_ignore: Optional[InstanceData]) -> Optional[Tensor]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .candidates import TABLE_CHUNK, Rectangles, list_pairs
+from .costs import pair_iou
 
 #: What a pair pays when its prior lies outside its box.
 OUTSIDE_PENALTY = 1e3
@@ -50,22 +51,21 @@ def unpack_index(packed: Tensor) -> Tensor:
     return packed & ((1 << 31) - 1)
 
 
-def dynamic_topk(boxes: Tensor, num_priors: int, table_iou: Callable[[Tensor], Tensor],
-                 candidate_topk: int) -> Tensor:
+def dynamic_topk(preds: Tensor, boxes: Tensor, candidate_topk: int) -> np.ndarray:
     """K of every box: the sum of its largest IoUs, rounded down, at least 1 (SimOTA).
 
     Args:
-        boxes (Tensor): Index of all boxes, int64, shape (num_boxes,).
-        num_priors (int): Number of priors.
-        table_iou (Callable): IoUs of boxes x priors, from a box index; 0 where a prior is barred.
-        candidate_topk (int): How many IoUs are summed, at most ``num_priors``.
+        preds, boxes (Tensor): Predicted boxes that may be picked, at least one, and true boxes,
+            see :func:`with_area`, shapes (5, num_preds) and (5, num_boxes).
+        candidate_topk (int): How many IoUs are summed, fewer if there are fewer predictions.
 
     Returns:
-        Tensor: int64, shape (num_boxes,).
+        np.ndarray: int64, shape (num_boxes,), on the host.
     """
-    best = [table_iou(part).topk(candidate_topk, dim=1).values.T
-            for part in boxes.split(max(TABLE_CHUNK // num_priors, 1))]
-    return torch.cat(best, 1).sum(0).long().clamp_(min=1)
+    num_preds = preds.size(1)
+    best = [pair_iou(preds, part).topk(min(candidate_topk, num_preds), dim=1).values.T
+            for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // num_preds, 1), 1)]
+    return torch.cat(best, 1).sum(0).long().clamp_(min=1).cpu().numpy()
 
 
 def match(rectangles: Rectangles,
@@ -76,22 +76,29 @@ def match(rectangles: Rectangles,
           pair_cost: Callable[[Tensor, Tensor], Tensor],
           table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
           exhaustive: bool = False,
-          contested: str = 'all') -> Tensor:
+          free: Optional[Tensor] = None,
+          contested: str = 'all',
+          ties: str = 'lower') -> Tensor:
     """Give every prior to one box or to the background. The host waits for the device nowhere.
 
     Args:
         rectangles (Rectangles): The priors inside each box.
         num_runs, num_inside (list[int]): Rows of the rectangles, and priors in them, a box.
         num_priors (int): Number of priors.
-        topk (np.ndarray): K, the number of priors that each box picks, at most ``num_priors``.
+        topk (np.ndarray): K, the number of priors that each box picks, at most as many as it may.
         pair_cost (Callable): Costs of pairs known to be inside, from a box index and a prior
             index of shape (num_pairs,). float32, >= 0.
         table_cost (Callable): Costs of boxes x priors, the outside penalty included, from a box
             index and a prior index (None for all). float32, >= 0.
-        exhaustive (bool): Whether costs may reach the penalty, or others than the pairs in the
-            rectangles go without it.
+        exhaustive (bool): Whether every box looks everywhere: costs may reach the penalty, or
+            others than the pairs in the rectangles go without it. Defaults to False.
+        free (Tensor, optional): Index of the priors that may be picked; needs ``exhaustive``.
+            Defaults to all.
         contested (str): Whether a prior picked several times goes to the cheapest of 'all' boxes
             or of those that 'picked' it. Defaults to 'all'.
+        ties (str): Whether a box picks of equally cheap priors the one of 'lower' index or that
+            which ``torch.topk`` happens to take ('topk', needs ``exhaustive``). Defaults to
+            'lower'.
 
     Returns:
         Tensor: Index of the box each prior went to, -1 for the background, int64, shape
@@ -112,10 +119,10 @@ def match(rectangles: Rectangles,
             picks.append(_pick_inside(box.add_(a), prior, inside[a:b],
                                       np.where(short, 0, topk)[a:b], pair_cost, best))
     short_boxes = short.nonzero()[0]
-    step = max(TABLE_CHUNK // num_priors, 1)
+    step = max(TABLE_CHUNK // (num_priors if free is None else len(free)), 1)
     for start in range(0, len(short_boxes), step):
         boxes = short_boxes[start:start + step]
-        picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost))
+        picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost, free, ties))
 
     box, prior, cost = (torch.cat(part) for part in zip(*picks))
     if contested == 'picked':
@@ -154,17 +161,20 @@ def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, topk: np.nd
     return box[taken], prior[taken], cost[taken]
 
 
-def _pick_anywhere(boxes: Tensor, topk: np.ndarray,
-                   cost_fn: Callable) -> tuple[Tensor, Tensor, Tensor]:
-    """Picks of boxes that look at every prior."""
-    cost = cost_fn(boxes, None)
-    packed = pack(cost, torch.arange(cost.size(1), device=boxes.device))
-    most = int(topk.max())
-    prior = unpack_index(packed.topk(most, dim=1, largest=False).values)
-    row = np.arange(len(topk)).repeat(topk)
-    prior = prior.flatten()[_to(boxes.device, row * most + _count_up(topk))]
-    row = _to(boxes.device, row)
-    return boxes[row], prior, cost[row, prior]
+def _pick_anywhere(boxes: Tensor, topk: np.ndarray, cost_fn: Callable, free: Optional[Tensor],
+                   ties: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Picks of boxes that look at every prior that is free."""
+    cost = cost_fn(boxes, free)
+    row = _to(boxes.device, np.arange(len(topk)).repeat(topk))
+    if ties == 'lower':
+        packed = pack(cost, torch.arange(cost.size(1), device=boxes.device))
+        cheapest = packed.topk(int(topk.max()), dim=1, largest=False).values
+        place = unpack_index(cheapest[row, _to(boxes.device, _count_up(topk))])
+    else:
+        place = torch.cat([values.topk(k, largest=False).indices
+                           for values, k in zip(cost, topk.tolist())])
+    prior = place if free is None else free[place]
+    return boxes[row], prior, cost[row, place]
 
 
 def _count_up(sizes: np.ndarray) -> np.ndarray:

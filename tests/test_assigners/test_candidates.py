@@ -2,12 +2,18 @@
 
 import pytest
 import torch
+from mmdet.models.task_modules import MaxIoUAssigner, SimOTAAssigner
+from mmengine.structures import InstanceData
 
+from mmdet_lla.assigners import candidates
 from mmdet_lla.assigners.candidates import (
     INSIDE_MARGIN,
     find_grids,
+    in_any,
     inside_rectangles,
+    is_covered,
     is_inside,
+    is_near_centre,
     list_pairs,
 )
 
@@ -67,3 +73,46 @@ def test_boxes_without_area_hold_nothing():
     points = make_scene(0, 'points', 1, 1, 1., 20.)['points']
     boxes = torch.tensor([[50., 50., 50., 50.], [60., 60., 20., 20.], [-9., -9., -1., -1.]])
     assert all(not len(index) for index in listed(boxes, points))
+
+
+def test_near_a_centre_is_mmdets():
+    simota = SimOTAAssigner(center_radius=1.5)
+    for seed in range(5):
+        scene = make_scene(seed, 'strided', 15, 1, 1., 40.)
+        priors, boxes = scene['priors'], scene['boxes'].T
+        reach = priors[:, 2:].T * 1.5
+        valid, both = simota.get_in_gt_and_in_center_info(priors, scene['boxes'])
+        assert valid.any() and both.any() and not valid.all()
+        points = scene['points'].T
+        assert torch.equal(in_any(boxes, points, reach), valid)
+        ours = (is_inside(boxes.unsqueeze(-1), points, 0.) &
+                is_near_centre(boxes.unsqueeze(-1), points, reach))
+        assert torch.equal(ours[:, valid].T, both)
+
+
+@pytest.mark.parametrize('chunk', [1, 1 << 18])
+def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
+    monkeypatch.setattr(candidates, 'TABLE_CHUNK', chunk)
+    scene = make_scene(0, 'strided', 15, 1, 1., 40.)
+    reach = scene['priors'][:, 2:].T
+    boxes, points = scene['boxes'].T.unsqueeze(-1), scene['points'].T
+    either = is_inside(boxes, points, 0.) | is_near_centre(boxes, points, reach)
+    assert torch.equal(in_any(scene['boxes'].T, points, reach), either.any(0))
+    covered = is_covered(scene['points'], scene['boxes'], 0.5)
+    assert torch.equal(covered, is_inside(boxes, points).any(0))
+
+
+@pytest.mark.parametrize('threshold', [0., 0.3, 0.5])
+def test_priors_are_covered_where_mmdet_ignores_them(threshold):
+    """MaxIoUAssigner leaves -1 where an ignore box covers an anchor box."""
+    priors = make_scene(1, 'anchors', 1, 1, 1., 40.)['priors']
+    ignored = make_scene(2, 'anchors', 6, 1, 1., 60.)['boxes']
+    away = torch.tensor([[900., 900., 910., 910.]])
+    result = MaxIoUAssigner(
+        0.5, 0.5, ignore_iof_thr=max(threshold, 1e-12), match_low_quality=False).assign(
+            InstanceData(priors=priors),
+            InstanceData(bboxes=away, labels=torch.zeros(1, dtype=torch.long)),
+            InstanceData(bboxes=ignored))
+    covered = is_covered(priors, ignored, threshold)
+    assert covered.any() and not covered.all()
+    assert torch.equal(covered, result.gt_inds == -1)

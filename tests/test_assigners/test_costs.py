@@ -12,6 +12,7 @@ from mmdet_lla.assigners.costs import (
     REG_COSTS,
     SCORE_CHUNK,
     absent_cost,
+    bce_loss,
     class_cost,
     focal_loss,
     pair_iou,
@@ -21,7 +22,10 @@ from mmdet_lla.assigners.costs import (
 
 def class_costs(scores, alpha, gamma, form):
     """Of every prior against a box of every class, (num_priors, num_classes)."""
-    loss = partial(focal_loss, alpha=alpha, gamma=gamma, form=form)
+    return costs_by(partial(focal_loss, alpha=alpha, gamma=gamma, form=form), scores)
+
+
+def costs_by(loss, scores):
     return class_cost(absent_cost(scores, loss).unsqueeze(1), scores, loss)
 
 
@@ -42,6 +46,27 @@ def test_cost_of_a_class_is_the_focal_loss_summed_over_classes(alpha, gamma, num
         loss = py_sigmoid_focal_loss(
             scores.double(), target, gamma=gamma, alpha=alpha, reduction='none')
         torch.testing.assert_close(table[:, label], loss.sum(1).float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('num_classes', [1, 3, 80])
+@pytest.mark.parametrize('form', ['logits', 'probs'])
+def test_cross_entropy_is_torchs_summed_over_classes(num_classes, form):
+    scores = torch.linspace(-12, 12, 50 * num_classes).view(-1, num_classes)
+    if form == 'probs':
+        scores = scores.sigmoid()
+    table = costs_by(partial(bce_loss, form=form), scores)
+    entropy = F.binary_cross_entropy if form == 'probs' else F.binary_cross_entropy_with_logits
+    for label in range(num_classes):
+        target = F.one_hot(torch.full((50, ), label), num_classes).double()
+        loss = entropy(scores.double(), target, reduction='none')
+        torch.testing.assert_close(table[:, label], loss.sum(1).float(), rtol=1e-5, atol=1e-5)
+
+
+def test_cross_entropy_of_sure_probabilities_is_bounded():
+    scores = torch.tensor([0., 1., -1., 2., float('nan')])  # the last three are others' to report
+    for present in (True, False):
+        loss = bce_loss(scores, present, 'probs')
+        assert ((loss >= 0) & (loss <= 100)).all()
 
 
 def test_chunks_leave_no_seam():
@@ -81,6 +106,22 @@ def test_iou_is_mmdets():
     torch.testing.assert_close(
         pair_iou(with_area(boxes1).unsqueeze(-1), with_area(boxes2)),
         bbox_overlaps(boxes1, boxes2))
+
+
+def test_box_costs_are_those_of_mmdets_overlaps():
+    boxes1, boxes2 = random_boxes(60), random_boxes(60, 1)
+    ious = bbox_overlaps(boxes1, boxes2)
+    assert (ious == 0).any() and (ious > 0.3).any()
+    expected = dict(iou=-ious.clamp(min=torch.finfo(torch.float32).eps).log(),
+                    iou_plus_eps=-(ious + 1e-7).log(),
+                    giou=1 - bbox_overlaps(boxes1, boxes2, mode='giou'))
+    for name, (cost, most) in REG_COSTS.items():
+        found = cost(with_area(boxes1).unsqueeze(-1), with_area(boxes2))
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-6)
+        assert (found <= most).all()
+        same = cost(with_area(boxes1), with_area(boxes1))
+        torch.testing.assert_close(same, torch.zeros(60), rtol=0, atol=2e-6)
+        assert (same >= 0).all()
 
 
 def test_boxes_without_area_meet_nothing():

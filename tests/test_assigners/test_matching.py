@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 
 from mmdet_lla.assigners import matching
 from mmdet_lla.assigners.candidates import Rectangles
-from mmdet_lla.assigners.matching import OUTSIDE_PENALTY, match, pack, unpack_index
+from mmdet_lla.assigners.costs import with_area
+from mmdet_lla.assigners.matching import (
+    OUTSIDE_PENALTY,
+    dynamic_topk,
+    match,
+    pack,
+    unpack_index,
+)
 
 from .oracle import solve
 
@@ -23,7 +31,7 @@ def run(cost, inside, topk, exhaustive=False, contested='all'):
     num_boxes, num_priors = cost.shape
     topk = np.broadcast_to(topk, num_boxes).clip(max=num_priors)
     return match(rectangles, (size > 0).flatten().tolist(), size.flatten().tolist(), num_priors,
-                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive, contested)
+                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive, None, contested)
 
 
 def random_case(seed, num_boxes=12, num_priors=60, levels=4):
@@ -46,6 +54,35 @@ def test_sparse_answer_is_that_of_the_full_table(topk, chunk, monkeypatch):
     for seed in range(20 if chunk is None else 5):
         cost, ends = random_case(seed)
         assert torch.equal(run(cost, ends, topk), solve(cost.double(), topk).owner)
+
+
+@pytest.mark.parametrize('contested', ['all', 'picked'])
+@pytest.mark.parametrize('chunk', [None, 7])
+@pytest.mark.parametrize('exhaustive', [False, True])
+def test_every_box_may_pick_another_number(contested, chunk, exhaustive, monkeypatch):
+    if chunk:
+        monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
+        monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
+    for seed in range(20 if chunk is None else 5):
+        cost, ends = random_case(seed)
+        topk = np.random.default_rng(seed).integers(1, 12, len(cost))
+        answer = solve(cost.double(), topk, contested=contested)
+        assert torch.equal(run(cost, ends, topk, exhaustive, contested), answer.owner)
+
+
+@pytest.mark.parametrize('chunk', [None, 70])
+def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
+    if chunk:
+        monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
+    rng = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([[0., 0., 10., 20.]]) + torch.rand(30, 1, generator=rng) * 40
+    preds = boxes.repeat(2, 1) + torch.randn(60, 4, generator=rng)
+    ious = bbox_overlaps(boxes, preds)
+    for candidate_topk in (1, 10, 999):
+        expected = ious.topk(min(candidate_topk, 60), 1).values.sum(1).int().clamp(min=1)
+        found = dynamic_topk(with_area(preds), with_area(boxes), candidate_topk)
+        assert found.tolist() == expected.tolist()
+    assert dynamic_topk(with_area(preds[:1] + 999), with_area(boxes), 10).tolist() == [1] * 30
 
 
 def test_costs_past_the_penalty_need_the_full_table():
