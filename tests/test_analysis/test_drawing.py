@@ -8,10 +8,12 @@ from mmdet_lla.analysis.drawing import (
     HIT,
     IGNORED,
     MISS,
+    WHITE,
     best_threshold,
     box_colors,
     draw_assignment,
     draw_detections,
+    in_rows,
     match_detections,
 )
 
@@ -59,17 +61,55 @@ def test_a_detection_in_an_ignore_region_is_no_false_alarm():
     assert not has(drawn, FALSE_ALARM) and has(drawn[:, 126:], IGNORED)
 
 
+POINTS = np.array([[20., 30.], [70., 30.], [100., 90.], [50., 90.]])
+LEVELS = np.array([0, 1, 2, 0])
+INSIDE = slice(BAR, BAR + len(IMAGE))  # between title and legend
+
+
 def test_priors_are_drawn_in_their_persons_colour_and_outside_ones_rimmed():
-    points = np.array([[20., 30.], [70., 30.], [100., 90.], [50., 90.]])
-    levels = np.array([0, 1, 2, 0])
-    drawn = draw_assignment(IMAGE, PEOPLE, points, levels, np.array([1, 2, 2, 0]))
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 2, 2, 0]))
     first, second = box_colors(2)
     assert tuple(drawn[BAR + 30, 20]) == first and tuple(drawn[BAR + 30, 70]) == second
-    assert has(drawn[:, 90:], (255, 255, 255))  # the one outside its box
-    assert not has(drawn[:, :85], (255, 255, 255))
+    outside = drawn[:BAR + 100]
+    assert has(outside[:, 90:], WHITE) and not has(outside[:, :85], WHITE)
+    assert tuple(drawn[BAR + 75, 90]) != (0, 0, 0)  # on the line to its box
     assert tuple(drawn[BAR + 90, 50]) == (0, 0, 0)  # background is left alone
-    drawn = draw_assignment(IMAGE, PEOPLE, points, levels, np.array([1, 0, 0, -1]))
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 0, 0, -1]))
     assert tuple(drawn[BAR + 90, 50]) == IGNORED
+
+
+def test_contested_priors_have_a_core_in_the_colour_of_who_else_wanted_them():
+    first, second = box_colors(2)
+    wanted = np.array([[1, 1, 0, 1], [1, 0, 0, 1]], dtype=bool)
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 1, 0, 0]), 3,
+                            wanted=wanted)
+    assert tuple(drawn[BAR + 30, 20]) == second
+    assert tuple(drawn[BAR + 30, 70]) == first  # nobody else wanted it
+    assert tuple(drawn[BAR + 90, 50]) == (0, 0, 0)  # nobody got it
+
+
+def test_boxes_left_with_none_are_crossed_out():
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 0, 0, 0]))
+    crossing = (slice(BAR + 33, BAR + 38), slice(68, 73))  # the middle of the second box
+    assert has(np.pad(drawn[crossing], ((BAR, 0), (0, 0), (0, 0))), MISS)
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 2, 0, 0]))
+    assert not has(np.pad(drawn[crossing], ((BAR, 0), (0, 0), (0, 0))), MISS)
+
+
+def test_a_picture_without_people_or_levels_is_drawn():
+    nobody = draw_assignment(IMAGE, PEOPLE[:0], POINTS, LEVELS, np.zeros(4, dtype=int),
+                             wanted=np.zeros((0, 4), dtype=bool))
+    assert not has(nobody[INSIDE], WHITE) and nobody.shape[1:] == IMAGE.shape[1:]
+    unknown = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS * 0 - 1, np.array([1, 2, 0, 0]))
+    assert tuple(unknown[BAR + 30, 20]) == box_colors(2)[0]
+
+
+def test_panels_stand_in_rows_that_fit_a_screen():
+    wide, high = np.zeros((100, 300, 3), np.uint8), np.zeros((300, 100, 3), np.uint8)
+    assert in_rows([wide] * 2).shape == (206, 300, 3)
+    assert in_rows([high] * 3).shape == (300, 312, 3)
+    assert in_rows([wide] * 3, columns=2).shape == (206, 606, 3)
+    assert in_rows([wide, wide[:40]], columns=2).shape == (100, 606, 3)
 
 
 def test_neighbouring_colours_differ():

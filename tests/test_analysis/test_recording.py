@@ -8,8 +8,10 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from tiny_crowd import HEADS
 
-from mmdet_lla.analysis.recording import assignments_of, recorded
+from mmdet_lla.analysis.assignment_stats import wishes
+from mmdet_lla.analysis.recording import assignments_of, head_with_assigner, recorded
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,14 +23,25 @@ def build(name: str):
     return MODELS.build(cfg)
 
 
-def sample(seed: int) -> dict:
+def build_head(name: str):
+    cfg = Config.fromfile(ROOT / 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py').model
+    cfg.backbone.update(init_cfg=None, widen_factor=0.25)
+    cfg.neck.in_channels = [8, 24, 80]
+    cfg.bbox_head, cfg.train_cfg = HEADS[name]
+    return MODELS.build(cfg)
+
+
+def sample(seed: int, height: int = 96, width: int = 128,
+           boxes: tuple = ((10., 10., 40., 80.), )) -> dict:
     torch.manual_seed(seed)
-    data = DetDataSample(metainfo=dict(img_shape=(96, 128), ori_shape=(96, 128)))
-    data.gt_instances = InstanceData(bboxes=torch.tensor([[10., 10., 40., 80.]]),
-                                     labels=torch.tensor([0]))
+    shape = dict(img_shape=(height, width), ori_shape=(height, width))
+    data = DetDataSample(metainfo=shape)
+    data.gt_instances = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4),
+                                     labels=torch.zeros(len(boxes), dtype=torch.long))
     data.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4),
                                           labels=torch.zeros(0, dtype=torch.long))
-    return dict(inputs=torch.randint(0, 255, (3, 96, 128), dtype=torch.uint8), data_samples=data)
+    return dict(inputs=torch.randint(0, 255, (3, height, width), dtype=torch.uint8),
+                data_samples=data)
 
 
 @pytest.mark.parametrize('name', ['lla-fcos', 'lla-retinanet', 'atss'])
@@ -41,6 +54,8 @@ def test_one_assignment_a_picture_and_no_trace(name, monkeypatch):
     for call in calls:
         assert len(call.result.gt_inds) == len(call.pred_instances.priors)
         assert (call.result.gt_inds == 1).any() and len(call.gt_instances.bboxes) == 1
+        assert call.strides == (8, 16, 32, 64, 128)
+        assert call.levels.bincount().tolist() == [192, 48, 12, 4, 1]
     assert not model.training and 'assign' not in vars(model.bbox_head.assigner)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -49,3 +64,92 @@ def test_one_assignment_a_picture_and_no_trace(name, monkeypatch):
 def test_a_head_without_assigner_is_named():
     with pytest.raises(ValueError, match='Linear has no assigner'), recorded(torch.nn.Linear(1, 1)):
         pass
+
+
+@pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
+def test_levels_are_told_where_some_priors_are_left_out(name):
+    """In a batch of unlike pictures, the smaller one's priors are a part of the grid."""
+    small, large = assignments_of(build_head(name), [sample(0, 64, 96), sample(1)])
+    assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
+    assert small.levels.bincount(minlength=5).tolist() == [96, 24, 6, 2, 1]
+    alone, = assignments_of(build_head(name), [sample(0, 64, 96)])
+    assert torch.equal(alone.pred_instances.priors, small.pred_instances.priors)
+    assert torch.equal(alone.levels, small.levels)
+
+
+def test_priors_off_the_grid_have_no_level():
+    head = build_head('retina').bbox_head
+    with recorded(head) as calls:
+        head(tuple(torch.zeros(1, 96, side, side) for side in (16, 8, 4, 2, 1)))
+        priors = torch.tensor([[-32., -32., 32., 32.], [0.5, 0., 1., 1.], [-56., -64., 72., 64.]])
+        head.assigner.assign(InstanceData(priors=priors), sample(0)['data_samples'].gt_instances)
+    assert calls[0].levels.tolist() == [0, -1, -1]
+
+
+def test_each_box_alone_takes_its_k_cheapest():
+    boxes = ((10., 10., 40., 80.), (20., 12., 50., 82.), (0., 0., 3., 3.))
+    model = build_head('lla')
+    call, = assignments_of(model, [sample(0, boxes=boxes)])
+    taken = wishes(call)
+    assert taken.sum(1).tolist() == [model.bbox_head.assigner.topk] * 3
+    # A prior that one box alone wants is that box's.
+    only = taken.sum(0) == 1
+    assert torch.equal(call.result.gt_inds[only], taken.int().argmax(0)[only] + 1)
+    assert not (call.result.gt_inds[taken.sum(0) == 0] > 0).any()
+
+
+def test_ignore_boxes_wish_for_nothing():
+    one = sample(0)
+    one['data_samples'].ignored_instances = InstanceData(
+        bboxes=torch.tensor([[60., 10., 100., 80.]]), labels=torch.tensor([0]))
+    model = build_head('lla')
+    call, = assignments_of(model, [one])
+    assert (call.result.gt_inds == -1).any()
+    assert wishes(call).sum() == model.bbox_head.assigner.topk
+
+
+def test_recordings_may_lie_within_each_other():
+    model = build_head('lla')
+    head, assign = model.bbox_head, model.bbox_head.assigner.assign
+    with recorded(head) as outer:
+        assignments_of(model, [sample(0)])
+        assert len(outer) == 1
+        assignments_of(model, [sample(0)])
+    assert len(outer) == 2 and head.assigner.assign == assign and not head._forward_hooks
+
+
+def test_both_assigners_of_tood_are_seen(monkeypatch):
+    model = build_head('tood')
+    for epoch, assigner in ((0, 'initial_assigner'), (1, 'alignment_assigner')):
+        monkeypatch.setattr('mmdet.models.dense_heads.tood_head.MessageHub.get_current_instance',
+                            lambda epoch=epoch: dict_with_info(epoch=epoch))
+        seen = []
+        watched = getattr(model.bbox_head, assigner)
+        assign = watched.assign
+        watched.assign = lambda *args, assign=assign, seen=seen: seen.append(1) or assign(*args)
+        calls = assignments_of(model, [sample(0)])
+        assert len(seen) == len(calls) == 1
+
+
+def dict_with_info(**info):
+    """What of a MessageHub a head asks for."""
+    return type('Hub', (), dict(get_info=lambda self, key: info[key]))()
+
+
+def test_the_rpn_of_two_stages_is_looked_at():
+    cfg = Config.fromfile(
+        ROOT / 'configs/baselines/faster-rcnn_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
+    cfg.backbone.update(init_cfg=None, depth=18)
+    cfg.neck.in_channels = [64, 128, 256, 512]
+    model = MODELS.build(cfg)
+    assert head_with_assigner(model) is model.rpn_head
+    call, = assignments_of(model, [sample(0)])
+    assert (call.result.gt_inds == 1).any() and call.levels.max() == len(call.strides) - 1
+
+
+def test_a_detector_without_assigner_is_named():
+    cfg = Config.fromfile(
+        ROOT / 'configs/baselines/fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
+    cfg.backbone.init_cfg = None
+    with pytest.raises(ValueError, match='FCOS.*FCOSHead.*has no assigner'):
+        head_with_assigner(MODELS.build(cfg))
