@@ -1,0 +1,194 @@
+"""Watches what a training's assigner decides: scalars over time, pictures at chosen iterations."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Optional
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmdet_lla.analysis.assignment_stats import SUMS, summarize, tally, wishes
+from mmdet_lla.analysis.pictures import assignment_picture
+from mmdet_lla.analysis.recording import (
+    Assignment,
+    assignments_of,
+    head_with_assigner,
+    watched,
+)
+from mmdet_lla.analysis.samples import find_pictures, picture_name, plain_dataset
+
+#: Before the names of all scalars, in the visualizer's backends and the message hub.
+PREFIX = 'assign/'
+
+
+@HOOKS.register_module()
+class AssignmentHook(Hook):
+    """Record how assignment settles during a training, and change nothing of the training.
+
+    Works with any detector whose ``bbox_head`` or ``rpn_head`` has an ``assigner``. Scalars go to
+    the visualizer (all its backends) and to the message hub, named ``assign/priors_per_box``,
+    ``boxes_without``, ``positives_per_picture``, ``outside``, ``contested``, ``pred_iou``,
+    ``prior_iou`` and ``level_0``..., as in
+    :func:`~mmdet_lla.analysis.assignment_stats.summarize`. Each is the mean over all pictures of
+    all processes since the last ones, but ``contested``, which costs a call of the assigner a
+    box: it is taken of the last iteration alone. The sums stay on the device in between.
+
+    Pictures show some few of the data set at each chosen iteration, through the weights of that
+    time, so that one can watch assignment settle. The first process draws; all of them run the
+    pictures, for heads average over processes.
+
+    Args:
+        interval (int): Iterations from one set of scalars to the next. Defaults to 50.
+        draw_at (Sequence[int]): Numbers of updates after which pictures are drawn, 0 for the
+            untrained detector. Defaults to none.
+        draw_interval (int, optional): Draw after every so many updates too.
+        num_pictures (int): How many pictures, the first that have boxes. Defaults to 2.
+        pictures (Sequence[str]): Their IDs or file names without extension, instead.
+        split (str): Whether they are of the 'train' or the 'val' set, see
+            :func:`~mmdet_lla.analysis.samples.plain_dataset`. Defaults to 'val'.
+
+    Raises:
+        ValueError: If an argument is out of its range; when the training begins, if no head has
+            an assigner.
+    """
+
+    def __init__(self,
+                 interval: int = 50,
+                 draw_at: Sequence[int] = (),
+                 draw_interval: Optional[int] = None,
+                 num_pictures: int = 2,
+                 pictures: Sequence[str] = (),
+                 split: str = 'val') -> None:
+        for name, value in dict(interval=interval, draw_interval=draw_interval,
+                                num_pictures=num_pictures).items():
+            if value is not None and value < 1:
+                raise ValueError(f'AssignmentHook: {name} must be at least 1, got {value!r}')
+        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in draw_at):
+            raise ValueError('AssignmentHook: draw_at must be numbers of updates, each an int >= 0,'
+                             f' got {draw_at!r}')
+        if split not in ('train', 'val'):
+            raise ValueError(f"AssignmentHook: split must be 'train' or 'val', got {split!r}")
+        self.interval = interval
+        self.draw_at = frozenset(draw_at)
+        self.draw_interval = draw_interval
+        self.num_pictures = num_pictures
+        self.pictures = tuple(pictures)
+        self.split = split
+        self._watch = ExitStack()
+        self._sums: Optional[Tensor] = None
+        self._last: list[Assignment] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the head and the pictures."""
+        try:
+            self._head = head_with_assigner(_detector(runner))
+        except ValueError as error:
+            raise ValueError(f'AssignmentHook: {error}') from error
+        self._samples = []
+        if self.draw_at or self.draw_interval:
+            with untouched_randomness():
+                self._samples = self._load(runner)
+        self._sums = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Draw what the weights of now decide, and look at what the iteration will."""
+        self._draw(runner)
+        self._last.clear()
+        self._keep = self._is_due(runner)
+        self._watch.enter_context(watched(self._head, self._count))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
+                         outputs=None) -> None:
+        """Look away, and write the scalars if it is time."""
+        self._watch.close()
+        if self._is_due(runner):
+            self._write(runner, runner.iter + 1)
+
+    def after_train(self, runner: Runner) -> None:
+        """Write and draw what is left."""
+        self._write(runner, runner.iter)
+        self._draw(runner)
+
+    def _is_due(self, runner: Runner) -> bool:
+        return self.every_n_train_iters(runner, self.interval)
+
+    def _count(self, call: Assignment) -> None:
+        """Add a picture to the sums; nothing waits for the device."""
+        if 'priors' not in call.pred_instances:
+            raise ValueError(f'AssignmentHook: {type(self._head).__name__} hands its assigner no '
+                             'priors, so there is nothing to count')
+        sums = tally(call)
+        self._sums = sums if self._sums is None else self._sums.add_(sums)
+        if self._keep:
+            self._last.append(call)
+
+    def _write(self, runner: Runner, step: int) -> None:
+        """Read the sums of all processes, and begin anew."""
+        with untouched_randomness():
+            for call in self._last:
+                only = [SUMS.index(name) for name in ('compared', 'contested')]
+                self._sums[only] += tally(call, wishes(call))[only]
+        self._last.clear()
+        sums, self._sums = self._sums, None
+        if sums is None:  # some heads call no assigner where a picture has no boxes
+            strides = getattr(getattr(self._head, 'prior_generator', None), 'strides', ())
+            sums = torch.zeros(len(SUMS) + len(strides), dtype=torch.float64,
+                               device=next(self._head.parameters()).device)
+        all_reduce(sums)
+        if not sums[0]:
+            return
+        scalars = {PREFIX + name: value for name, value in summarize(sums).items()}
+        runner.visualizer.add_scalars(scalars, step=step)
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(name, value)
+
+    def _draw(self, runner: Runner) -> None:
+        """Draw the pictures if it is time: after ``runner.iter`` updates."""
+        done = runner.iter
+        if not self._samples or not (done in self.draw_at or (
+                self.draw_interval and done % self.draw_interval == 0)):
+            return
+        with untouched_randomness():
+            for name, sample in self._samples:
+                call, = assignments_of(_detector(runner), [sample])
+                if is_main_process():
+                    drawn = assignment_picture(sample, call, wishes(call),
+                                               f'{name} after {done} updates')
+                    runner.visualizer.add_image(f'assignment_{name}', drawn, step=done)
+
+    def _load(self, runner: Runner) -> list[tuple[str, dict]]:
+        """The pictures, by name."""
+        dataset = plain_dataset(runner.cfg, self.split)
+        indices = find_pictures(dataset, self.pictures) if self.pictures else range(len(dataset))
+        found = []
+        for index in indices:
+            sample = dataset[index]
+            if len(sample['data_samples'].gt_instances):
+                found.append((picture_name(sample), sample))
+            if not self.pictures and len(found) == self.num_pictures:
+                break
+        return found
+
+
+def _detector(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+@contextmanager
+def untouched_randomness() -> Iterator[None]:
+    """Leave the random numbers of Python, numpy and torch as if nothing had happened."""
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
