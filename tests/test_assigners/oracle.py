@@ -99,25 +99,23 @@ def dynamic_topk(ious: Tensor, candidate_topk: int) -> tuple[Tensor, float]:
 def solve(cost: Tensor, topk, barred=None, contested='all') -> Answer:
     """``topk`` is K, or K of every box."""
     num_boxes, num_priors = cost.shape
-    barred = torch.zeros(num_priors, dtype=torch.bool) if barred is None else barred
-    cost = cost.masked_fill(barred, torch.inf)
-    owner = torch.full((num_priors, ), -1)
+    if barred is not None:
+        cost = cost.masked_fill(barred, torch.inf)
+    num_free = num_priors if barred is None else int((~barred).sum())
+    topk = torch.as_tensor(topk).expand(num_boxes).unsqueeze(1).clamp(max=num_free)
+    ranked = cost.sort(dim=1, stable=True)
     picked = torch.zeros_like(cost, dtype=torch.bool)
+    picked.scatter_(1, ranked.indices, torch.arange(num_priors) < topk)
+    owner = torch.where(picked.any(0), picked.long().argmax(0), -1)
+    several = picked.sum(0) > 1
+    rivals = picked if contested == 'picked' else torch.ones_like(picked)
+    fought = cost.masked_fill(~rivals, torch.inf)[:, several].sort(dim=0, stable=True)
+    owner[several] = fought.indices[0]
     margins = [torch.inf]
-    num_free = int((~barred).sum())
-    for box, k in enumerate(torch.as_tensor(topk).expand(num_boxes).tolist()):
-        ranked = cost[box].sort(stable=True)
-        k = min(k, num_free)
-        picked[box, ranked.indices[:k]] = True
-        if 0 < k < num_free:
-            margins.append((ranked.values[k] - ranked.values[k - 1]).item())
-    for prior in picked.any(0).nonzero().flatten().tolist():
-        wanting = picked[:, prior].nonzero().flatten()
-        if len(wanting) == 1:
-            owner[prior] = wanting[0]
-        else:
-            rivals = wanting if contested == 'picked' else torch.arange(num_boxes)
-            order = cost[rivals, prior].sort(stable=True)
-            owner[prior] = rivals[order.indices[0]]
-            margins.append((order.values[1] - order.values[0]).item())
+    if 0 < num_free and (topk < num_free).any():
+        next_best = ranked.values.gather(1, topk.clamp(max=num_priors - 1))
+        last = ranked.values.gather(1, topk - 1)
+        margins += (next_best - last)[topk < num_free].tolist()
+    if several.any():
+        margins += (fought.values[1] - fought.values[0]).tolist()
     return Answer(owner, min(margins))
