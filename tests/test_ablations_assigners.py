@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -32,6 +33,19 @@ class Losses(Hook):
         self.seen.append({name: value.item() for name, value in outputs.items()})
 
 
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch):
+    """Half of the time of so short a training goes into printing its config.
+
+    Networks as small gain nothing from a second thread, and lose much where cores are busy.
+    """
+    monkeypatch.setattr(Config, 'pretty_text', '')
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope='module')
 def crowds(tmp_path_factory):
     folder = tmp_path_factory.mktemp('crowds')
@@ -48,13 +62,13 @@ def shrink(cfg: Config, crowds: Path, work_dir: Path) -> Config:
     for loader, pipeline in ((cfg.train_dataloader, [load, boxes, resize, pack]),
                              (cfg.val_dataloader, [load, resize, boxes, pack])):
         loader.update(num_workers=0, persistent_workers=False)
-        loader.dataset.update(data_root=str(crowds), pipeline=pipeline)
+        loader.dataset.update(data_root=str(crowds), pipeline=pipeline, serialize_data=False)
     cfg.merge_from_dict(dict(
         train_cfg=dict(max_epochs=1, val_interval=1),
         val_evaluator=dict(ann_file=str(crowds / 'annotation_val.odgt')),
         work_dir=str(work_dir), default_scope='mmdet', log_level='ERROR',
         experiment_name=work_dir.name))
-    cfg.default_hooks.pop('checkpoint')
+    cfg.default_hooks.checkpoint = None
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.model.backbone.update(
         widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None)
@@ -78,6 +92,13 @@ def check(losses: list[dict], metrics: dict, names: set) -> None:
         assert names <= set(step), step
         assert all(math.isfinite(value) for value in step.values()), step
     assert {f'val/crowd_human/{name}' for name in ('mAP', 'mMR', 'JI')} <= set(metrics)
+
+
+def test_every_ablation_is_trained_here():
+    stems = {path.stem.split('_1xb4')[0] for folder in ('assigners', 'heads')
+             for path in (CONFIGS / 'ablations' / folder).glob('*.py')}
+    assert stems == {f'lla-fcos_mobilenetv2_fpn_{name}' for name in ASSIGNERS} | {
+        f'{head}{form}_mobilenetv2_fpn' for head in HEADS for form in ('', '-lla')}
 
 
 @pytest.mark.slow
