@@ -77,7 +77,7 @@ def watched(head: nn.Module, seen: Callable[[Assignment], None]) -> Iterator[Non
     with ExitStack() as stack:
         stack.callback(head.register_forward_hook(grid.note_sizes).remove)
         for assigner in assigners.values():
-            stack.enter_context(_replaced(assigner, _noting(assigner, grid, seen)))
+            stack.enter_context(_listening(assigner, _noting(assigner, grid, seen)))
         yield
 
 
@@ -93,42 +93,64 @@ def recorded(head: nn.Module) -> Iterator[list[Assignment]]:
         yield calls
 
 
+class _Listened:
+    """Stands in for an assigner's ``assign`` while somebody listens, whoever stops first."""
+
+    def __init__(self, assigner) -> None:
+        self.assign = assigner.assign
+        self.listeners: list[Callable] = []
+
+    def __call__(self, pred_instances, *args, **kwargs) -> AssignResult:
+        result = self.assign(pred_instances, *args, **kwargs)
+        for listener in self.listeners:
+            listener(result, pred_instances, *args, **kwargs)
+        return result
+
+
 @contextmanager
-def _replaced(assigner, assign: Callable) -> Iterator[None]:
-    """Another ``assign`` for one assigner; contexts may lie within each other."""
+def _listening(assigner, listener: Callable) -> Iterator[None]:
+    """Within the context, ``listener`` is given what each call of the assigner was and gave."""
     before = vars(assigner).get('assign')
-    assigner.assign = assign
+    if not isinstance(before, _Listened):
+        assigner.assign = _Listened(assigner)
+    listened = assigner.assign
+    listened.listeners.append(listener)
     try:
         yield
     finally:
-        if before is None:
+        listened.listeners.remove(listener)
+        if not listened.listeners:
             del assigner.assign
-        else:
-            assigner.assign = before
+            if assigner.assign != listened.assign:  # it was the instance's own
+                assigner.assign = listened.assign
 
 
 def _noting(assigner, grid: '_PriorGrid', seen: Callable[[Assignment], None]) -> Callable:
-    assign = assigner.assign
+    """A listener that gives ``seen`` every call as an :class:`Assignment`."""
 
-    def noting(pred_instances, *args, **kwargs):
-        result = assign(pred_instances, *args, **kwargs)
+    def listener(result: AssignResult, pred_instances: InstanceData, *args, **kwargs) -> None:
         # Some assigners want more between predictions and boxes, ATSSAssigner the level sizes.
         given = (*args, *(kwargs.get(key) for key in ('gt_instances', 'gt_instances_ignore')))
         gt_instances, *ignored = (arg for arg in given if isinstance(arg, InstanceData))
 
         def again(boxes: InstanceData) -> AssignResult:
             swap = {id(gt_instances): boxes, **{id(one): None for one in ignored}}
-            untouched = copy.deepcopy(assigner)
-            vars(untouched).pop('assign', None)
-            return untouched.assign(
+            return _copied(assigner).assign(
                 pred_instances, *(swap.get(id(arg), arg) for arg in args),
                 **{key: swap.get(id(arg), arg) for key, arg in kwargs.items()})
 
         levels = grid.levels_of(pred_instances.priors) if 'priors' in pred_instances else None
         seen(Assignment(pred_instances, gt_instances, result, levels, grid.strides, again))
-        return result
 
-    return noting
+    return listener
+
+
+def _copied(assigner):
+    """An assigner like this one that nobody listens to."""
+    copied = object.__new__(type(assigner))
+    vars(copied).update(copy.deepcopy(
+        {name: value for name, value in vars(assigner).items() if name != 'assign'}))
+    return copied
 
 
 class _PriorGrid:

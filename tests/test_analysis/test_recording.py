@@ -118,6 +118,18 @@ def test_recordings_may_lie_within_each_other():
     assert len(outer) == 2 and head.assigner.assign == assign and not head._forward_hooks
 
 
+def test_recordings_may_end_in_any_order():
+    model = build_head('lla')
+    first, second = recorded(model.bbox_head), recorded(model.bbox_head)
+    calls = first.__enter__(), second.__enter__()
+    assignments_of(model, [sample(0)])
+    first.__exit__(None, None, None)
+    assignments_of(model, [sample(0)])
+    second.__exit__(None, None, None)
+    assert [len(one) for one in calls] == [1, 2]
+    assert 'assign' not in vars(model.bbox_head.assigner)
+
+
 def test_both_assigners_of_tood_are_seen(monkeypatch):
     model = build_head('tood')
     for epoch, assigner in ((0, 'initial_assigner'), (1, 'alignment_assigner')):

@@ -52,7 +52,6 @@ def train(folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs:
     if hook is not None:
         cfg.custom_hooks = [dict(type='AssignmentHook', **hook)]
     runner, witness = Runner.from_cfg(cfg), Witness()
-    # The witness' context lies within the hook's, as it begins later and ends earlier.
     runner.register_hook(witness)
     runner.train()
     return runner, witness
