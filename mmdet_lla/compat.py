@@ -1,5 +1,7 @@
 """Reconciles torch with mmengine; the one place that does.
 
+torch without a GPU has no device to set, as mmengine does for every process of several.
+
 torch >= 2.6 unpickles only tensors and allow-listed classes. mmengine's checkpoints carry their
 training log in a few harmless classes more, named here. Nothing else becomes loadable.
 """
@@ -8,6 +10,7 @@ import pickle
 
 import numpy as np
 import torch
+from mmengine.device import get_device
 from mmengine.logging.history_buffer import HistoryBuffer
 
 #: The statistics that mmengine's logs name, methods of HistoryBuffer.
@@ -37,6 +40,18 @@ def allow_mmengine_checkpoints() -> None:
     functions += [(_history_statistic, f'{module}.getattr')
                   for module in ('builtins', '__builtin__')]
     torch.serialization.add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions])
+
+
+def init_cpu_processes(launcher: str) -> None:
+    """Join the other processes of torchrun on a machine without an accelerator.
+
+    mmengine finds them joined and does not try, which would fail.
+
+    Args:
+        launcher (str): As the tools take it; all but 'pytorch' are left to mmengine.
+    """
+    if launcher == 'pytorch' and get_device() == 'cpu' and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
 
 
 if hasattr(torch.serialization, 'add_safe_globals'):

@@ -12,6 +12,7 @@ import _checkout  # noqa: F401  (before mmdet_lla is imported)
 import mmdet
 from mmengine.config import Config
 
+from mmdet_lla.compat import init_cpu_processes
 from mmdet_lla.datasets.checks import check_dataset_files
 from mmdet_lla.hooks import CheckpointError, NonFiniteError
 
@@ -66,7 +67,9 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     weights are read; and what the user can do something about ends with a message alone.
     """
     tool = runpy.run_path(str(find_tool(name)))
-    check(tool['parse_args'](), dataloaders)
+    args = tool['parse_args']()
+    check(args, dataloaders)
+    init_cpu_processes(args.launcher)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
         tool['main']()

@@ -6,3 +6,6 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
     nan_guard=dict(type='NaNGuardHook'))
+# Processes on CPUs have no device_ids, which mmengine sets; one GPU a process does not need them.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)

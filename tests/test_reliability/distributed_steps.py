@@ -1,0 +1,111 @@
+"""Training steps of a small detector and an evaluation, in one process or under torchrun.
+
+Writes, to the file named, what does not depend on the number of processes: the mean losses over
+the processes, the sum of all updated weights' squares, the weights themselves, and the metrics.
+"""
+
+import json
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_dist_info
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.structures import InstanceData
+from random_crowds import random_crowd
+
+import mmdet_lla  # noqa: F401  (registers)
+from mmdet_lla.evaluation import CrowdMetric
+
+GN = dict(type='GN', num_groups=4, requires_grad=True)
+MODEL = dict(
+    type='RetinaNet',
+    data_preprocessor=dict(type='DetDataPreprocessor', mean=[128.] * 3, std=[64.] * 3),
+    backbone=dict(type='ResNet', depth=18, base_channels=8, norm_cfg=GN, norm_eval=False),
+    neck=dict(type='FPN', in_channels=[8, 16, 32, 64], start_level=1, out_channels=16,
+              add_extra_convs='on_output', num_outs=5),
+    bbox_head=dict(type='LLAHead', num_classes=1, in_channels=16, feat_channels=16,
+                   stacked_convs=1, norm_cfg=GN),
+    train_cfg=dict(assigner=dict(type='LLAAssigner')), test_cfg=dict())
+
+#: Name: boxes of each of the four pictures, and how many of them are to be ignored. Process 1 of 2
+#: has pictures 1 and 3, process 3 of 4 picture 3.
+SCENES = {
+    'crowds': ([9, 4, 2, 7], [1, 0, 0, 2]),
+    'a process without boxes': ([6, 0, 5, 0], [0, 0, 1, 0]),
+    'a process with ignore boxes alone': ([6, 3, 5, 4], [0, 3, 1, 4]),
+    'one picture with boxes': ([5, 0, 0, 0], [0, 0, 0, 0]),
+    'an uneven last batch': ([4, 6, 3], [0, 1, 0]),
+}
+
+
+def picture(index, boxes, ignored):
+    draw = torch.Generator().manual_seed(index)
+    corner = torch.rand(boxes, 2, generator=draw) * 70
+    size = 8 + torch.rand(boxes, 2, generator=draw) * 40
+    bboxes = torch.cat([corner, corner + size], 1)
+    sample = DetDataSample(metainfo=dict(
+        img_id=index, img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1., 1.)))
+    for name, part in (('gt_instances', bboxes[ignored:]), ('ignored_instances', bboxes[:ignored])):
+        setattr(sample, name, InstanceData(bboxes=part, labels=torch.zeros(len(part)).long()))
+    pixels = torch.randint(0, 256, (3, 96, 128), generator=draw, dtype=torch.uint8)
+    return dict(inputs=pixels, data_samples=sample)
+
+
+def train(scene, rank, world, dtype):
+    torch.manual_seed(0)
+    model = MODELS.build(MODEL).to(dtype)
+    model.data_preprocessor.to(dtype)
+    if world > 1:
+        model = MMDistributedDataParallel(model)  # find_unused_parameters is off
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.02))
+    shards = list(zip(*SCENES[scene]))[rank::world]
+    logs = []
+    for step in range(2):
+        pictures = [picture(10 * step + rank + world * i, *counts)
+                    for i, counts in enumerate(shards)]
+        batch = dict(inputs=[one['inputs'].to(dtype) for one in pictures],
+                     data_samples=[one['data_samples'] for one in pictures])
+        terms = model.train_step(batch, wrapper)
+        values = torch.stack([terms[name].detach() for name in sorted(terms)])
+        if world > 1:
+            dist.all_reduce(values)
+        logs.append((values / world).tolist())
+    flat = torch.cat([value.flatten() for value in model.parameters()]).detach()
+    return dict(losses=logs, weights=flat[::97].tolist(), norm=flat.norm().item())
+
+
+def evaluate(rank):
+    records, samples = random_crowd(5, num_pictures=7)
+    path = f'{sys.argv[1]}.{rank}.odgt'
+    with open(path, 'w') as file:
+        file.writelines(json.dumps(record) + '\n' for record in records)
+    metric = CrowdMetric(ann_file=path)
+    for index in DefaultSampler(samples, shuffle=False):
+        metric.process({}, [samples[index]])
+    os.remove(path)
+    return metric.evaluate(len(samples))
+
+
+def main():
+    register_all_modules()
+    torch.set_num_threads(1)
+    if 'RANK' in os.environ:
+        dist.init_process_group('gloo')
+    rank, world = get_dist_info()
+    result = {scene: train(scene, rank, world, torch.float64) for scene in SCENES
+              if world < 4 or scene != 'an uneven last batch'}
+    result['metrics'] = evaluate(rank)
+    if rank == 0:
+        with open(sys.argv[1], 'w') as file:
+            json.dump(result, file)
+
+
+if __name__ == '__main__':
+    main()

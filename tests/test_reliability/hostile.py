@@ -1,0 +1,325 @@
+"""Hostile input, case by case from a seed: for the assigner, the head, the metric, annotations.
+
+    PYTHONPATH=.:tests python tests/test_reliability/hostile.py --cases 20000
+
+runs that many cases, and one annotation file broken in 500 ways; the tests run a few hundred. Each
+check raises where a promise of docs/reliability.md does not hold.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.utils import register_all_modules
+from mmengine.structures import InstanceData
+from PIL import Image
+from test_assigners.oracle import cost_table, solve
+
+from mmdet_lla.assigners import LLAAssigner
+from mmdet_lla.datasets import CrowdDataset
+from mmdet_lla.evaluation import CrowdMetric
+
+NAN, INF = float('nan'), float('inf')
+
+
+def hostile_boxes(rng, count, width=128, height=96, inverted=True):
+    """Boxes of all kinds: whole, empty, inverted, one point, far outside, huge, tiny, repeated."""
+    corner = rng.uniform((-40, -40), (width, height), (count, 2))
+    size = rng.uniform(1, 70, (count, 2))
+    kind = rng.integers(0, 12, count)
+    size[kind == 0] = 0
+    size[kind == 1, 0] = 0
+    size[kind == 2] *= -1 if inverted else 1
+    corner[kind == 3] += rng.choice([-1e4, 1e4])
+    size[kind == 4] = rng.choice([1e4, 1e6])
+    size[kind == 5] = 1e-3
+    boxes = np.hstack([corner, corner + size])
+    if count:
+        boxes[kind == 6] = boxes[rng.integers(count)]
+    return torch.tensor(boxes, dtype=torch.float32)
+
+
+def spoil(rng, values):
+    """A copy with a NaN or an infinity somewhere."""
+    values = values.clone()
+    values.view(-1)[int(rng.integers(values.numel()))] = rng.choice([NAN, INF, -INF])
+    return values
+
+
+def raises(words, function, *args):
+    try:
+        function(*args)
+    except ValueError as error:
+        assert words in str(error), (words, str(error))
+    else:
+        raise AssertionError(f'no error, expected: {words}')
+
+
+def check_assigner(seed):
+    rng = np.random.default_rng(seed)
+    num_priors = int(rng.choice([1, 2, 3, 30, 200]))
+    many = rng.random() < 0.01
+    num_gts = 2500 if many else int(rng.choice([0, 1, 2, 5, 20, 60]))
+    num_ignored = int(rng.choice([0, 0, 1, 5]))
+    num_classes = int(rng.choice([1, 1, 3, 80]))
+    topk = int(rng.choice([1, 2, 10, 300]))
+    dtype = [torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16][
+        int(rng.integers(5))]
+    points = torch.tensor(rng.uniform((0, 0), (128, 96), (num_priors, 2)), dtype=torch.float32)
+    if rng.random() < 0.5:  # on a grid, as from a head
+        points = (points / 8).round() * 8
+        points = points[np.lexsort(points.T.numpy())]
+    preds = hostile_boxes(rng, num_priors).clamp(-3e4, 3e4).to(dtype)
+    scores = torch.tensor(rng.normal(-2, rng.choice([0.5, 3, 100]), (num_priors, num_classes)))
+    scores = scores.to(dtype)
+    gts, ignored = hostile_boxes(rng, num_gts), hostile_boxes(rng, num_ignored)
+    labels = torch.tensor(rng.integers(0, num_classes, num_gts))
+    assigner = LLAAssigner(topk=topk)
+
+    def assign(preds=preds, scores=scores, gts=gts, labels=labels):
+        wrap = HorizontalBoxes if seed % 2 else torch.as_tensor
+        return assigner.assign(
+            InstanceData(priors=points, bboxes=preds, scores=scores),
+            InstanceData(bboxes=wrap(gts), labels=labels),
+            InstanceData(bboxes=wrap(ignored)) if num_ignored else None)
+
+    if num_gts and seed % 4 == 0:
+        fault = int(rng.integers(4 if num_ignored else 5))
+        if fault == 0:
+            raises('pred_instances.bboxes holds NaN', assign, spoil(rng, preds))
+        elif fault == 1:
+            raises('pred_instances.scores holds NaN', assign, preds, spoil(rng, scores))
+        elif fault == 2:
+            raises('gt_instances.bboxes', assign, preds, scores, spoil(rng, gts))
+        elif fault == 3:
+            wrong = labels.clone()
+            wrong[int(rng.integers(num_gts))] = int(rng.choice([-1, num_classes, 999]))
+            raises('gt_instances.labels holds a value outside', assign, preds, scores, gts, wrong)
+        else:
+            raises('expected one device', assign, preds, scores, gts.to('meta'), labels.to('meta'))
+        return
+    result = assign()
+    gt_inds, overlaps = result.gt_inds, result.max_overlaps
+    assert gt_inds.shape == overlaps.shape == result.labels.shape == (num_priors, )
+    assert gt_inds.min() >= -1 and gt_inds.max() <= num_gts
+    assert overlaps.isfinite().all() and 0 <= overlaps.min() and overlaps.max() <= 1
+    assert (overlaps[gt_inds == 0] == 0).all()
+    positive = gt_inds > 0
+    assert torch.equal(result.labels[positive], labels[gt_inds[positive] - 1])
+    assert (result.labels[~positive] == -1).all()
+    assert (gt_inds != 0).any() == bool(num_gts + num_ignored)
+    if num_gts + num_ignored and not many:
+        boxes = torch.cat([gts, ignored])
+        classes = torch.cat([labels, labels.new_zeros(num_ignored)])
+        answer = solve(cost_table(points, preds.float(), scores.float(), boxes, classes), topk)
+        if answer.margin > 2e-2:  # beyond what float32 can blur in costs of thousands
+            owner = torch.where(answer.owner < num_gts, answer.owner + 1, -1)
+            assert torch.equal(gt_inds, owner), (gt_inds, owner)
+
+
+HEADS = {}
+
+
+def make_head(strides):
+    if strides not in HEADS:
+        HEADS[strides] = MODELS.build(dict(
+            type='LLAHead', num_classes=2, in_channels=4, feat_channels=4, stacked_convs=0,
+            norm_cfg=None, train_cfg=dict(assigner=dict(type='LLAAssigner')),
+            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=list(strides))))
+    return HEADS[strides]
+
+
+def check_head(seed):
+    rng = np.random.default_rng(seed)
+    strides = [(8, ), (8, 16), (8, 16, 32, 64, 128)][int(rng.integers(3))]
+    side = int(rng.choice([1, 32, 64]))
+    pictures = int(rng.choice([1, 2, 3]))
+    sizes = [-(-side // stride) for stride in strides]
+    scale = rng.choice([0.1, 3, 50])
+
+    def maps(channels, positive=False):
+        values = [torch.tensor(rng.normal(0, scale, (pictures, channels, n, n)),
+                               dtype=torch.float32) for n in sizes]
+        return [(v.relu() * s if positive else v).requires_grad_() for v, s in zip(values, strides)]
+
+    preds = [maps(2), maps(4, positive=True), maps(1)]
+    gts, ignored = [], []
+    for _ in range(pictures):
+        # mmdet's GIoU of an inverted box may be anything, so that none may come this far.
+        boxes = hostile_boxes(rng, int(rng.choice([0, 1, 4, 30])), side, side, inverted=False)
+        wrap = HorizontalBoxes if seed % 2 else torch.as_tensor
+        gts.append(InstanceData(bboxes=wrap(boxes), labels=torch.tensor(
+            rng.integers(0, 2, len(boxes)))))
+        ignored.append(InstanceData(bboxes=wrap(hostile_boxes(rng, int(rng.choice([0, 2]))))))
+    metas = [dict(img_shape=(side, side))] * pictures
+    head = make_head(strides)
+    if seed % 4 == 0 and len(gts[0]):
+        which = int(rng.integers(2))
+        with torch.no_grad():
+            preds[which][0][0] = spoil(rng, preds[which][0][0])
+        raises('holds NaN or infinite', head.loss_by_feat, *preds, gts, metas, ignored)
+        return
+    losses = head.loss_by_feat(*preds, gts, metas, ignored)
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_iou'}
+    assert all(0 <= loss < INF for loss in losses.values()), losses
+    sum(losses.values()).backward()
+    for one in sum(preds, []):
+        assert one.grad is not None and one.grad.isfinite().all()
+
+
+def check_metric(seed):
+    rng = np.random.default_rng(seed)
+    samples = []
+    for index in range(int(rng.choice([1, 2, 4]))):
+        count = 3000 if rng.random() < 0.002 else int(rng.choice([0, 1, 5, 40]))
+        gts, ignored = (hostile_boxes(rng, int(rng.choice([0, 1, 8]))) for _ in range(2))
+        found = hostile_boxes(rng, count)
+        if len(gts) and count:
+            near = rng.random(count) < 0.5
+            found[near] = gts[rng.integers(0, len(gts), near.sum())] + 2
+        steps = rng.choice([2., 1e9])
+        samples.append(dict(
+            img_id=f'{index}', ori_shape=(96, 128),
+            gt_instances=dict(bboxes=gts), ignored_instances=dict(bboxes=ignored),
+            pred_instances=dict(bboxes=found, labels=torch.zeros(count).long(), scores=torch.tensor(
+                np.floor(rng.random(count) * steps) / steps))))
+
+    def evaluate(samples):
+        metric = CrowdMetric(metric=['AP', 'MR', 'JI', 'recall'])
+        metric.process({}, samples)
+        return metric.compute_metrics(metric.results)
+
+    victim = samples[int(rng.integers(len(samples)))]['pred_instances']
+    if seed % 4 == 0 and len(victim['bboxes']):
+        key = str(rng.choice(['bboxes', 'scores']))
+        victim[key] = spoil(rng, victim[key])
+        raises('finite', evaluate, samples)
+        return
+    result = evaluate(samples)
+    assert {'mAP', 'mMR', 'JI', 'recall'} <= set(result), result
+    assert all(0 <= value <= 1 for value in result.values()), result
+    assert evaluate(samples[::-1]) == result
+    assert evaluate(samples + samples[:1]) == result  # a picture handed over twice counts once
+
+
+def good_file(folder, lines=4):
+    """Write pictures and annotations; give the lines."""
+    rng = np.random.default_rng(0)
+    (folder / 'Images').mkdir(exist_ok=True)
+    records = []
+    for index in range(lines):
+        Image.new('RGB', (64, 48)).save(folder / 'Images' / f'picture{index}.jpg')
+        records.append(dict(ID=f'picture{index}', gtboxes=[dict(
+            tag='person', fbox=box, vbox=box, hbox=box, extra=dict(ignore=0, box_id=i),
+            head_attr=dict(ignore=0)) for i, box in enumerate(
+                rng.integers(1, 40, (5, 4)).tolist())]))
+    return [json.dumps(record) for record in records]
+
+
+def mutate(rng, lines):
+    """Break an annotation file in one of the ways in which files break."""
+    number = int(rng.integers(len(lines)))
+    line, lines = lines[number], list(lines)
+    place = int(rng.integers(len(line)))
+    way = int(rng.integers(10))
+    values = ['null', '"5"', 'NaN', '1e999', '-Infinity', '[]', '{}', 'true', '1e300', '""', '-3']
+    if way == 0:
+        line = line[:place] + line[place + 1:]
+    elif way == 1:
+        line = line[:place] + str(rng.choice(list('{}[],:"x0\\ \t'))) + line[place:]
+    elif way == 2:
+        line = line[:place] + chr(int(rng.integers(1, 255))) + line[place + 1:]
+    elif way == 3:
+        line = line[:place]
+    elif way == 4:
+        line = line[place:]
+    elif way == 5:  # one value is another
+        record = json.loads(line)
+        box = record['gtboxes'][int(rng.integers(5))]
+        key = str(rng.choice(list(box)))
+        record['gtboxes'][0][key] = '@'
+        line = json.dumps(record).replace('"@"', str(rng.choice(values)))
+    elif way == 6:  # one number is another
+        record = json.loads(line)
+        box = record['gtboxes'][int(rng.integers(5))]
+        box[str(rng.choice(['fbox', 'vbox', 'hbox']))][int(rng.integers(4))] = '@'
+        line = json.dumps(record).replace('"@"', str(rng.choice(values)))
+    elif way == 7:  # a key is missing or misspelt
+        key = str(rng.choice(['ID', 'gtboxes', 'tag', 'fbox', 'vbox', 'hbox', 'extra']))
+        line = line.replace(f'"{key}"', str(rng.choice(['"Key"', f'"{key} "'])), 1)
+    elif way == 8:  # two lines have become one
+        line = line + lines[(number + 1) % len(lines)]
+    else:
+        line = line[:place] + '\n' + line[place:]
+    lines[number] = line
+    content = ('\n'.join(lines) + '\n').encode('utf-8')
+    if rng.random() < 0.05:
+        place = int(rng.integers(len(content)))
+        content = content[:place] + b'\xff\xfe' + content[place:]
+    return content, number + 1
+
+
+def check_annotations(seed, folder):
+    """Either an error that tells where and why, or every box of the file."""
+    rng = np.random.default_rng(seed)
+    content, number = mutate(rng, good_file(folder))
+    path = folder / 'broken.odgt'
+    path.write_bytes(content)
+    try:
+        data = CrowdDataset(data_root=str(folder), ann_file='broken.odgt', test_mode=True,
+                            serialize_data=False, cache_dir=str(folder / 'cache'))
+    except (ValueError, FileNotFoundError) as error:
+        said = str(error)
+        assert 'picture' in said or 'broken.odgt' in said, said
+        if isinstance(error, FileNotFoundError):
+            return 'picture is not there'
+        assert 'broken.odgt' in said and len(said) < 2000, said
+        if 'no text' not in said and 'more than once' not in said:
+            # The line that was broken, or the one behind it where it was broken in two.
+            assert f'line {number}:' in said or f'line {number + 1}:' in said, (number, said)
+        return 'error'
+    boxes = [box for info in data.data_list for box in info['instances']]
+    # Counted in the text, not as JSON.
+    assert len(boxes) == content.count(b'"fbox"'), (len(boxes), content)
+    assert all(np.isfinite(box['bbox']).all() for box in boxes)
+    return 'read'
+
+
+CHECKS = dict(assigner=(check_assigner, 0.5), head=(check_head, 0.2), metric=(check_metric, 0.3))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--cases', type=int, default=20000)
+    parser.add_argument('--mutations', type=int, default=500)
+    args = parser.parse_args()
+    register_all_modules()
+    torch.set_num_threads(1)
+    total = 0
+    for name, (check, share) in CHECKS.items():
+        begin, count = time.time(), round(args.cases * share)
+        for seed in range(count):
+            try:
+                check(seed)
+            except Exception as error:
+                raise AssertionError(f'{check.__name__}({seed})') from error
+            if seed % 500 == 499:
+                left = (time.time() - begin) / (seed + 1) * (count - seed - 1)
+                print(f'{name}: {seed + 1} of {count}, {left:.0f} s left', flush=True)
+        total += count
+    outcomes = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(args.mutations):
+            outcome = check_annotations(seed, Path(folder))
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    print(f'{total} cases and {args.mutations} mutations hold: {outcomes}')
+
+
+if __name__ == '__main__':
+    main()
