@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 def print_summaries(browsed: Browsed) -> None:
     table = Table(title=f'{len(browsed.paths)} pictures')
-    table.add_column('')
+    table.add_column('', no_wrap=True)
     for name in browsed.summaries:
         table.add_column(name, justify='right', overflow='fold')
     keys = dict.fromkeys(key for summary in browsed.summaries.values() for key in summary)

@@ -42,6 +42,15 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Detectors this small are quickest on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def train(folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1,
           **changes) -> tuple[Runner, Witness]:
     cfg = tiny_config(folder, head)

@@ -1,0 +1,201 @@
+"""Intervals and differences on cases with known answers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmdet_lla.analysis.ablation.evidence import (
+    Evidence,
+    mean_miss_rate,
+    mean_precision,
+    verdict,
+    weigh,
+    weigh_groups,
+)
+from mmdet_lla.analysis.ablation.statistics import (
+    Estimate,
+    draw_pictures,
+    draw_seeds,
+    estimate,
+    paired_difference,
+    small_sample_factor,
+)
+from mmdet_lla.analysis.ablation.training_curves import smoothed
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
+from mmdet_lla.evaluation.crowd import evaluate_crowd
+
+
+def measured(effects, pictures, num_draws=400, seed=0):
+    """Points and values of runs whose metric is a mean over pictures."""
+    pictures = np.asarray(effects, float)[:, None] + pictures
+    counts = draw_pictures(pictures.shape[1], num_draws, seed)
+    return pictures.mean(axis=1), pictures @ counts.T / pictures.shape[1]
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_draws_add_up_and_repeat(size, num_draws, seed):
+    for draw in (draw_pictures, draw_seeds):
+        counts = draw(size, num_draws, seed)
+        assert counts.shape == (num_draws, size)
+        assert (counts.sum(axis=1) == size).all() and (counts >= 0).all()
+        assert (counts == draw(size, num_draws, seed)).all()
+
+
+def test_draws_of_pictures_and_seeds_are_not_the_same():
+    assert (draw_pictures(5, 50) != draw_seeds(5, 50)).any()
+    assert (draw_pictures(5, 50, 0) != draw_pictures(5, 50, 1)).any()
+
+
+@pytest.mark.parametrize('num_seeds, seed_noise, picture_noise', [
+    (1, 0, 5), (2, 1, 0.01), (2, 0.3, 3), (3, 1, 0.01), (3, 0.3, 3), (3, 0.05, 5), (5, 1, 0.01),
+    (5, 0.3, 3), (10, 1, 0.01)])
+def test_interval_holds_the_truth_about_19_times_in_20(num_seeds, seed_noise, picture_noise):
+    """Also with few seeds, where plain percentiles hold it in 3 of 4 cases."""
+    rng = np.random.default_rng(num_seeds)
+    held = 0
+    for repeat in range(200):
+        pictures = rng.normal(0, picture_noise, 60) + rng.normal(0, 0.3, (num_seeds, 60))
+        found = estimate(*measured(rng.normal(0, seed_noise, num_seeds), pictures, 300, repeat))
+        held += found.low <= 0 <= found.high
+    assert 0.89 <= held / 200 <= 1
+
+
+def test_picture_noise_alone_gives_the_interval_of_the_mean():
+    rng = np.random.default_rng(0)
+    pictures = np.tile(rng.normal(5, 2, 400), (3, 1))
+    found = estimate(*measured(np.zeros(3), pictures, 4000))
+    error = 1.96 * pictures[0].std() / 20
+    assert found.value == pytest.approx(pictures[0].mean())
+    assert found.low == pytest.approx(found.value - error, abs=0.1 * error)
+    assert found.high == pytest.approx(found.value + error, abs=0.1 * error)
+
+
+def test_factor_is_students_and_tends_to_one():
+    assert small_sample_factor(3) == pytest.approx(4.303 / 1.960 * np.sqrt(1.5), rel=1e-3)
+    factors = [small_sample_factor(n) for n in range(2, 50)]
+    assert factors == sorted(factors, reverse=True)
+    assert small_sample_factor(1000) == pytest.approx(1, abs=0.01)
+
+
+def test_shared_noise_cancels_in_paired_differences():
+    """A config that is better by a little in every run, on pictures that differ by much."""
+    rng = np.random.default_rng(1)
+    pictures, effects = rng.normal(0, 10, (1, 50)), rng.normal(0, 3, 3)
+    base = measured(effects, pictures)
+    better = measured(effects + 0.1, pictures + rng.normal(0, 0.05, (3, 50)))
+    found = paired_difference(*better, *base)
+    assert not found.is_noise and found.low > 0.05 and found.high < 0.15
+    assert estimate(*better).low < estimate(*base).value  # not to be seen without pairing
+
+
+def test_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match='points have shape'):
+        estimate(np.zeros(0), np.zeros((0, 5)))
+    with pytest.raises(ValueError, match='points have shape'):
+        estimate(np.zeros(2), np.zeros((3, 5)))
+
+
+@pytest.mark.parametrize('metric, low, high, word', [
+    ('AP', 0.01, 0.02, 'better'), ('AP', -0.02, -0.01, 'worse'), ('AP', -0.01, 0.02, 'noise'),
+    ('MR', 0.01, 0.02, 'worse'), ('MR', -0.02, -0.01, 'better'), ('MR', 0, 0.02, 'noise'),
+    ('AP', 0, 0, 'equal'),
+])
+def test_says_it_in_a_word(metric, low, high, word):
+    assert verdict(metric, Estimate((low + high) / 2, low, high, 3)) == word
+
+
+@pytest.fixture(scope='module')
+def crowd():
+    rng = np.random.default_rng(0)
+    annotations = []
+    for index in range(30):
+        corner = rng.uniform(0, 500, (12, 2))
+        height = rng.uniform(40, 200, 12)
+        boxes = np.column_stack([corner, corner + np.stack([0.4 * height, height], 1)])
+        annotations.append(CrowdAnnotation.create(index, boxes, None, rng.uniform(0.1, 1, 12)))
+    return annotations
+
+
+def detected(annotations, quality, seed):
+    """Detections of so large a share of people, and some false ones."""
+    rng = np.random.default_rng(seed)
+    detections = []
+    for annotation in annotations:
+        found = annotation.boxes[rng.random(len(annotation.boxes)) < quality]
+        false = annotation.boxes[:4] + 300
+        scores = np.append(rng.uniform(0.4, 1, len(found)), rng.uniform(0, 0.6, 4))
+        detections.append(CrowdDetections.create(
+            annotation.img_id, np.concatenate([found, false]), scores, 900, 900))
+    return evaluate_crowd(annotations, detections)
+
+
+def evidence_of(annotations, name, quality, seeds=(0, 1, 2)):
+    return Evidence(name, {s: detected(annotations, quality, s) for s in seeds})
+
+
+def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
+    base = evidence_of(crowd, 'base', 0.6)
+    weighed = weigh([base, Evidence('again', base.results), evidence_of(crowd, 'good', 0.9),
+                     evidence_of(crowd, 'bad', 0.3)], num_draws=100)
+    assert [one.name for one in weighed] == ['base', 'again', 'good', 'bad']
+    assert weighed[0].differences is None
+    for metric, found in weighed[1].differences.items():
+        assert (found.value, found.low, found.high) == (0, 0, 0)
+        assert verdict(metric, found) == 'equal'
+        assert weighed[1].means[metric] == weighed[0].means[metric]
+    for metric in ('AP', 'MR', 'JI', 'recall'):
+        assert verdict(metric, weighed[2].differences[metric]) == 'better'
+        assert verdict(metric, weighed[3].differences[metric]) == 'worse'
+    points = [result.scores().ap for result in base.results.values()]
+    ap = weighed[0].means['AP']
+    assert ap.value == pytest.approx(np.mean(points)) and ap.low < ap.value < ap.high
+
+
+def test_differences_are_over_common_seeds_and_pictures(crowd):
+    base = evidence_of(crowd, 'base', 0.6)
+    few, other, elsewhere = (
+        evidence_of(crowd, 'few', 0.6, seeds=(2, 7)), evidence_of(crowd, 'other', 0.6, seeds=(8, )),
+        evidence_of(crowd[:20], 'elsewhere', 0.6))
+    _, few, other, elsewhere = weigh([base, few, other, elsewhere], num_draws=20)
+    assert few.differences['AP'].value == 0 and few.differences['AP'].num_seeds == 1
+    assert few.means['AP'].num_seeds == 2
+    assert other.differences is None and elsewhere.differences is None
+
+
+def test_groups_hold_everybody_and_their_own_recall(crowd):
+    one = evidence_of(crowd, 'base', 0.6)
+    for trait in ('crowded', 'height', 'visible'):
+        groups = weigh_groups(one, trait, num_draws=20)
+        assert sum(group.num_people for group in groups) == 30 * 12
+        total = sum(group.num_people * group.means['recall'].value for group in groups)
+        recall = np.mean([result.scores().recall for result in one.results.values()])
+        assert total / 360 == pytest.approx(recall)
+        assert all(g.means['AP'].low <= g.means['AP'].high for g in groups)
+
+
+def test_mean_curves_read_what_the_runs_reach(crowd):
+    one, other = (detected(crowd, quality, 0) for quality in (0.5, 0.9))
+    recall = np.array([0.1, 0.4, 0.8])
+    precision = mean_precision([one, other], recall)
+    assert precision[0] == pytest.approx(1.0) and np.isnan(precision[2])
+    assert not np.isnan(mean_precision([other], recall)).any()
+    rates = mean_miss_rate([one, other], np.array([0.01, 1, 100]))
+    assert (np.diff(rates) <= 0).all()
+    last = [1 - result.scores().recall for result in (one, other)]
+    assert rates[-1] == pytest.approx(np.mean(last))
+    # At 0.01 false positives a picture: until the first of them, among 30 pictures.
+    curve = one.curve()
+    expected = curve.miss_rate[np.searchsorted(curve.fppi, 0.01)]
+    assert mean_miss_rate([one], np.array([0.01]))[0] == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(0, 100))
+@settings(max_examples=50, deadline=None)
+def test_smoothing_keeps_within_the_values(values, width):
+    steps = np.arange(len(values)) * 3.0
+    smooth = smoothed(steps, np.array(values), width)
+    assert smooth.shape == steps.shape
+    assert (smooth >= min(values) - 1e-9).all() and (smooth <= max(values) + 1e-9).all()
+    assert smoothed(steps, np.array(values), 0) == pytest.approx(values)

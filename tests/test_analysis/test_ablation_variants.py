@@ -1,0 +1,142 @@
+"""Names, fingerprints and differences of configs, and the tables of runs."""
+
+import csv
+import io
+import json
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_lla.analysis.ablation.results import csv_of, in_short
+from mmdet_lla.analysis.ablation.training_curves import read_scalars, training_seconds
+from mmdet_lla.analysis.ablation.variants import (
+    ABSENT,
+    differences,
+    digest_of,
+    in_words,
+    load_variants,
+    short_names,
+)
+
+CONFIG = '''
+train_cfg = dict(max_epochs=1)
+test_dataloader, test_evaluator = dict(dataset=dict()), dict()
+'''
+
+
+@pytest.mark.parametrize('paths, names', [
+    (['configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py',
+      'configs/demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py'], ['lla-fcos', 'atss']),
+    (['lla_k1_crowd.py', 'lla_k20_crowd.py'], ['k1', 'k20']),
+    (['lla.py', 'lla_k1.py'], ['lla', 'lla_k1']),
+    (['lla_r50_crowd.py', 'lla_k1_r50_crowd.py'], ['lla', 'lla_k1']),
+    (['a/base.py', 'b/base.py'], ['a', 'b']),
+    (['lla_crowd.py'], ['lla_crowd']),
+    (['topk-1.py', 'topk-10.py'], ['1', '10']),
+])
+def test_names_are_what_differs(paths, names):
+    assert short_names(paths) == names
+
+
+def test_names_of_ones_own(tmp_path):
+    (tmp_path / 'a.py').write_text(CONFIG)
+    (tmp_path / 'b=c.py').write_text(CONFIG)
+    first, second = load_variants([f'my K 5={tmp_path}/a.py', f'{tmp_path}/b=c.py'])
+    assert (first.name, second.name) == ('my K 5', 'b=c')
+    assert first.path == f'{tmp_path}/a.py'
+    assert first.digest == second.digest
+    with pytest.raises(ValueError, match="config name 'x' comes 2 times"):
+        load_variants([f'x={tmp_path}/a.py', f'x={tmp_path}/b=c.py'])
+    with pytest.raises(FileNotFoundError, match='no config .*nothing.py'):
+        load_variants([f'x={tmp_path}/nothing.py'])
+    (tmp_path / 'a.py').write_text('train_cfg = dict()')
+    with pytest.raises(ValueError, match='a.py has no test_dataloader'):
+        load_variants([f'{tmp_path}/a.py'])
+
+
+def test_missing_data_is_said_before_anything_is_trained(tmp_path):
+    (tmp_path / 'a.py').write_text(CONFIG + "test_dataloader = dict(dataset=dict(\n"
+                                   "    type='CrowdDataset', ann_file='/nowhere/val.odgt'))")
+    with pytest.raises(FileNotFoundError, match='/nowhere/val.odgt'):
+        load_variants([f'{tmp_path}/a.py'])
+
+
+def test_digest_is_of_what_a_config_says_not_of_its_seed(tmp_path):
+    def digest(**entries):
+        return digest_of(Config(dict(model=dict(topk=10), **entries)))
+
+    plain = digest()
+    assert plain == digest() == digest_of(Config(dict(model=dict(topk=10))))
+    assert digest(randomness=dict(seed=1)) == digest(randomness=dict(seed=2))
+    assert plain != digest_of(Config(dict(model=dict(topk=9))))
+    cfg = Config(dict(randomness=dict(seed=1)))
+    digest_of(cfg)
+    assert cfg.randomness.seed == 1  # it is not changed
+
+    ann_file = tmp_path / 'train.odgt'
+    loader = dict(train_dataloader=dict(dataset=dict(
+        datasets=[dict(data_root=str(tmp_path), ann_file='train.odgt')])))
+    ann_file.write_text('one')
+    before = digest(**loader)
+    ann_file.write_text('two')
+    assert digest(**loader) != before
+
+
+def test_differences_are_readable():
+    base = Config(dict(
+        model=dict(train_cfg=dict(assigner=dict(type='LLAAssigner', topk=10)), neck=dict(depth=2)),
+        train_dataloader=dict(dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.5)])),
+        some_variable=1))
+    other = Config(dict(
+        model=dict(train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=9)), neck=dict(depth=3)),
+        train_dataloader=dict(dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.0)])),
+        some_variable=2, custom_hooks=[dict(type='Hook')]))
+    assert differences(base, base) == {}
+    assert differences(base, other) == {
+        'custom_hooks': (ABSENT, '[Hook()]'),
+        'model.train_cfg.assigner': ('LLAAssigner(topk=10)', 'ATSSAssigner(topk=9)'),
+        'model.neck.depth': ('2', '3'),
+        'train_dataloader.dataset.pipeline.1.p': ('0.5', '0.0'),
+    }
+    back = differences(other, base)
+    assert {key: pair[::-1] for key, pair in back.items()} == differences(base, other)
+
+
+def test_tuples_and_lists_say_the_same():
+    assert differences(dict(model=dict(scale=(1, 2))), dict(model=dict(scale=[1, 2]))) == {}
+    assert differences(dict(model=dict(a=None)), dict(model={})) == {'model.a': ('None', ABSENT)}
+
+
+def test_values_in_words():
+    assert in_words(dict(type='A', _scope_='mmdet', b=dict(c=1), d=[1, 'x'])) == (
+        'A(b=dict(c=1), d=[1, x])')
+    assert in_words(None) == 'None' and in_words('x') == 'x'
+
+
+def test_csv_keeps_commas_and_says_what_differs():
+    row = dict(config='K, 5', seed=1, AP=0.5, MR=0.25, JI=1 / 3, recall=1.0, train_seconds=12.3,
+               differs={'model.topk': '5', 'model.x': ABSENT}, path='a.py', folder='/somewhere')
+    read, = csv.DictReader(io.StringIO(csv_of([row])))
+    assert read == {
+        'config': 'K, 5', 'seed': '1', 'AP': '0.500000', 'MR': '0.250000', 'JI': '0.333333',
+        'recall': '1.000000', 'train_seconds': '12.3', 'differs': 'model.topk=5; model.x removed',
+        'path': 'a.py'}
+    assert in_short({}) == ''
+
+
+def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
+    def write(stamp, records, end=''):
+        folder = tmp_path / stamp / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [json.dumps(record) for record in records]
+        (folder / 'scalars.json').write_text('\n'.join(lines) + '\n' + end)
+
+    write('20260101_000000', [dict(loss=9 - i, step=10 * i, time=1.0) for i in (1, 2, 3)],
+          end='{"loss": 5.5, "st')  # killed while it wrote
+    write('20260101_010000', [dict(loss=7.5, step=20, time=2.0), {'crowd/mAP': 0.5, 'step': 1},
+                              dict(loss=6.5, step=30, time=2.0)])
+    records = read_scalars(tmp_path)
+    assert [(record['step'], record['loss']) for record in records] == [
+        (10, 8), (20, 7.5), (30, 6.5)]
+    assert training_seconds(records) == 10 * 1 + 20 * 2
+    assert read_scalars(tmp_path / 'nowhere') == [] and training_seconds([]) == 0
