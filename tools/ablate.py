@@ -48,11 +48,13 @@ def main() -> None:
         failures = ablate(
             args.configs, args.seeds, args.work_dir.resolve(), jobs=args.jobs,
             options=args.cfg_options, keep_checkpoints=not args.no_checkpoints,
-            train=not args.report_only)
+            train=not args.report_only, command=['python', 'tools/ablate.py', *sys.argv[1:]])
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{error}')
     except KeyboardInterrupt:
         sys.exit('\nInterrupted. Start it again with the same arguments to go on.')
+    print(f'{args.work_dir}/report.html, results.csv and results.json tell what came of it',
+          file=sys.stderr)
     for failure in failures:
         print(f'FAILED: {failure.run.name}: {failure.reason.splitlines()[-1]} ({failure.log})',
               file=sys.stderr)

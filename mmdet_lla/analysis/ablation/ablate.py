@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,24 +10,27 @@ from filelock import FileLock, Timeout
 from mmengine.logging import MMLogger
 
 from .progress import StudyProgress
+from .report import estimates, write_report
 from .results import config_differences, rows_of, write_results
-from .study import Failure, Run, Study, outdated, plan_runs
+from .study import Failure, Run, Study, outdated, plan_runs, remove_checkpoints
 from .variants import Variant, load_variants
 
 
 def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: int = 1,
-           options: Mapping | None = None, keep_checkpoints: bool = True,
-           train: bool = True) -> list[Failure]:
-    """Train and test each config for each seed, as far as it is not done; write the tables.
+           options: Mapping | None = None, keep_checkpoints: bool = True, train: bool = True,
+           command: Sequence[str] = ()) -> list[Failure]:
+    """Train and test each config for each seed, as far as it is not done; write what came of it.
 
     Args:
         configs (Sequence[str]): ``path`` or ``NAME=path``, the baseline first.
         seeds (Sequence[int]): One run of each config for each.
-        work_dir (Path): Where everything goes.
+        work_dir (Path): Where everything goes: ``results.json``, ``results.csv``,
+            ``report.html``, and a folder for each config.
         jobs (int): Runs at once. Defaults to 1.
         options (Mapping, optional): Merged into each config, keys with dots.
         keep_checkpoints (bool): Whether the last checkpoint of a run stays. Defaults to True.
-        train (bool): False makes tables of what is done alone. Defaults to True.
+        train (bool): False writes of what is done alone. Defaults to True.
+        command (Sequence[str]): How this was called, for the report.
 
     Returns:
         list[Failure]: The runs that failed.
@@ -41,10 +45,20 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: i
     work_dir.mkdir(parents=True, exist_ok=True)
     runs = plan_runs(variants, seeds, work_dir)
     differing = config_differences(variants)
-    failures = _execute(variants, runs, work_dir, jobs, keep_checkpoints, differing) \
-        if train else []
+    failures = []
+    if train:
+        failures = _execute(variants, runs, work_dir, jobs, keep_checkpoints, differing)
     rows = rows_of(runs, differing)
     write_results(work_dir, rows, failures)
+    if rows:
+        weighed = write_report(work_dir / 'report.html', variants, runs, rows, differing, failures,
+                               shlex.join(command))
+        write_results(work_dir, rows, failures, dict(estimates=estimates(weighed)))
+    if train and not keep_checkpoints:
+        for run in runs:
+            # Those of the first seed had to wait for the report's pictures.
+            if run.result() is not None:
+                remove_checkpoints(run.folder)
     return failures
 
 

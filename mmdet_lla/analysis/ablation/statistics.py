@@ -7,7 +7,6 @@ so their difference is not blurred by what they share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +66,6 @@ def draw_seeds(num_seeds: int, num_draws: int, seed: int = 0) -> np.ndarray:
     # Another stream than that of the pictures, even where there are as many.
     rng = np.random.default_rng([seed, num_seeds, 1])
     return rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_draws)
-
-
-def values_of(metric: Callable[[np.ndarray], float], picture_counts: np.ndarray) -> np.ndarray:
-    """A metric of one run on each draw of pictures.
-
-    Args:
-        metric (Callable): Takes how often each picture counts, shape (P, ).
-        picture_counts (np.ndarray): Shape (B, P).
-
-    Returns:
-        np.ndarray: Shape (B, ).
-    """
-    return np.array([metric(counts) for counts in picture_counts])
 
 
 def small_sample_factor(num_seeds: int) -> float:

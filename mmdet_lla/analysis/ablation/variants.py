@@ -101,8 +101,9 @@ def short_names(paths: Sequence[str]) -> list[str]:
     words = [re.split(r'([_\-/])', stem) for stem in stems]
     shortest = min(map(len, words))
     # Words and separators alternate, so cuts of even length leave whole words.
-    begin = _common(words, shortest - 1) // 2 * 2
-    end = _common([w[::-1] for w in words], shortest - 1 - begin) // 2 * 2
+    # Ends first: of lla_r50 and lla_k1_r50, lla and lla_k1 say more than r50 and k1_r50.
+    end = _common([w[::-1] for w in words], shortest - 1) // 2 * 2
+    begin = _common(words, shortest - 1 - end) // 2 * 2
     return [''.join(w[begin:len(w) - end]) for w in words]
 
 

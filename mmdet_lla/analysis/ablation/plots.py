@@ -1,0 +1,216 @@
+"""Figures of a study: one colour and line per config throughout, told apart by the colour-blind.
+
+Each function gives a matplotlib figure, so that it can be saved in any format.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from .evidence import LOWER_IS_BETTER, Evidence, Group, Weighed, mean_miss_rate, mean_precision
+from .training_curves import smoothed
+
+#: Okabe and Ito, Color Universal Design (2008), without the yellow, which is faint on white; black,
+#: the first, is the baseline's.
+COLORS = ('#000000', '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
+LINES = ('-', (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+MARKERS = 'osD^vP*X'
+WIDTH = 7.2  # inches, of a figure without its legend
+GRAY = '#666666'
+GROUP_WORDS = {
+    'crowded': 'largest IoU with another person',
+    'height': 'height in pixels of the original picture',
+    'visible': 'visible share of the body',
+}
+
+
+class Style:
+    """Colour, line and marker of each config.
+
+    Args:
+        names (Sequence[str]): Of the configs, the baseline first.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    def color(self, name: str) -> str:
+        return COLORS[self.names.index(name) % len(COLORS)]
+
+    def line(self, name: str) -> dict:
+        """For a line."""
+        i = self.names.index(name)
+        return dict(color=self.color(name), linestyle=LINES[i // len(COLORS) % len(LINES)],
+                    linewidth=2.2 if i == 0 else 1.5, zorder=3 if i == 0 else 2)
+
+    def point(self, name: str) -> dict:
+        """For a marker, hollow where colours come round again."""
+        i = self.names.index(name)
+        hollow = i // len(COLORS) % 2
+        return dict(color=self.color(name), marker=MARKERS[i % len(MARKERS)],
+                    markerfacecolor='white' if hollow else self.color(name))
+
+
+def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
+    """Precision over recall, mean over seeds."""
+    recall = np.linspace(0, 1, 301)
+    figure, axes = _figure(4.6)
+    for one in evidence:
+        axes.plot(recall, mean_precision(one.results.values(), recall), label=one.name,
+                  **style.line(one.name))
+    axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.01))
+    _legend(axes)
+    return figure
+
+
+def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
+    """Miss rate over false positives per picture, both logarithmic, mean over seeds."""
+    fppi = np.geomspace(0.01, 10, 301)
+    figure, axes = _figure(4.6)
+    rates = [mean_miss_rate(one.results.values(), fppi) for one in evidence]
+    for one, rate in zip(evidence, rates):
+        axes.plot(fppi, rate, label=one.name, **style.line(one.name))
+    lowest = max(min(rate.min() for rate in rates), 1e-3)
+    axes.axvspan(0.01, 1, color='#f0f0f0', zorder=0, linewidth=0)
+    axes.set(xlabel='false positives per picture', ylabel='miss rate', xscale='log', yscale='log',
+             xlim=(fppi[0], fppi[-1]), ylim=(0.9 * lowest, 1.02))
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+             if t > 0.9 * lowest]
+    axes.set_yticks(ticks, [f'{t:g}' for t in ticks])
+    axes.set_yticks([], minor=True)
+    axes.set_xticks([0.01, 0.1, 1, 10], ['0.01', '0.1', '1', '10'])
+    _legend(axes)
+    return figure
+
+
+def differences(weighed: Sequence[Weighed], metrics: Sequence[str], baseline: str,
+                style: Style) -> Figure | None:
+    """Paired differences to the baseline with intervals; None where there are none."""
+    rows = [one for one in weighed if one.differences is not None]
+    if not rows:
+        return None
+    with _looks():
+        figure = Figure(figsize=(WIDTH + 2, 0.9 + 0.33 * len(rows)), layout='constrained')
+        panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
+    for axes, metric in zip(panels, metrics):
+        axes.axvline(0, color='black', linewidth=1)
+        for y, one in enumerate(rows):
+            found = one.differences[metric]
+            axes.plot([100 * found.low, 100 * found.high], [y, y], linewidth=2,
+                      color=style.color(one.name), alpha=0.35 if found.is_noise else 1)
+            axes.plot([100 * found.value], [y], markersize=6, **style.point(one.name))
+        axes.set_xlabel(f'{metric}: {"left" if metric in LOWER_IS_BETTER else "right"} is better')
+        axes.grid(axis='y', visible=False)
+    panels[0].set_yticks(range(len(rows)), [one.name for one in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    figure.suptitle(f'Difference to {baseline} in percentage points', fontsize=10)
+    return figure
+
+
+def by_group(groups: Mapping[str, Sequence[Group]], metric: str, trait: str,
+             style: Style) -> Figure:
+    """A metric by a trait of people, points with intervals side by side.
+
+    Args:
+        groups (Mapping[str, Sequence[Group]]): By config.
+        metric (str): Of ``GROUP_METRICS``.
+        trait (str): A key of ``GROUP_WORDS``.
+        style (Style): Of the configs.
+    """
+    figure, axes = _figure(3.6)
+    places = {(g.low, g.high): g.num_people for some in groups.values() for g in some}
+    order = sorted(places)
+    spread = min(0.8, 0.12 * len(groups))
+    for i, (name, some) in enumerate(groups.items()):
+        shift = spread * ((i + 0.5) / len(groups) - 0.5)
+        x = np.array([order.index((g.low, g.high)) for g in some]) + shift
+        found = [g.means[metric] for g in some]
+        axes.vlines(x, [e.low for e in found], [e.high for e in found], linewidth=1.6, alpha=0.5,
+                    color=style.color(name))
+        axes.plot(x, [e.value for e in found], linestyle='none', markersize=5, label=name,
+                  **style.point(name))
+    axes.set_xticks(range(len(order)), [
+        f'{_range(low, high)}\n{places[low, high]} people' for low, high in order])
+    for edge in range(1, len(order)):
+        axes.axvline(edge - 0.5, color='#dddddd', linewidth=0.8)
+    axes.set(xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5), ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
+    axes.grid(axis='x', visible=False)
+    _legend(axes)
+    return figure
+
+
+def training(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], style: Style,
+             what: str = 'loss') -> Figure:
+    """A scalar over the iterations, smoothed over a fortieth of them, mean over seeds.
+
+    Args:
+        curves (Mapping[str, Sequence[tuple]]): By config, of each seed the steps and the values,
+            shape (N, ) each.
+        style (Style): Of the configs.
+        what (str): Name of the scalar. Defaults to 'loss'.
+    """
+    figure, axes = _figure(4.0)
+    for name, runs in curves.items():
+        last = max(steps[-1] for steps, _ in runs)
+        grid = np.unique(np.concatenate([steps for steps, _ in runs]))
+        smooth = [np.interp(grid, steps, smoothed(steps, values, last / 40))
+                  for steps, values in runs]
+        axes.plot(grid, np.mean(smooth, axis=0), label=name, **style.line(name))
+    axes.set(xlabel='iteration', ylabel=what, xlim=(0, None), ylim=(0, None))
+    _legend(axes)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure as SVG, equal for equal figures."""
+    file = io.StringIO()
+    with matplotlib.rc_context({'svg.hashsalt': 'mmdet_lla'}):
+        figure.savefig(file, format='svg', metadata={'Date': None}, bbox_inches='tight',
+                       pad_inches=0.05)
+    return file.getvalue()
+
+
+def data_uri(content: str | bytes, kind: str) -> str:
+    """A file as an address that holds it.
+
+    Args:
+        content (str | bytes): Of the file.
+        kind (str): Its MIME type.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    return f'data:{kind};base64,{base64.b64encode(content).decode()}'
+
+
+@contextmanager
+def _looks():
+    with matplotlib.rc_context({
+            'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False,
+            'axes.grid': True, 'grid.color': '#e4e4e4', 'grid.linewidth': 0.7,
+            'axes.axisbelow': True, 'axes.edgecolor': GRAY, 'xtick.color': GRAY,
+            'ytick.color': GRAY, 'xtick.labelcolor': 'black', 'ytick.labelcolor': 'black',
+            'legend.frameon': False}):
+        yield
+
+
+def _figure(height: float):
+    with _looks():
+        figure = Figure(figsize=(WIDTH, height), layout='constrained')
+        return figure, figure.subplots()
+
+
+def _legend(axes) -> None:
+    axes.legend(loc='upper left', bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=9,
+                frameon=False)
+
+
+def _range(low: float, high: float) -> str:
+    return f'{low:g} and more' if np.isinf(high) else f'{low:g} to {high:g}'
