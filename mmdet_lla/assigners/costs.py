@@ -7,7 +7,7 @@ boxes x priors x classes is made.
 (mmdet's ``FocalLossCost`` leaves out the sum over k and so ranks the priors of a box differently.)
 """
 
-from typing import Callable
+from typing import Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -154,3 +154,47 @@ def giou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 #: Box losses, each with the most that it can be.
 REG_COSTS = dict(iou=(iou_cost, 16.), iou_plus_eps=(iou_plus_eps_cost, 16.2), giou=(giou_cost, 2.))
+
+
+class PairCosts(NamedTuple):
+    """What the boxes and the priors of a picture cost each other.
+
+    Attributes:
+        preds, boxes (Tensor): Predicted and true boxes, see :func:`with_area`, shapes
+            (5, num_priors) and (5, num_boxes).
+        scores (Tensor): Of the priors, shape (num_priors, num_classes).
+        absent (Tensor): :func:`absent_cost` of the priors, shape (num_priors,).
+        classes (Tensor): Of the boxes, int64, shape (num_boxes,).
+        class_loss, reg_cost (Callable): The class loss and the box cost.
+        cls_weight, reg_weight (float): Their weights.
+    """
+
+    preds: Tensor
+    boxes: Tensor
+    scores: Tensor
+    absent: Tensor
+    classes: Tensor
+    class_loss: ClassLoss
+    reg_cost: Callable[[Tensor, Tensor], Tensor]
+    cls_weight: float
+    reg_weight: float
+
+    def of_pairs(self, box: Tensor, prior: Tensor) -> Tensor:
+        """Costs pair by pair, from a box index and a prior index of shape (num_pairs,)."""
+        place = (prior * self.scores.size(1)).add_(self.classes.index_select(0, box))
+        return self._add_up(
+            self.preds.index_select(1, prior), self.boxes.index_select(1, box),
+            self.absent.index_select(0, prior), self.scores.reshape(-1).index_select(0, place))
+
+    def of_table(self, box: Tensor, prior: Optional[Tensor]) -> Tensor:
+        """Costs of boxes x priors, from a box index and a prior index (None for all)."""
+        preds, absent, scores = self.preds, self.absent, self.scores
+        if prior is not None:
+            preds, absent, scores = (preds.index_select(1, prior), absent.index_select(0, prior),
+                                     scores.index_select(0, prior))
+        return self._add_up(preds, self.boxes.index_select(1, box).unsqueeze(-1), absent,
+                            scores.T.index_select(0, self.classes.index_select(0, box)))
+
+    def _add_up(self, preds: Tensor, boxes: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
+        cost = self.reg_cost(preds, boxes).mul_(self.reg_weight)
+        return cost.add_(class_cost(absent, scores, self.class_loss).mul_(self.cls_weight))

@@ -22,9 +22,9 @@ from .candidates import (
 )
 from .costs import (
     REG_COSTS,
+    PairCosts,
     absent_cost,
     bce_loss,
-    class_cost,
     focal_loss,
     pair_iou,
     with_area,
@@ -234,7 +234,6 @@ class LLAAssigner(BaseAssigner):
         Predicted and true boxes are (5, n), see :func:`with_area`; barred priors go to no box.
         """
         num_boxes, num_priors = boxes.size(1), len(points)
-        classes = labels.clamp(min=0, max=scores.size(1) - 1)
         absent = absent_cost(scores, self._class_loss)
         reg_cost, most_reg = REG_COSTS[self.reg_cost]
         rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
@@ -242,60 +241,51 @@ class LLAAssigner(BaseAssigner):
         most = (self.cls_weight * (absent.amax() + self._class_loss(scores.amin(), True)) +
                 self.reg_weight * most_reg)
         faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
-        # The one place where the host waits for the device: sizes and checks in one transfer.
+        # The one place where the host waits for the device, unless knobs are turned: sizes and
+        # checks in one transfer.
         *sizes, exhaustive, faulty = torch.cat([
             rectangles.rows.sum(1), (rectangles.rows * rectangles.cols).sum(1),
             torch.stack([most >= self.outside_penalty, torch.stack(list(faults.values())).any()])
         ]).tolist()
         if faulty:
             raise ValueError('LLAAssigner: ' + next(text for text, bad in faults.items() if bad))
-        reach = None
+
+        points, reach, free = points.T, None, None
         if self.candidates == 'center':
             reach = get_box_tensor(pred_instances.priors)[:, 2:].float().T * self.center_radius
-            far = ~in_any(boxes, points.T, reach)
+            far = ~in_any(boxes, points, reach)
             barred = far if barred is None else far | barred
-        free = None if barred is None else (~barred).nonzero().squeeze(1)
-        num_free = num_priors if free is None else len(free)
-        if not num_free:
-            return labels.new_full((num_priors, ), -1)
+        if barred is not None:
+            free = (~barred).nonzero().squeeze(1)
+            if not len(free):
+                return labels.new_full((num_priors, ), -1)
         if self.topk == 'dynamic':
-            topk = dynamic_topk(bboxes if free is None else bboxes[:, free], boxes,
+            topk = dynamic_topk(bboxes if free is None else bboxes.index_select(1, free), boxes,
                                 self.candidate_topk)
         else:
             topk = np.full(num_boxes, self.topk)
-
-        def add_up(preds: Tensor, true: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
-            cost = reg_cost(preds, true).mul_(self.reg_weight)
-            return cost.add_(class_cost(absent, scores, self._class_loss).mul_(self.cls_weight))
-
-        def pair_cost(box: Tensor, prior: Tensor) -> Tensor:
-            place = (prior * scores.size(1)).add_(classes.index_select(0, box))
-            return add_up(bboxes.index_select(1, prior), boxes.index_select(1, box),
-                          absent.index_select(0, prior),
-                          scores.reshape(-1).index_select(0, place))
+        topk = topk.clip(max=num_priors if free is None else len(free))
+        costs = PairCosts(
+            bboxes, boxes, scores, absent, labels.clamp(min=0, max=scores.size(1) - 1),
+            self._class_loss, reg_cost, self.cls_weight, self.reg_weight)
 
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
-            preds, centres, background, logits = bboxes, points, absent, scores
-            if prior is not None:
-                preds = preds.index_select(1, prior)
-                centres, background, logits = (
-                    part.index_select(0, prior) for part in (centres, background, logits))
+            cost = costs.of_table(box, prior)
+            if self.candidates == 'all':
+                return cost
             true = boxes.index_select(1, box).unsqueeze(-1)
-            logits = logits.T.index_select(0, classes.index_select(0, box))
-            cost = add_up(preds, true, background, logits)
+            at, near = (part if part is None or prior is None else part.index_select(1, prior)
+                        for part in (points, reach))
             if self.candidates == 'inside':
-                cost.add_(~is_inside(true, centres.T), alpha=self.outside_penalty)
-            elif self.candidates == 'center':
-                near = reach if prior is None else reach.index_select(1, prior)
-                near = is_inside(true, centres.T, 0.) & is_near_centre(true, centres.T, near)
-                cost.add_(~near, alpha=self.outside_penalty)
-            return cost
+                competes = is_inside(true, at)
+            else:
+                competes = is_inside(true, at, 0.) & is_near_centre(true, at, near)
+            return cost.add_(~competes, alpha=self.outside_penalty)
 
         exhaustive = (bool(exhaustive) or self.candidates != 'inside' or free is not None or
                       self.ties == 'topk')
-        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], num_priors,
-                     np.minimum(topk, num_free), pair_cost, table_cost, exhaustive, free,
-                     self.contested, self.ties)
+        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], num_priors, topk,
+                     costs.of_pairs, table_cost, exhaustive, free, self.contested, self.ties)
 
     def _covered(self, pred_instances: InstanceData, points: Tensor,
                  gt_instances_ignore: Optional[InstanceData]) -> Optional[Tensor]:
