@@ -118,14 +118,16 @@ def main() -> int:
     parser.add_argument('--kills', type=int, default=50)
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     parser.add_argument('--per-run', type=int, default=5, help='kills before a run may finish')
+    parser.add_argument('--only', choices=TRAININGS, help='one of the trainings alone')
     args = parser.parse_args()
+    trainings = {args.only: TRAININGS[args.only]} if args.only else TRAININGS
     moments = random.Random(args.seed)
     folder = Path(tempfile.mkdtemp(prefix='kills_'))
     scene = CrowdParams(width=96, height=96)
     build_dataset(str(folder / 'crowd'), 2 * BATCHES, 1, scene, workers=1)
 
     wanted, duration = {}, {}
-    for name, training in TRAININGS.items():
+    for name, training in trainings.items():
         cfg = tiny_config(str(folder / 'crowd'), str(folder / f'whole {name}'), *training)
         begin = time.time()
         process = start(cfg)
@@ -136,13 +138,15 @@ def main() -> int:
         duration[name] = time.time() - begin
         wanted[name] = final_weights(cfg)
         print(f'{name}: {duration[name]:.1f} s undisturbed', flush=True)
-    across = differences(wanted['epochs'], wanted['epochs, 2 workers'])
-    print(f'with and without workers: {len(across)} differences', flush=True)
+    across = []
+    if not args.only:
+        across = differences(wanted['epochs'], wanted['epochs, 2 workers'])
+        print(f'with and without workers: {len(across)} differences', flush=True)
 
     killed, torn, runs, different = 0, 0, 0, []
     while killed < args.kills:
-        name = list(TRAININGS)[runs % len(TRAININGS)]
-        cfg = tiny_config(str(folder / 'crowd'), str(folder / f'run {runs}'), *TRAININGS[name])
+        name = list(trainings)[runs % len(trainings)]
+        cfg = tiny_config(str(folder / 'crowd'), str(folder / f'run {runs}'), *trainings[name])
         planned = min(args.per_run, args.kills - killed)
         while True:
             process = start(cfg)

@@ -111,7 +111,7 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     elif lost:
         hint = ('weights were not finite before this step; begin from others, or resume from an '
                 'older checkpoint with a lower learning rate')
-    elif 'float16' in str(getattr(runner.optim_wrapper, 'dtype', '')).replace('bfloat16', ''):
+    elif getattr(runner.optim_wrapper, 'dtype', None) is torch.float16:
         hint = 'float16 overflows beyond 65504; use bfloat16, or float32'
     else:
         hint = ('lower the learning rate, warm up longer, or clip gradients '
