@@ -160,7 +160,7 @@ def test_any_picture_trains_every_parameter(form, pictures):
 @pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
 def test_any_picture_trains_every_parameter_under_any_assigner(assigner, form):
     torch.manual_seed(0)
-    head = build(train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]), **form)
+    head = build(stacked_convs=1, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]), **form)
     head.init_weights()
     feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
     for boxes, ignored in PICTURES.values():
