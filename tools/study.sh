@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The study that the README reports: about two hours of two CPU cores. Interrupt it as you like; started again, it goes on.
-#   configs/ablations/study.sh [WORK_DIR] [STREET]
+#   tools/study.sh [WORK_DIR] [STREET]
 # STREET: a data set of real pictures in CrowdHuman's format, tools/dataset_converters/mot.py makes one; left out if not given.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 work=${1:-work_dirs/study}
 street=${2:-}
 python=${PYTHON:-.venv/bin/python}
