@@ -7,7 +7,7 @@ from hypothesis import settings
 
 import mmdet_lla  # noqa: F401  (registers)
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tensors are small, and idle threads spin
 # No deadlines: a busy machine is no bug. CI draws the same examples every time, people new ones.
 settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
 settings.load_profile('patient')
