@@ -48,7 +48,7 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: i
     failures = []
     if train:
         failures = _execute(variants, runs, work_dir, jobs, keep_checkpoints, differing)
-    rows = rows_of(runs, differing)
+    rows = rows_of(runs, differing, work_dir)
     write_results(work_dir, rows, failures)
     if rows:
         weighed = write_report(work_dir / 'report.html', variants, runs, rows, differing, failures,
@@ -79,7 +79,8 @@ def _execute(variants: list[Variant], runs: list[Run], work_dir: Path, jobs: int
                              f'{", ".join(old)}; it is trained anew, the old runs stay there')
         study = Study(runs, jobs, keep_checkpoints, kept_seed=runs[0].seed)
         return study.execute(
-            progress, on_done=lambda: write_results(work_dir, rows_of(runs, differing), []))
+            progress, on_done=lambda: write_results(
+                work_dir, rows_of(runs, differing, work_dir), []))
     finally:
         progress.close()
         lock.release()

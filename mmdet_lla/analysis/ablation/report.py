@@ -202,7 +202,9 @@ def _caveats(variants: Sequence[Variant], runs: Sequence[Run], evidence: Sequenc
         found.append(f'One seed alone of {alone}: its intervals speak of the pictures and know '
                      'nothing of the noise of training. Do not call a difference real on it.')
     elif min(seeds) == 2:
-        found.append('Two seeds tell little of the noise of training: intervals are wide.')
+        two = ', '.join(one.name for one in evidence if len(one.seeds) == 2)
+        found.append(f'Two seeds alone of {two}: they tell little of the noise of training, so the '
+                     'intervals are wide.')
     undone = [run.name for run in runs if run.result() is None]
     if undone:
         found.append(f'{len(undone)} of {len(runs)} runs are not done: {"; ".join(undone)}.')
@@ -213,8 +215,8 @@ def _caveats(variants: Sequence[Variant], runs: Sequence[Run], evidence: Sequenc
     compared = sum(one.differences is not None for one in weighed)
     if compared > 1:
         found.append(f'{compared} configs are compared by {len(METRICS)} metrics. Of intervals '
-                     'that hold the truth 19 times in 20, one in 20 does not: expect some '
-                     f'{compared / 20:.1g} configs to seem to differ in a metric by chance.')
+                     'that hold the truth 19 times in 20, one in 20 does not: by chance alone, '
+                     f'{compared / 20:.2g} of the {compared} seem to differ in a given metric.')
     for name, values in _versions(runs).items():
         if len(values) > 1 and name in ('commit', 'torch', 'mmdet', 'mmdet-lla', 'cpu', 'gpu'):
             found.append(f'The runs were not all made with the same {name}: {", ".join(values)}.')

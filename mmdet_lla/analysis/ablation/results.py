@@ -18,12 +18,13 @@ def config_differences(variants: Sequence[Variant]) -> dict[str, dict[str, tuple
     return {variant.name: differences(base, variant.cfg) for variant in variants}
 
 
-def rows_of(runs: Sequence[Run], differing: dict[str, dict]) -> list[dict]:
+def rows_of(runs: Sequence[Run], differing: dict[str, dict], work_dir: Path) -> list[dict]:
     """A row for every run that is done.
 
     Args:
         runs (Sequence[Run]): Of the study.
         differing (dict[str, dict]): What ``config_differences`` gives.
+        work_dir (Path): Where folders are named from.
 
     Returns:
         list[dict]: ``config``, ``seed``, the metrics (fractions of 1), ``train_seconds``,
@@ -40,7 +41,7 @@ def rows_of(runs: Sequence[Run], differing: dict[str, dict]) -> list[dict]:
             config=run.variant.name, seed=run.seed,
             **{name: result['metrics'][name] for name in METRICS},
             train_seconds=round(result['train_seconds'], 1), differs=differs,
-            path=run.variant.path, folder=str(run.folder)))
+            path=run.variant.path, folder=str(run.folder.relative_to(work_dir))))
     order = {name: i for i, name in enumerate(differing)}
     return sorted(rows, key=lambda row: (order[row['config']], row['seed']))
 

@@ -86,7 +86,9 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     """Mean over seeds, and the interval of a hierarchical bootstrap over seeds and pictures.
 
     In each draw, the pictures are those of the draw, and the runs are drawn with replacement too;
-    the latter's deviation is stretched by ``small_sample_factor``.
+    the latter's deviation is stretched by ``small_sample_factor``. That deviation is taken on the
+    pictures as they are: on a draw of pictures, runs differ also by what the draw does to each of
+    them, which the mean over runs shows already and which must not be stretched.
 
     Args:
         points (np.ndarray): Metric of each run on the pictures as they are, shape (S, ).
@@ -103,9 +105,8 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     num_seeds, num_draws = values.shape
     means = values.mean(axis=0)
     if num_seeds > 1:
-        weights = draw_seeds(num_seeds, num_draws, seed) / num_seeds
-        drawn = (weights.T * values).sum(axis=0)
-        means = means + small_sample_factor(num_seeds) * (drawn - means)
+        drawn = draw_seeds(num_seeds, num_draws, seed) @ points / num_seeds
+        means = means + small_sample_factor(num_seeds) * (drawn - points.mean())
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Estimate(float(points.mean()), float(low), float(high), num_seeds)
