@@ -44,6 +44,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotation_val.odgt')
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1, val_interval=9)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01))
 randomness = dict(seed=1)
 log_level = 'WARNING'
 work_dir = 'work'
