@@ -44,7 +44,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotation_val.odgt')
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1, val_interval=9)
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, weight_decay=0.))
 randomness = dict(seed=1)
 log_level = 'WARNING'
 work_dir = 'work'
@@ -172,7 +172,8 @@ def test_two_processes_train_and_test_with_the_tools(call, scene):
     one, two = (torch.load(f'{name}/epoch_1.pth', weights_only=True)['state_dict']
                 for name in ('one', 'two'))
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+        # float32, two steps; test_processes.py is the exact comparison
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=5e-5)
     launch('dist_test.sh', 'one/epoch_1.pth', '2', '--work-dir', 'tested_by_two')
     assert call('test.py', 'one/epoch_1.pth', '--work-dir', 'tested_by_one') is None
     results = [json.loads(next(Path(f'tested_by_{name}').glob('*/*.json')).read_text())
