@@ -183,6 +183,7 @@ class LLAAssigner(BaseAssigner):
                pred_instances: InstanceData,
                gt_instances: InstanceData,
                gt_instances_ignore: Optional[InstanceData] = None,
+               *args,  # ATSSHead's: it passes level sizes second, and no predictions
                **kwargs) -> AssignResult:
         """Assign each prior of a picture to a box, to an ignore box or to the background.
 

@@ -67,9 +67,10 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
         assert not result.assign_metrics[~positive].any()
 
 
-def test_a_head_that_hands_over_priors_alone_is_told_the_way_out():
+@pytest.mark.parametrize('head', ['RetinaHead', 'ATSSHead'])
+def test_a_head_that_hands_over_priors_alone_is_told_the_way_out(head):
     points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
-    home = at_anchor_head('RetinaHead', ONE_ANCHOR)
+    home = at_anchor_head(head, ONE_ANCHOR)
     _, run = home(dict(type='LLAAssigner'), predict(crowd(0, 3), points, 0), [crowd(0, 3)], [META],
                   [crowd(1, 1)])
     with pytest.raises(ValueError, match=r"no bboxes, scores.*YOLOX, RTMDet.*type='LLAHead'"):
