@@ -12,6 +12,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 from mmengine.config import DictAction
+from mmengine.logging import MMLogger
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,6 +44,7 @@ def main() -> None:
     # What libraries deprecate is no news to who runs a study.
     warnings.simplefilter('ignore')
     from mmdet_lla.analysis.ablation import ablate
+    MMLogger.get_instance('mmengine', log_level='WARNING')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         failures = ablate(

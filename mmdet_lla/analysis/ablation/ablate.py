@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mmengine.logging import MMLogger
 
 from .progress import StudyProgress
 from .report import estimates, write_report
@@ -40,7 +39,6 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: i
         ValueError: A config lacks something, names are not different, or another study runs in
             ``work_dir``.
     """
-    MMLogger.get_instance('mmengine', log_level='WARNING')
     variants = load_variants(configs, options)
     work_dir.mkdir(parents=True, exist_ok=True)
     runs = plan_runs(variants, seeds, work_dir)
