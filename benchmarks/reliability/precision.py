@@ -32,6 +32,7 @@ def main() -> None:
         cfg.param_scheduler = [
             dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100)]
         cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype=dtype)
+        cfg.log_processor = dict(by_epoch=False)
         cfg.default_hooks.logger.interval = 50
         cfg.log_level = 'INFO'
         process = start(cfg)
