@@ -181,10 +181,10 @@ class PairCosts(NamedTuple):
 
     def of_pairs(self, box: Tensor, prior: Tensor) -> Tensor:
         """Costs pair by pair, from a box index and a prior index of shape (num_pairs,)."""
+        cost = self.reg_cost(self.preds.index_select(1, prior), self.boxes.index_select(1, box))
         place = (prior * self.scores.size(1)).add_(self.classes.index_select(0, box))
-        return self._add_up(
-            self.preds.index_select(1, prior), self.boxes.index_select(1, box),
-            self.absent.index_select(0, prior), self.scores.reshape(-1).index_select(0, place))
+        return self._add_up(cost, self.absent.index_select(0, prior),
+                            self.scores.reshape(-1).index_select(0, place))
 
     def of_table(self, box: Tensor, prior: Optional[Tensor]) -> Tensor:
         """Costs of boxes x priors, from a box index and a prior index (None for all)."""
@@ -192,9 +192,11 @@ class PairCosts(NamedTuple):
         if prior is not None:
             preds, absent, scores = (preds.index_select(1, prior), absent.index_select(0, prior),
                                      scores.index_select(0, prior))
-        return self._add_up(preds, self.boxes.index_select(1, box).unsqueeze(-1), absent,
+        cost = self.reg_cost(preds, self.boxes.index_select(1, box).unsqueeze(-1))
+        return self._add_up(cost, absent,
                             scores.T.index_select(0, self.classes.index_select(0, box)))
 
-    def _add_up(self, preds: Tensor, boxes: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
-        cost = self.reg_cost(preds, boxes).mul_(self.reg_weight)
-        return cost.add_(class_cost(absent, scores, self.class_loss).mul_(self.cls_weight))
+    def _add_up(self, cost: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
+        """Total of a box cost, which is overwritten, and the class cost."""
+        cls = class_cost(absent, scores, self.class_loss).mul_(self.cls_weight)
+        return cost.mul_(self.reg_weight).add_(cls)
