@@ -8,7 +8,6 @@ goes on at its last epoch.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -20,8 +19,6 @@ import _checkout  # noqa: F401  (before mmdet_lla is imported)
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-16e_crowd-512.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'
-TRAIN_LINE = re.compile(
-    r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*?loss: ([\d.]+|nan)')
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,23 +56,18 @@ def call(*command, log: Path) -> None:
 
 def lines_of(*command, log: Path):
     """Run a tool of ours and give its output line by line, writing it to a log too."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'w', encoding='utf-8') as file, subprocess.Popen(
-            [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            yield line
-    if process.returncode:
-        tail = ''.join(log.read_text(encoding='utf-8').splitlines(keepends=True)[-15:])
-        sys.exit(f'{command[0]} failed (exit status {process.returncode}); the end of {log}:\n'
-                 f'{tail}')
+    from mmdet_lla.analysis.ablation.processes import Processes, ToolFailed
+    try:
+        yield from Processes(cwd=ROOT).lines(command, log)
+    except ToolFailed as error:
+        sys.exit(str(error))
 
 
 def train(args: argparse.Namespace, options: list[str]) -> Path:
     """Train with a progress bar; gives the last checkpoint."""
     from tqdm import tqdm
+
+    from mmdet_lla.analysis.ablation.processes import parse_step
     checkpoint = args.work_dir / f'epoch_{args.epochs}.pth'
     if checkpoint.is_file():
         print(f'      {checkpoint} stands already; remove {args.work_dir} to train anew')
@@ -83,12 +75,11 @@ def train(args: argparse.Namespace, options: list[str]) -> Path:
     bar = tqdm(desc='      training', unit='it', dynamic_ncols=True, mininterval=1)
     for line in lines_of('tools/train.py', CONFIG, '--work-dir', args.work_dir, '--resume',
                          '--cfg-options', *options, log=args.work_dir / 'train.log'):
-        match = TRAIN_LINE.search(line)
-        if match:
-            epoch, done, every = map(int, match.groups()[:3])
-            bar.total = args.epochs * every
-            bar.update((epoch - 1) * every + done - bar.n)
-            bar.set_postfix(loss=match[4])
+        step = parse_step(line)
+        if step and step.phase == 'train':
+            bar.total = args.epochs * step.total
+            bar.update((step.epoch - 1) * step.total + step.done - bar.n)
+            bar.set_postfix(loss=step.loss)
     bar.close()
     return checkpoint
 

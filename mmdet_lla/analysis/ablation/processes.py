@@ -89,10 +89,12 @@ class Processes:
 
     Args:
         env (dict[str, str], optional): Environment on top of this process's own.
+        cwd (Path, optional): Folder they run in. Defaults to this process's own.
     """
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
+    def __init__(self, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         self.env = {**os.environ, **(env or {})}
+        self.cwd = cwd
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -137,8 +139,8 @@ class Processes:
             if self._stopped:
                 raise Stopped
             process = subprocess.Popen(
-                command, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, errors='replace',
+                command, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
                 # Ctrl-C in a terminal goes to us alone, who pass it on.
                 start_new_session=True, preexec_fn=_dying_with(os.getpid()))
             self._running.add(process)
