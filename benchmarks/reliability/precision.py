@@ -26,8 +26,8 @@ def main() -> None:
         cfg = tiny_config(str(folder / 'crowd'), str(folder / dtype), 'iterations',
                           checkpoints=(False, args.iterations))
         cfg.train_cfg.max_iters = args.iterations
-        # Pictures whose smallest map has more than one place: the CPU kernels of torch 2.13 give
-        # convolutions over 1 x 1 maps NaN gradients in bfloat16.
+        # At 64 x 64, whose smallest map is a single place, bfloat16 once gave a NaN gradient there;
+        # the cause is not known.
         cfg.train_dataloader.dataset.pipeline[2].scale = (144, 144)
         cfg.param_scheduler = [
             dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100)]

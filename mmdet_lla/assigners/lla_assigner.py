@@ -383,6 +383,12 @@ def _is_count(value) -> bool:
 def _read_boxes(gt_instances: InstanceData, gt_instances_ignore: Optional[InstanceData],
                 points: Tensor) -> tuple[Tensor, Tensor, int]:
     """Boxes (k + m, 4) and labels (k + m,) of all that compete, and k."""
+    for name, instances in dict(gt_instances=gt_instances,
+                                gt_instances_ignore=gt_instances_ignore or {}).items():
+        for field, values in instances.items():
+            if field in ('bboxes', 'labels') and values.device != points.device:
+                raise ValueError(f'LLAAssigner: {name}.{field} is on {values.device}, '
+                                 f'pred_instances.priors on {points.device}; expected one device')
     boxes = get_box_tensor(gt_instances.bboxes)
     labels = gt_instances.labels
     num_gts = len(boxes)
@@ -393,9 +399,6 @@ def _read_boxes(gt_instances: InstanceData, gt_instances_ignore: Optional[Instan
         no_labels = labels.new_zeros(len(ignored))
         boxes = torch.cat([boxes, ignored])
         labels = torch.cat([labels, gt_instances_ignore.get('labels', no_labels)])
-    if boxes.device != points.device:
-        raise ValueError(f'LLAAssigner: gt_instances.bboxes is on {boxes.device}, '
-                         f'pred_instances.priors on {points.device}; expected one device')
     return boxes.float(), labels, num_gts
 
 

@@ -90,7 +90,7 @@ def check_assigner(seed):
             InstanceData(bboxes=wrap(ignored)) if num_ignored else None)
 
     if num_gts and seed % 4 == 0:
-        fault = int(rng.integers(4 if num_ignored else 5))
+        fault = int(rng.integers(5))
         if fault == 0:
             raises('pred_instances.bboxes holds NaN', assign, spoil(rng, preds))
         elif fault == 1:
