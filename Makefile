@@ -31,7 +31,7 @@ demo: setup
 	$(RUN) tools/demo.py $(DEMO_ARGS)
 
 test: setup
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN) -m ruff check .
