@@ -138,5 +138,8 @@ def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
     records = read_scalars(tmp_path)
     assert [(record['step'], record['loss']) for record in records] == [
         (10, 8), (20, 7.5), (30, 6.5)]
-    assert training_seconds(records) == 10 * 1 + 20 * 2
+    assert training_seconds(records) == 30 * 2
+    # suspended for an hour
+    records.append(dict(loss=6, step=40, time=3600.0))
+    assert training_seconds(records) == 40 * 2
     assert read_scalars(tmp_path / 'nowhere') == [] and training_seconds([]) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .detections import METRICS
 from .study import Failure, Run, write_json, write_text
+from .training_curves import read_scalars, training_seconds
 from .variants import ABSENT, Variant, differences
 
 
@@ -40,7 +41,7 @@ def rows_of(runs: Sequence[Run], differing: dict[str, dict], work_dir: Path) -> 
         rows.append(dict(
             config=run.variant.name, seed=run.seed,
             **{name: result['metrics'][name] for name in METRICS},
-            train_seconds=round(result['train_seconds'], 1), differs=differs,
+            train_seconds=round(training_seconds(read_scalars(run.folder)), 1), differs=differs,
             path=run.variant.path, folder=str(run.folder.relative_to(work_dir))))
     order = {name: i for i, name in enumerate(differing)}
     return sorted(rows, key=lambda row: (order[row['config']], row['seed']))

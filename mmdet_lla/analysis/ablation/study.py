@@ -21,7 +21,6 @@ import mmdet_lla
 from .detections import TestSet, load_detections, summarize
 from .processes import Processes, ToolFailed, parse_step
 from .progress import StudyProgress
-from .training_curves import read_scalars, training_seconds
 from .variants import DIGEST_LENGTH, Variant
 from .versions import num_cores, versions
 
@@ -216,8 +215,7 @@ class Study:
         result = dict(
             digest=run.variant.digest, config=run.variant.path, seed=run.seed,
             metrics=summarize(evaluated), num_pictures=len(evaluated.img_ids),
-            num_people=len(evaluated.main.gt_picture),
-            train_seconds=training_seconds(read_scalars(folder)), test_seconds=test_seconds,
+            num_people=len(evaluated.main.gt_picture), test_seconds=test_seconds,
             attempts=state['attempts'], threads=self.threads, jobs=self.jobs,
             commands={name: ['python', *map(str, command)] for name, command in commands.items()},
             checkpoint=checkpoint and checkpoint.name, versions=versions())
