@@ -66,3 +66,17 @@ def test_lla_is_the_released_one(form):
     assert all(conv.conv.bias is not None and conv.gn.num_groups == 32 for conv in head.cls_convs)
     assert head.loss_bbox.loss_weight == 2.0 and head.loss_iou.loss_weight == 0.5
     assert len(head.cls_convs) == len(head.reg_convs) == 4
+
+
+@pytest.mark.parametrize('form', ['fcos', 'retinanet'])
+def test_boxes_of_the_demo_start_at_the_size_of_anchors(form):
+    head = MODELS.build(read(f'demo/lla-{form}_mobilenetv2_fpn_1xb4-12e_crowd.py').model).bbox_head
+    head.init_weights()
+    sizes = [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
+    with torch.no_grad():
+        preds = head([torch.zeros(1, 96, *size) for size in sizes])[1]
+    priors = head.prior_generator.grid_priors(sizes, device='cpu')
+    for stride, pred, prior in zip((8, 16, 32, 64, 128), preds, priors):
+        boxes = head.bbox_coder.decode(prior, pred[0].permute(1, 2, 0).reshape(-1, 4))
+        side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt() / stride
+        assert torch.allclose(side, torch.full_like(side, 8. if form == 'fcos' else 4.), rtol=0.1)

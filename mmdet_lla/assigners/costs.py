@@ -193,8 +193,10 @@ class PairCosts(NamedTuple):
             preds, absent, scores = (preds.index_select(1, prior), absent.index_select(0, prior),
                                      scores.index_select(0, prior))
         cost = self.reg_cost(preds, self.boxes.index_select(1, box).unsqueeze(-1))
-        return self._add_up(cost, absent,
-                            scores.T.index_select(0, self.classes.index_select(0, box)))
+        # Of a single class, one row of class costs is that of every box.
+        of_class = scores.T if scores.size(1) == 1 else (
+            scores.T.index_select(0, self.classes.index_select(0, box)))
+        return self._add_up(cost, absent, of_class)
 
     def _add_up(self, cost: Tensor, absent: Tensor, scores: Tensor) -> Tensor:
         """Total of a box cost, which is overwritten, and the class cost."""
