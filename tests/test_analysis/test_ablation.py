@@ -104,7 +104,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     assert kinds.count('image/svg+xml') == 10
     assert kinds.count('image/jpeg') >= 2 and kinds.count('image/jpeg') % 2 == 0
     text = ' '.join(page.words)
-    for words in ('Against lla', 'K 3', 'One seed alone of lla, K 3', 'model.train_cfg.assigner',
+    for words in ('Against lla', 'Only one seed is done of lla, K 3', 'model.train_cfg.assigner',
                   '--seeds 0 --jobs 2', 'torch 2'):
         assert words in text, words
 

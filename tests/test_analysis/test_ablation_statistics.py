@@ -110,6 +110,8 @@ def test_refuses_what_does_not_fit():
 ])
 def test_says_it_in_a_word(metric, low, high, word):
     assert verdict(metric, Estimate((low + high) / 2, low, high, 3)) == word
+    alone = verdict(metric, Estimate((low + high) / 2, low, high, 1))
+    assert alone == ('equal' if word == 'equal' else 'one seed')
 
 
 @pytest.fixture(scope='module')

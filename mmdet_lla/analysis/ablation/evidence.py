@@ -12,6 +12,7 @@ from .detections import METRICS, summarize
 from .statistics import Estimate, draw_pictures, estimate, paired_difference
 
 LOWER_IS_BETTER = frozenset({'MR'})
+VERDICTS = ('better', 'worse', 'noise', 'one seed', 'equal')
 GROUP_METRICS = ('AP', 'recall')
 
 
@@ -53,9 +54,14 @@ class Weighed:
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """A plain word for a difference: ``better``, ``worse``, ``noise`` or ``equal``."""
+    """A plain word for a difference: one of ``VERDICTS``.
+
+    One seed says nothing of the noise of training, so nothing is made of it.
+    """
     if difference.value == difference.low == difference.high == 0:
         return 'equal'
+    if difference.num_seeds == 1:
+        return 'one seed'
     if difference.is_noise:
         return 'noise'
     return 'better' if (difference.value > 0) != (metric in LOWER_IS_BETTER) else 'worse'

@@ -46,7 +46,7 @@ def choose_pictures(annotations: Sequence[CrowdAnnotation], number: int = 3) -> 
         if among else []
 
 
-def draw_gallery(run: Run, img_ids: Sequence, width: int = 560) -> dict:
+def draw_gallery(run: Run, img_ids: Sequence, width: int = 720) -> dict:
     """Draw what the assigner of a trained run decides, into the run's folder.
 
     Pictures that are there already are not drawn again, so that the checkpoint may go.
@@ -54,7 +54,7 @@ def draw_gallery(run: Run, img_ids: Sequence, width: int = 560) -> dict:
     Args:
         run (Run): With a checkpoint.
         img_ids (Sequence): Of the pictures.
-        width (int): Of a picture in pixels, about. Defaults to 560.
+        width (int): Of a picture in pixels, about. Defaults to 720.
 
     Returns:
         dict: By ID, the JPEG file. Empty where there is neither a picture nor a checkpoint.

@@ -15,7 +15,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .evidence import LOWER_IS_BETTER, Evidence, Group, Weighed, mean_miss_rate, mean_precision
+from .evidence import (
+    LOWER_IS_BETTER,
+    Evidence,
+    Group,
+    Weighed,
+    mean_miss_rate,
+    mean_precision,
+    verdict,
+)
 from .training_curves import smoothed
 
 #: Okabe and Ito, Color Universal Design (2008), without the yellow, which is faint on white; black,
@@ -104,8 +112,9 @@ def differences(weighed: Sequence[Weighed], metrics: Sequence[str], baseline: st
         axes.axvline(0, color='black', linewidth=1)
         for y, one in enumerate(rows):
             found = one.differences[metric]
+            clear = verdict(metric, found) in ('better', 'worse')
             axes.plot([100 * found.low, 100 * found.high], [y, y], linewidth=2,
-                      color=style.color(one.name), alpha=0.35 if found.is_noise else 1)
+                      color=style.color(one.name), alpha=1 if clear else 0.35)
             axes.plot([100 * found.value], [y], markersize=6, **style.point(one.name))
         axes.set_xlabel(f'{metric}: {"left" if metric in LOWER_IS_BETTER else "right"} is better')
         axes.grid(axis='y', visible=False)
@@ -141,7 +150,8 @@ def by_group(groups: Mapping[str, Sequence[Group]], metric: str, trait: str,
         f'{_range(low, high)}\n{places[low, high]} people' for low, high in order])
     for edge in range(1, len(order)):
         axes.axvline(edge - 0.5, color='#dddddd', linewidth=0.8)
-    axes.set(xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5), ylim=(0, 1))
+    axes.set(xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5),
+             ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     axes.grid(axis='x', visible=False)
     _legend(axes)

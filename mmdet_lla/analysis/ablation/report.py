@@ -15,6 +15,7 @@ from .detections import METRICS, TestSet, load_detections
 from .evidence import (
     GROUP_METRICS,
     LOWER_IS_BETTER,
+    VERDICTS,
     Evidence,
     Weighed,
     traits_of,
@@ -91,8 +92,8 @@ def gather(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Evidence]:
 
 
 def _verdicts(weighed: Sequence[Weighed]) -> dict[str, dict[str, list[str]]]:
-    """By metric, the configs that are better, worse, and not to be told from the baseline."""
-    found = {metric: dict(better=[], worse=[], noise=[], equal=[]) for metric in METRICS}
+    """By metric and verdict, the configs."""
+    found = {metric: {word: [] for word in VERDICTS} for metric in METRICS}
     for one in weighed:
         for metric, difference in (one.differences or {}).items():
             found[metric][verdict(metric, difference)].append(one.name)
@@ -199,12 +200,12 @@ def _caveats(variants: Sequence[Variant], runs: Sequence[Run], evidence: Sequenc
                      'its place.')
     if min(seeds) == 1:
         alone = ', '.join(one.name for one in evidence if len(one.seeds) == 1)
-        found.append(f'One seed alone of {alone}: its intervals speak of the pictures and know '
-                     'nothing of the noise of training. Do not call a difference real on it.')
+        found.append(f'Only one seed is done of {alone}: intervals speak of the pictures and know '
+                     'nothing of the noise of training, so no verdict is given.')
     elif min(seeds) == 2:
         two = ', '.join(one.name for one in evidence if len(one.seeds) == 2)
-        found.append(f'Two seeds alone of {two}: they tell little of the noise of training, so the '
-                     'intervals are wide.')
+        found.append(f'Only two seeds are done of {two}: they tell little of the noise of '
+                     'training, so intervals are wide.')
     undone = [run.name for run in runs if run.result() is None]
     if undone:
         found.append(f'{len(undone)} of {len(runs)} runs are not done: {"; ".join(undone)}.')
