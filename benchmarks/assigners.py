@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout, not installed
 import mmdet_lla
+from mmdet_lla.assigners import View
 
 HEIGHT, WIDTH = 800, 1344
 STRIDES = (8, 16, 32, 64, 128)
@@ -44,6 +45,8 @@ MEMORY_LIMIT = 2048 * MIB
 
 class PlainLLAAssigner(BaseAssigner):
     """LLA's rule on full tables of boxes x priors x classes, the way the paper writes it down."""
+
+    wants = View('own', 'logits', gives_iou=True)
 
     def __init__(self, topk: int = 10) -> None:
         self.topk = topk
