@@ -17,7 +17,7 @@ from pathlib import Path
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-16e_crowd-512.py'
+CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-14e_crowd-512.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'
 
 
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
                         help='the generated scenes (default: %(default)s)')
     parser.add_argument('--train', type=int, default=240, help='training pictures')
     parser.add_argument('--val', type=int, default=80, help='validation pictures')
-    parser.add_argument('--epochs', type=int, default=16)
+    parser.add_argument('--epochs', type=int, default=14)
     parser.add_argument('--density', default='default',
                         help='as in tools/make_crowd.py')
     parser.add_argument('--pictures', type=int, default=8, help='pictures to draw')
