@@ -137,7 +137,7 @@ def main() -> None:
     call('tools/model_converters/mobilenet_v2.py', os.environ['MOBILENET_V2'],
          log=args.work_dir / 'weights.log')
     say(3, f'Training a small LLA in {"bfloat16" if mixed else "float32"} (about '
-           f'{7 if mixed else 10} minutes on two cores)')
+           f'{"6 to 9" if mixed else "10"} minutes on two cores)')
     checkpoint = train(args, options)
     say(4, f'Testing on {args.val} pictures it has not seen (about half a minute)')
     results = test(args, checkpoint, options)

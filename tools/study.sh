@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The study that the README reports: about two hours of two CPU cores. Interrupt it as you like; started again, it goes on.
+# The study that the README begins to report, meant for about two hours of two idle CPU cores (it has not been run to its end).
+# Interrupt it as you like; started again, it goes on.
 #   tools/study.sh [WORK_DIR] [STREET]
 # STREET: a data set of real pictures in CrowdHuman's format, tools/dataset_converters/mot.py makes one; left out if not given.
 set -euo pipefail

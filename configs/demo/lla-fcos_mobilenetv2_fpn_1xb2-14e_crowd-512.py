@@ -1,4 +1,4 @@
-# What `make demo` trains: as many steps as fit into some seven minutes of two cores, so half the
+# What `make demo` trains: as many steps as fit into six to nine minutes of two cores, so half the
 # batch and two thirds of the pixels.
 _base_ = './lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(backbone=dict(norm_eval=True))  # two pictures make no statistics

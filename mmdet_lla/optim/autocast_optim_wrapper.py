@@ -16,8 +16,8 @@ class AutocastOptimWrapper(OptimWrapper):
     """Trains under :class:`torch.autocast`; float16 with a loss scale that finds itself.
 
     mmengine's ``AmpOptimWrapper`` refuses to work without an accelerator, and its ``autocast``
-    refuses float16 on CPUs. On CPUs that multiply in bfloat16 (``avx512_bf16``, ``amx_bf16``) a
-    step takes less than half the time; on others it takes longer.
+    refuses float16 on CPUs. On a CPU that multiplies in bfloat16
+    (``avx512_bf16``) a step of the demo took 0.7 times as long.
 
     Args:
         dtype (str): 'bfloat16' or 'float16'. Defaults to 'bfloat16'.

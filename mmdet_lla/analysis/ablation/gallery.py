@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -15,13 +14,12 @@ from mmengine.runner import load_checkpoint
 
 from ...evaluation.annotations import CrowdAnnotation
 from ..assignment_stats import wishes
-from ..pictures import assignment_picture
+from ..pictures import assignment_picture, write_picture
 from ..recording import assignments_of
 from ..samples import find_pictures, plain_dataset
 from .study import Run
 
 FOLDER = 'assignments'
-QUALITY = 85
 #: What is raised where a head hands over nothing to see: two stages, no assigner, another contract.
 MISFITS = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -89,10 +87,7 @@ def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
         sample = dataset[index]
         call, = assignments_of(model, [sample])
         drawn = assignment_picture(sample, call, wishes(call), width=width)
-        path = paths[img_id]
-        path.parent.mkdir(exist_ok=True)
-        if not cv2.imwrite(str(path), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
-            raise OSError(f'{path} could not be written')
+        write_picture(paths[img_id], drawn)
 
 
 def _safe(img_id) -> str:
