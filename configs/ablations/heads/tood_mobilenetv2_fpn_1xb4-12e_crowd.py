@@ -1,27 +1,16 @@
 # TOOD's head and losses under its own assigners, on the demo's network, data and schedule.
-_base_ = [
-    '../../_base_/models/mobilenetv2_fpn_crowd.py', '../../_base_/datasets/crowd_demo.py',
-    '../../_base_/schedules/schedule_demo.py'
-]
+_base_ = '../../demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
     type='TOOD',
     bbox_head=dict(
-        _delete_=True,
         type='TOODHead',
-        num_classes=1,
-        in_channels=96,
-        feat_channels=96,
-        stacked_convs=2,
-        anchor_generator=dict(
-            type='AnchorGenerator',
-            octave_base_scale=8,
-            scales_per_octave=1,
-            ratios=[1.0],
-            strides=[8, 16, 32, 64, 128]),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(
-            type='QualityFocalLoss', use_sigmoid=True, activated=True, beta=2.0, loss_weight=1.0),
-        loss_bbox=dict(type='GIoULoss', loss_weight=2.0)),
+            _delete_=True,
+            type='QualityFocalLoss',
+            use_sigmoid=True,
+            activated=True,
+            beta=2.0,
+            loss_weight=1.0)),
     train_cfg=dict(
         _delete_=True,
         initial_epoch=4,
