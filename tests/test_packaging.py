@@ -118,19 +118,35 @@ def test_types_are_looked_up_from_our_scope_to_mmdet_to_mmengine():
     assert modules == ['mmdet_lla', 'mmdet', 'mmdet', 'mmengine']
 
 
-def test_requirements_allow_the_pins():
+def requirements(text):
+    return [Requirement(line) for line in text.splitlines()
+            if line.strip() and not line.startswith('#')]
+
+
+@pytest.mark.parametrize('stack, others', [('', 'onedl'), ('numpy1', 'onedl'),
+                                           ('onedl', 'openmmlab')])
+def test_requirements_allow_the_pins(stack, others):
     """People's own environments may differ from the pins, and the pins must be among them."""
     config = configparser.ConfigParser()
     config.read(REPO / 'setup.cfg')
-    loose = {}
-    for text in [config['options']['install_requires'], *config['options.extras_require'].values()]:
-        for line in text.splitlines():
-            if line.strip() and not line.startswith('#'):
-                requirement = Requirement(line)
-                loose[requirement.name] = requirement.specifier
-    for line in (REPO / 'requirements.txt').read_text().splitlines():
-        if line and not line.startswith('#'):
-            pin = Requirement(line)
-            version = str(pin.specifier)[2:]
-            assert version in loose.pop(pin.name, pin.specifier), line
+    extras = dict(config['options.extras_require'])
+    del extras[others]
+    loose = {requirement.name: requirement.specifier for text in
+             [config['options']['install_requires'], *extras.values()]
+             for requirement in requirements(text)}
+    pins = {}
+    for name in ['requirements.txt', *([f'requirements-{stack}.txt'] if stack else [])]:
+        pins.update({pin.name: pin for pin in requirements((REPO / name).read_text())})
+    for pin in pins.values():
+        version = str(pin.specifier)[2:]
+        assert version in loose.pop(pin.name, pin.specifier), pin
     assert loose == {}, 'required but not pinned'
+
+
+def test_neither_openmmlab_nor_its_fork_is_required():
+    """pip would install one over the other: they are different names of the same modules."""
+    config = configparser.ConfigParser()
+    config.read(REPO / 'setup.cfg')
+    required = {requirement.name for requirement
+                in requirements(config['options']['install_requires'])}
+    assert not [name for name in required if 'mm' in name], required

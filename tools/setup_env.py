@@ -6,6 +6,9 @@ old interpreter can read well enough to be told that it is too old.
 What is there already is kept: a finished set-up is recognised by a stamp in the environment,
 any installed torch stays (CUDA or not), and a compiled mmcv goes into a cache of the user's, by
 Python, torch, mmcv and GPU, so that it is compiled once.
+
+A stack is a set of versions: requirements.txt, and for another than the usual one the few lines of
+requirements-STACK.txt that replace or add to it.
 """
 
 import argparse
@@ -34,6 +37,8 @@ STAMP = '.mmdet-lla-setup.json'
 LOG = 'mmdet-lla-setup.log'
 MADE_HERE = '.made-by-mmdet-lla'
 FINGERPRINTED = ('requirements.txt', 'setup.cfg', 'tools/setup_env.py')
+#: Distributions of the maintained fork, and the one whose module each replaces.
+FORK = {'onedl-mmengine': 'mmengine', 'onedl-mmcv': 'mmcv', 'onedl-mmdetection': 'mmdet'}
 GB = 1024**3
 DISK_FRESH_GB = 3.0  # torch for the CPU and all else; torch with CUDA takes about 6
 DISK_CUDA_GB = 6.0
@@ -48,19 +53,52 @@ class SetupError(Exception):
 
 # --------------------------------------------------------------------------- pins and stamp
 def read_pins(text):
-    """Requirements by lower-case name: ``{'torch': 'torch==2.13.0', ...}``."""
+    """Requirements by lower-case name: ``{'torch': 'torch==2.13.0', ...}``.
+
+    The fork's have the names of what they replace: ``{'mmcv': 'onedl-mmcv==2.3.6', ...}``.
+    """
     pins = {}
     for line in text.splitlines():
         line = line.split('#')[0].strip()
         if line:
-            pins[re.split(r'[=<>!~ \[;]', line)[0].lower()] = line
+            name = re.split(r'[=<>!~ \[;]', line)[0].lower()
+            pins[FORK.get(name, name)] = line
     return pins
 
 
-def fingerprint(repo):
+def split_pin(pin):
+    """``('torch', '2.13.0')`` of ``'torch==2.13.0'``."""
+    name, version = pin.split('==')
+    return name, version
+
+
+def stack_file(stack):
+    """Name of the file with the lines that a stack changes; None for the usual stack."""
+    return f'requirements-{stack}.txt' if stack else None
+
+
+def stack_pins(repo, stack=None):
+    """Pins of a stack: those of requirements.txt, with its own lines instead or added."""
+    pins = read_pins((repo / 'requirements.txt').read_text())
+    if stack:
+        path = repo / stack_file(stack)
+        if not path.is_file():
+            raise SetupError('there is no stack {}: {} is missing. Stacks: {}'.format(
+                stack, path.name, ', '.join(stacks(repo))))
+        pins.update(read_pins(path.read_text()))
+    return pins
+
+
+def stacks(repo):
+    """Names of all stacks but the usual one."""
+    return sorted(re.match('requirements-(.*)[.]txt', path.name).group(1)
+                  for path in repo.glob('requirements-*.txt'))
+
+
+def fingerprint(repo, stack=None):
     """Changes with everything that a set-up depends on, the checkout's place included."""
     digest = hashlib.sha256(str(repo).encode())
-    for name in FINGERPRINTED:
+    for name in FINGERPRINTED + ((stack_file(stack),) if stack else ()):
         path = repo / name
         digest.update(name.encode() + b'\0' + (path.read_bytes() if path.exists() else b''))
     return digest.hexdigest()
@@ -199,6 +237,34 @@ def choose_python(wanted, probe=probe):
         .format('; '.join(seen) or '{} does not run'.format(' or '.join(names))))
 
 
+# --------------------------------------------------------------------------- OpenMMLab or its fork
+def uses_fork(dists):
+    """Whether an environment has any package of the fork."""
+    return any(name in dists for name in FORK)
+
+
+def check_one_family(dists, pins, place):
+    """Both families install the same modules: the one that comes later overwrites the other.
+
+    Args:
+        dists (dict): What is installed, versions by name.
+        pins (dict): What will be.
+        place (Path): The environment, for the message.
+
+    Raises:
+        SetupError: Both are there, or would be.
+    """
+    for name, module in FORK.items():
+        wanted = split_pin(pins[module])[0]
+        other = name if wanted == module else module
+        if other in dists:
+            raise SetupError(
+                '{0} has {1}, and {2} would overwrite its files, as both are the module {3}. '
+                'Use another environment, or empty this one first: {0}/bin/python -m pip '
+                'uninstall {4}'.format(place, other, wanted, module, ' '.join(
+                    sorted(set(dists) & (set(FORK) | set(FORK.values()))))))
+
+
 # --------------------------------------------------------------------------- mmcv's wheels
 def cache_dir(environ):
     base = environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
@@ -212,18 +278,18 @@ def wheel_key(tag, platform, torch, mmcv, gpu=None):
         tag (str): Python, as in ``'cp311'``.
         platform (str): As in ``'linux_x86_64'``.
         torch (str): Version with its build, as in ``'2.13.0+cu130'``.
-        mmcv (str): Version.
+        mmcv (str): Its pin, as in ``'mmcv==2.1.0'`` or, of the fork, ``'onedl-mmcv==2.3.6'``.
         gpu (str | None): GPU architectures compiled for; None if the ops are the CPU's alone.
     """
-    key = '{}-{}-torch{}-mmcv{}-{}'.format(
-        tag, platform, torch, mmcv, 'cuda' + gpu if gpu else 'cpuops')
+    key = '{}-{}-torch{}-{}-{}'.format(
+        tag, platform, torch, ''.join(split_pin(mmcv)), 'cuda' + gpu if gpu else 'cpuops')
     return re.sub(r'[^\w.+-]+', '_', key)
 
 
 def some_wheel_cached(cache, python, pins):
     """Whether mmcv need not be compiled, as far as one can tell before torch is there."""
-    torch, mmcv = (pins[name].split('==')[-1] for name in ('torch', 'mmcv'))
-    pattern = f"{python['tag']}-{python['platform']}-torch{torch}*-mmcv{mmcv}-*"
+    torch, mmcv = (''.join(split_pin(pins[name])) for name in ('torch', 'mmcv'))
+    pattern = f"{python['tag']}-{python['platform']}-{torch}*-{mmcv}-*"
     return any(cached_wheel(folder) for folder in cache.glob(pattern))
 
 
@@ -239,7 +305,7 @@ def has_ops(wheel):
 
 def cached_wheel(folder):
     """The usable wheel of a cache folder, or None; broken ones go."""
-    for wheel in sorted(folder.glob('mmcv-*.whl')):
+    for wheel in sorted(folder.glob('*mmcv-*.whl')):
         if has_ops(wheel):
             return wheel
         wheel.unlink()
@@ -429,10 +495,12 @@ class Environment:
 
     def mmcv_problem(self, gpu):
         """Why mmcv has to be installed, or None if it can stay."""
-        if 'mmcv' not in self.state['dists']:
+        name, wanted = split_pin(self.pins['mmcv'])
+        version = self.state['dists'].get(name)
+        if version is None:
             return 'mmcv-lite has no ops' if 'mmcv-lite' in self.state['dists'] else 'is missing'
-        if self.own and 'mmcv==' + self.state['dists']['mmcv'] != self.pins['mmcv']:
-            return 'is {}'.format(self.state['dists']['mmcv'])
+        if self.own and version != wanted:
+            return f'is {version}'
         cuda = ops_of(self.python)
         if cuda is None:
             return 'has no compiled ops that fit torch {}'.format(self.state['torch'])
@@ -443,6 +511,7 @@ class Environment:
         return None
 
     def install_mmcv(self):
+        name, version = split_pin(self.pins['mmcv'])
         cuda_home = find_cuda_home(os.environ) if self.state['cuda'] else None
         gpu = self.gpu_architectures(cuda_home) if cuda_home else None
         if self.state['cuda'] and not cuda_home:
@@ -450,12 +519,11 @@ class Environment:
                 'enough for the CPU'.format(self.state['cuda']))
         problem = self.mmcv_problem(gpu)
         if problem is None:
-            say('* mmcv {} with its ops is there and stays'.format(self.state['dists']['mmcv']))
+            say(f"* {name} {self.state['dists'][name]} with its ops is there and stays")
             return
-        say(f'* mmcv {problem}')
-        version = self.pins['mmcv'].split('==')[-1]
-        key = wheel_key(self.state['tag'], self.state['platform'], self.state['torch'], version,
-                        gpu)
+        say(f'* {name} {problem}')
+        key = wheel_key(self.state['tag'], self.state['platform'], self.state['torch'],
+                        self.pins['mmcv'], gpu)
         with tempfile.TemporaryDirectory(prefix='mmdet_lla-') as work:
             folder = cache_dir(os.environ) / key
             if not writable(folder):
@@ -468,7 +536,7 @@ class Environment:
                     say(f'  compiled before: {wheel}')
                 else:
                     wheel = store_wheel(self.build_mmcv(Path(work), cuda_home, gpu), folder)
-            with step(f'mmcv {version} from its wheel', '5 s'):
+            with step(f'{name} {version} from its wheel', '5 s'):
                 self.pip(['install', '--no-deps', '--force-reinstall', '--no-index', str(wheel)],
                          'installing mmcv')
         self.look()
@@ -490,15 +558,15 @@ class Environment:
                 return f'{objects} of {total} files'
             return 'preparing'
 
+        name, version = split_pin(self.pins['mmcv'])
         usually = '20 min or more with CUDA' if gpu else '8 min on 2 cores, less on more'
-        with step('compiling mmcv {} for torch {}, {} at a time'.format(
-                self.pins['mmcv'].split('==')[-1], self.state['torch'], environ['MAX_JOBS']),
-                usually):
+        with step('compiling {} {} for torch {}, {} at a time'.format(
+                name, version, self.state['torch'], environ['MAX_JOBS']), usually):
             # No wheel of anybody's: an index or pip's cache may hold one without the ops.
             self.pip(['wheel', '--no-deps', '--no-build-isolation', '--no-cache-dir',
-                      '--no-binary', 'mmcv', '--wheel-dir', str(work / 'wheel'),
+                      '--no-binary', name, '--wheel-dir', str(work / 'wheel'),
                       self.pins['mmcv']], 'compiling mmcv', environ, progress)
-        wheel = next((work / 'wheel').glob('mmcv-*.whl'))
+        wheel = next((work / 'wheel').glob('*mmcv-*.whl'))
         if not has_ops(wheel):
             raise SetupError(f'mmcv was built without its ops; see {self.log}')
         return wheel
@@ -512,9 +580,13 @@ class Environment:
         with step(f'this package, linked to {REPO}', '5 s' if self.own else '1 min'):
             self.pip(['install', '--no-build-isolation']
                      + (['--no-deps', '--editable', str(REPO)] if self.own
-                        else ['--editable', f'{REPO}[tests,tensorboard]']),
+                        else ['--editable', f'{REPO}[{self.family()},tests,tensorboard]']),
                      'installing mmdet_lla')
         self.look()
+
+    def family(self):
+        """Our extra that asks for the packages of this environment's OpenMMLab."""
+        return 'openmmlab' if self.pins['mmcv'].startswith('mmcv') else 'onedl'
 
     def verify(self):
         script = ('import torch, mmdet; from mmcv.ops import nms; '
@@ -525,9 +597,10 @@ class Environment:
     def landmarks(self):
         """Files whose loss means that a package was removed or replaced."""
         site = Path(self.state['site'])
-        names = ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'pytest', 'ruff')
+        names = {split_pin(self.pins[name])[0].replace('-', '_') for name in (
+            'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'pytest', 'ruff')}
         found = [path for path in site.glob('*.dist-info')
-                 if path.name.split('-')[0].lower() in names + ('mmdet_lla',)]
+                 if path.name.split('-')[0].lower() in names | {'mmdet_lla'}]
         return [self.python] + sorted(found)
 
 
@@ -596,15 +669,18 @@ def build_environment(environ, bin_dir, work, cuda_home, gpu):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--venv', default=str(REPO / '.venv'), help='environment to use or make')
+    parser.add_argument('--venv', help='environment to use or make; default: .venv, or .venv-STACK')
     parser.add_argument('--python', help='interpreter to make it with')
+    parser.add_argument('--stack', default='', help='versions to install: the usual ones, or {}'
+                        .format(' or '.join(stacks(REPO))))
     options = parser.parse_args(arguments)
-    venv = Path(os.path.abspath(os.path.expanduser(options.venv)))
-    mark = fingerprint(REPO)
+    venv = options.venv or str(REPO / '-'.join(filter(None, ['.venv', options.stack])))
+    venv = Path(os.path.abspath(os.path.expanduser(venv)))
+    mark = fingerprint(REPO, options.stack)
     if stamp_is_current(venv, mark):
         return 0
     try:
-        set_up(venv, options.python, mark)
+        set_up(venv, options.python, mark, options.stack)
     except SetupError as error:
         say(f'\nSet-up stopped: {error}')
         return 1
@@ -614,9 +690,9 @@ def main(arguments=None):
     return 0
 
 
-def set_up(venv, wanted, mark):
+def set_up(venv, wanted, mark, stack=''):
     start = time.time()
-    pins = read_pins((REPO / 'requirements.txt').read_text())
+    pins = stack_pins(REPO, stack)
     name = hashlib.sha256(str(venv).encode()).hexdigest()[:16]
     lock = Path(tempfile.gettempdir()) / f'mmdet_lla-{os.getuid()}-{name}.lock'
     with locked(lock, f'another set-up of {venv} is running; waiting for it'):
@@ -626,12 +702,15 @@ def set_up(venv, wanted, mark):
         environment = Environment(venv, ours, pins)
         say(f'Setting up {venv}: about 2 minutes, and 8 more where mmcv has to be compiled')
         state = probe(environment.python)
+        if state and not ours and not stack and uses_fork(state['dists']):
+            environment.pins = stack_pins(REPO, 'onedl')
         if state is None or (ours and not state['has_pip']):
             if not ours:
                 raise SetupError(f'{venv} is there but holds no bin/python that runs')
             environment.create(wanted)
         environment.look()
         environment.check_python()
+        check_one_family(environment.state['dists'], environment.pins, venv)
         environment.install_torch()
         environment.install_mmcv()
         environment.install_rest()

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -34,25 +35,134 @@ def test_pins_are_read_with_names_and_without_comments():
     assert pins == {'torch': 'torch==2.13.0', 'pyyaml': 'PyYAML==6.0.3'}
 
 
-def test_requirements_pin_everything_exactly():
-    pins = setup_env.read_pins((REPO / 'requirements.txt').read_text())
+@pytest.mark.parametrize('stack', ['', *setup_env.stacks(REPO)])
+def test_requirements_pin_everything_exactly(stack):
+    pins = setup_env.stack_pins(REPO, stack)
     assert {'torch', 'mmcv', 'mmengine', 'mmdet', 'setuptools', 'wheel', 'ninja'} <= set(pins)
-    assert [line for line in pins.values() if '==' not in line] == []
+    assert [line for line in pins.values() if not re.fullmatch(r'[\w-]+==[\w.]+', line)] == []
+
+
+# ------------------------------------------------------------------------------ stacks
+def test_stack_replaces_and_adds_lines(tmp_path):
+    (tmp_path / 'requirements.txt').write_text('torch==2\nnumpy==2.4.6\nmmcv==2.1.0\n')
+    (tmp_path / 'requirements-new.txt').write_text('onedl-mmcv==2.3.6\nnumpy==2.2.6\nimaug==1\n')
+    assert setup_env.stacks(tmp_path) == ['new']
+    assert setup_env.stack_pins(tmp_path) == {
+        'torch': 'torch==2', 'numpy': 'numpy==2.4.6', 'mmcv': 'mmcv==2.1.0'}
+    assert setup_env.stack_pins(tmp_path, 'new') == {
+        'torch': 'torch==2', 'numpy': 'numpy==2.2.6', 'mmcv': 'onedl-mmcv==2.3.6',
+        'imaug': 'imaug==1'}
+
+
+def test_stacks_differ_in_what_they_are_named_for():
+    usual, onedl, numpy1 = (setup_env.stack_pins(REPO, name) for name in ('', 'onedl', 'numpy1'))
+    assert [usual[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == [
+        'mmengine', 'mmcv', 'mmdet']
+    assert [onedl[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == list(
+        setup_env.FORK)
+    assert usual['numpy'].startswith('numpy==2.') and numpy1['numpy'].startswith('numpy==1.')
+    assert all(numpy1[name] == usual[name] for name in ('torch', 'mmengine', 'mmcv', 'mmdet'))
+
+
+def test_unknown_stack_is_answered_with_those_there_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    assert setup_env.main(['--venv', str(tmp_path / 'venv'), '--stack', 'numpy3']) == 1
+    assert 'requirements-numpy3.txt is missing. Stacks: numpy1, onedl' in capsys.readouterr().out
+    assert not (tmp_path / 'venv').exists()
+
+
+@pytest.mark.parametrize('stack, folder', [('', '.venv'), ('onedl', '.venv-onedl')])
+def test_stack_has_an_environment_of_its_own(monkeypatch, stack, folder):
+    calls = []
+    monkeypatch.setattr(setup_env, 'stamp_is_current', lambda venv, mark: False)
+    monkeypatch.setattr(setup_env, 'set_up', lambda *args: calls.append(args))
+    assert setup_env.main(['--stack', stack]) == 0
+    assert calls == [(REPO / folder, None, setup_env.fingerprint(REPO, stack), stack)]
+    ignored = (REPO / '.gitignore').read_text().split()
+    assert any(Path(folder + '/').match(pattern) for pattern in ignored)
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='this machine has no make')
+@pytest.mark.parametrize('stack, folder', [('', '.venv'), ('onedl', '.venv-onedl')])
+def test_make_names_the_same_environment(stack, folder):
+    environ = {name: value for name, value in os.environ.items()  # a make above us leaves some
+               if name not in ('MAKEFLAGS', 'MFLAGS', 'VENV', 'PYTHON', 'STACK')}
+    said = subprocess.run(['make', '-n', 'test', f'STACK={stack}'], cwd=REPO, env=environ,
+                          capture_output=True, text=True, check=True).stdout
+    assert f"--venv '{folder}'" in said and f'{folder}/bin/python -m pytest' in said
+    assert (f"--stack '{stack}'" in said) == bool(stack)
+
+
+# ------------------------------------------------------------------------------ the fork
+STOCK = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0', 'numpy': '2.4.6'}
+ONEDL = {'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'}
+
+
+def test_fork_is_recognised():
+    assert setup_env.uses_fork(ONEDL) and setup_env.uses_fork({'onedl-mmengine': '0.10.12'})
+    assert not setup_env.uses_fork(STOCK) and not setup_env.uses_fork({})
+
+
+@pytest.mark.parametrize('dists, stack, fits', [
+    ({}, '', True), (STOCK, '', True), (STOCK, 'numpy1', True), (STOCK, 'onedl', False),
+    ({}, 'onedl', True), (ONEDL, 'onedl', True), (ONEDL, '', False),
+    ({**STOCK, **ONEDL}, '', False), ({**STOCK, **ONEDL}, 'onedl', False)])
+def test_no_family_is_installed_over_the_other(dists, stack, fits):
+    pins = setup_env.stack_pins(REPO, stack)
+    if fits:
+        setup_env.check_one_family(dists, pins, Path('/v'))
+        return
+    with pytest.raises(setup_env.SetupError, match='/v has .*mmengine.* overwrite') as error:
+        setup_env.check_one_family(dists, pins, Path('/v'))
+    command = str(error.value).split('/v/bin/python -m pip uninstall ')[1]
+    assert command.split() == sorted(set(dists) - {'numpy'})
+
+
+@pytest.mark.parametrize('dists, stack, own, problem', [
+    (STOCK, '', True, None), (ONEDL, 'onedl', True, None), ({}, 'onedl', True, 'is missing'),
+    ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', True, 'is 2.3.5'),
+    ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', False, None),
+    (STOCK, 'onedl', True, 'is missing')])
+def test_mmcv_of_either_family_stays_where_it_fits(monkeypatch, dists, stack, own, problem):
+    monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
+    environment = setup_env.Environment(Path('/v'), own, setup_env.stack_pins(REPO, stack))
+    environment.state = {'dists': dists, 'torch': '2.13.0'}
+    assert environment.mmcv_problem(None) == problem
+
+
+@pytest.mark.parametrize('dists, extra', [(STOCK, 'openmmlab'), (ONEDL, 'onedl')])
+def test_environment_of_the_users_keeps_its_family(tmp_path, monkeypatch, dists, extra):
+    """pip is never asked for the other one, and what is missing comes from the same."""
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
+    monkeypatch.setattr(setup_env, 'run_logged', lambda *args: None)
+    monkeypatch.setattr(setup_env, 'probe', lambda python: {
+        'version': [3, 11, 7], 'short': '3.11', 'has_pip': True, 'torch': '2.13.0', 'cuda': None,
+        'site': str(tmp_path), 'dists': dists})
+    asked = []
+    monkeypatch.setattr(setup_env.Environment, 'pip', lambda self, arguments, *_: asked.extend(
+        arguments))
+    setup_env.set_up(tmp_path, None, 'mark')
+    assert asked == ['install', 'setuptools<81', 'wheel', 'ninja', 'install',
+                     '--no-build-isolation', '--editable', f'{REPO}[{extra},tests,tensorboard]']
 
 
 # ------------------------------------------------------------------------------ wheel cache
-BASE = dict(tag='cp311', platform='linux_x86_64', torch='2.13.0+cpu', mmcv='2.1.0')
+BASE = dict(tag='cp311', platform='linux_x86_64', torch='2.13.0+cpu', mmcv='mmcv==2.1.0')
 
 
 def test_wheel_key_names_what_the_wheel_depends_on():
     assert (setup_env.wheel_key(**BASE)
             == 'cp311-linux_x86_64-torch2.13.0+cpu-mmcv2.1.0-cpuops')
     assert setup_env.wheel_key(**BASE, gpu='8.0;9.0').endswith('-cuda8.0_9.0')
+    assert (setup_env.wheel_key(**{**BASE, 'mmcv': 'onedl-mmcv==2.3.6'})
+            == 'cp311-linux_x86_64-torch2.13.0+cpu-onedl-mmcv2.3.6-cpuops')
 
 
 @pytest.mark.parametrize('change', [
     dict(tag='cp312'), dict(platform='linux_aarch64'), dict(torch='2.13.0+cu130'),
-    dict(torch='2.13.1+cpu'), dict(mmcv='2.1.1'), dict(gpu='9.0'), dict(gpu='all')])
+    dict(torch='2.13.1+cpu'), dict(mmcv='mmcv==2.1.1'), dict(mmcv='onedl-mmcv==2.1.0'),
+    dict(gpu='9.0'), dict(gpu='all')])
 def test_wheel_key_differs_with_each_part(change):
     assert setup_env.wheel_key(**{**BASE, **change}) != setup_env.wheel_key(**BASE)
 
@@ -63,19 +173,23 @@ def test_cache_folder_follows_xdg():
     assert setup_env.cache_dir({}) == Path.home() / '.cache' / 'mmdet_lla' / 'wheels'
 
 
-def test_stored_wheel_is_found_again(tmp_path):
-    wheel = make_wheel(tmp_path / 'built' / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl')
-    folder = tmp_path / 'cache' / setup_env.wheel_key(**BASE)
+@pytest.mark.parametrize('mmcv', ['mmcv==2.1.0', 'onedl-mmcv==2.3.6'])
+def test_stored_wheel_is_found_again(tmp_path, mmcv):
+    name = mmcv.replace('==', '-').replace('onedl-', 'onedl_')
+    wheel = make_wheel(tmp_path / 'built' / f'{name}-cp311-cp311-linux_x86_64.whl')
+    folder = tmp_path / 'cache' / setup_env.wheel_key(**{**BASE, 'mmcv': mmcv})
     assert setup_env.cached_wheel(folder) is None
     stored = setup_env.store_wheel(wheel, folder)
     assert setup_env.cached_wheel(folder) == stored
     assert stored.read_bytes() == wheel.read_bytes()
     assert [path.name for path in folder.iterdir()] == [wheel.name]
 
-    pins = {'torch': 'torch==2.13.0', 'mmcv': 'mmcv==2.1.0'}
+    pins = {'torch': 'torch==2.13.0', 'mmcv': mmcv}
     python = {'tag': 'cp311', 'platform': 'linux_x86_64'}
     assert setup_env.some_wheel_cached(tmp_path / 'cache', python, pins)
     assert not setup_env.some_wheel_cached(tmp_path / 'cache', dict(python, tag='cp312'), pins)
+    pins['mmcv'] += '1'
+    assert not setup_env.some_wheel_cached(tmp_path / 'cache', python, pins)
 
 
 @pytest.mark.parametrize('damage', ['bare', 'cut short', 'empty'])
@@ -172,7 +286,7 @@ def test_missing_venv_module_is_named():
 def test_probe_of_this_interpreter_and_of_none(tmp_path):
     python = setup_env.probe(sys.executable)
     assert python['version'] == list(sys.version_info[:3])
-    assert python['torch'].startswith('2.') and 'mmcv' in python['dists']
+    assert python['torch'].startswith('2.') and {'mmcv', 'onedl-mmcv'} & set(python['dists'])
     assert python['tag'] == f'cp{sys.version_info[0]}{sys.version_info[1]}'
     assert setup_env.probe(tmp_path / 'python') is None
 
@@ -281,6 +395,12 @@ def test_fingerprint_follows_the_pins_and_the_place(tmp_path):
     assert before != setup_env.fingerprint(tmp_path / 'two')
     (tmp_path / 'one' / 'requirements.txt').write_text('torch==2.14.0')
     assert before != setup_env.fingerprint(tmp_path / 'one')
+
+    place = tmp_path / 'two'
+    usual, new = setup_env.fingerprint(place), setup_env.fingerprint(place, 'new')
+    (place / 'requirements-new.txt').write_text('torch==2.14.0')
+    assert setup_env.fingerprint(place) == usual
+    assert setup_env.fingerprint(place, 'new') not in (usual, new)
 
 
 def test_finished_setup_does_nothing(tmp_path, monkeypatch, capsys):
