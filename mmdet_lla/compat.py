@@ -1,17 +1,25 @@
-"""Reconciles torch with mmengine; the one place that does.
+"""Reconciles torch, numpy and mmengine or its fork; the one place that does.
 
 torch without a GPU has no device to set, as mmengine does for every process of several.
 
 torch >= 2.6 unpickles only tensors and allow-listed classes. mmengine's checkpoints carry their
 training log in a few harmless classes more, named here. Nothing else becomes loadable.
+
+onedl-mmengine, the maintained fork under the same name, unpickles what torch refuses, and takes
+what it allows itself, our classes among it, from torch's list afterwards. Here it asks torch alone.
+A loop over iterations that resumes asks it to skip batches in another way, too.
 """
 
 import pickle
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import IterBasedTrainLoop, checkpoint
 
 #: The statistics that mmengine's logs name, methods of HistoryBuffer.
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -42,6 +50,45 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions])
 
 
+def leave_loading_to_torch() -> None:
+    """Let the fork's mmengine load checkpoints as mmengine does, by torch's rule."""
+    if hasattr(checkpoint, '_safe_torch_load'):
+        checkpoint._safe_torch_load = torch.load
+
+
+class _NextBatches:
+    """Batches from the next one to train on; what came before needs no skipping."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.batches)
+
+    def skip_iter(self, num_iters: int) -> None:
+        """What the fork's loop calls."""
+
+
+def hand_batches(loop: IterBasedTrainLoop, batches: Iterator[Any], done: int) -> None:
+    """Give a loop over iterations its batches, from the next one to train on.
+
+    When it resumes, mmengine drops as many batches as have been trained on one by one, its fork
+    at once or, with ``fast_forward_on_resume``, not at all.
+
+    Args:
+        loop (IterBasedTrainLoop): Before it runs.
+        batches (Iterator): Those it has not trained on.
+        done (int): How many it has trained on.
+    """
+    if hasattr(loop.dataloader_iterator, 'skip_iter'):
+        loop.dataloader_iterator = _NextBatches(batches)
+    else:
+        loop.dataloader_iterator = chain(repeat(None, done), batches)
+
+
 def init_cpu_processes(launcher: str) -> None:
     """Join the other processes of torchrun on a machine without an accelerator.
 
@@ -56,3 +103,4 @@ def init_cpu_processes(launcher: str) -> None:
 
 if hasattr(torch.serialization, 'add_safe_globals'):
     allow_mmengine_checkpoints()
+leave_loading_to_torch()

@@ -2,10 +2,14 @@
 
 import os
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmdet_lla.compat import hand_batches
 
 
 def test_training_log_of_mmengine_survives(tmp_path):
@@ -43,3 +47,30 @@ def test_anything_else_is_refused(tmp_path, content):
         torch.save(dict(loss=content), tmp_path / 'checkpoint.pth')
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
+
+
+def test_mmengine_loads_what_torch_does_and_no_more(tmp_path):
+    """Its maintained fork goes round torch's refusal, and forgets what is allowed, unless told."""
+    log, run = tmp_path / 'log.pth', tmp_path / 'run'
+    torch.save(dict(loss=HistoryBuffer([3., 1.], [1, 1])), log)
+    torch.save(dict(loss=Call(os.mkdir, str(run))), tmp_path / 'evil.pth')
+    for _ in range(2):
+        assert CheckpointLoader.load_checkpoint(str(log), 'cpu')['loss'].mean() == 2.
+        with pytest.raises(pickle.UnpicklingError, match='mkdir'):
+            CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'), 'cpu')
+        assert not run.exists()
+        torch.load(log, weights_only=True)
+
+
+@pytest.mark.parametrize('skips', ['one by one', 'at once', 'not at all'])
+def test_loop_gets_the_batches_that_it_has_not_trained_on(skips):
+    """As mmengine's loop skips the others, as its fork's does, and as that does if told not to."""
+    old = iter(()) if skips == 'one by one' else SimpleNamespace(skip_iter=lambda num_iters: None)
+    loop = SimpleNamespace(dataloader_iterator=old)
+    hand_batches(loop, iter('de'), done=3)
+    if skips == 'one by one':
+        for _ in range(3):
+            next(loop.dataloader_iterator)
+    elif skips == 'at once':
+        loop.dataloader_iterator.skip_iter(3)
+    assert list(loop.dataloader_iterator) == ['d', 'e']

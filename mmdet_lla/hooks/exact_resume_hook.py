@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from functools import partial
 from inspect import signature
-from itertools import count, islice, repeat
+from itertools import count, islice
 from typing import Any, Optional
 
 import numpy as np
@@ -15,6 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from ..compat import hand_batches
 
 #: What a DataLoader is told by its batch sampler instead.
 _BATCHING = {'self', 'dataset', 'batch_sampler', 'batch_size', 'shuffle', 'sampler', 'drop_last'}
@@ -89,7 +91,7 @@ class ExactResumeHook(Hook):
                 return
         batches.start(runner.iter, runner.iter - epoch * len(loader))
         if isinstance(loop, IterBasedTrainLoop):
-            loop.dataloader_iterator = _endless(loader, epoch, runner.iter)
+            hand_batches(loop, _endless(loader, epoch), runner.iter)
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Seed what the model draws."""
@@ -153,9 +155,8 @@ def _build_batch_sampler(cfg: dict, dataset: Dataset, seed: int) -> Sampler:
         cfg['batch_sampler'], default_args=dict(sampler=sampler, batch_size=cfg['batch_size']))
 
 
-def _endless(loader: DataLoader, first_epoch: int, skip: int) -> Iterator[Any]:
-    """Batches for mmengine's loop over iterations, which drops as many as have been trained on."""
-    yield from repeat(None, skip)
+def _endless(loader: DataLoader, first_epoch: int) -> Iterator[Any]:
+    """Batches for a loop over iterations."""
     for epoch in count(first_epoch):
         loader.batch_sampler.sampler.set_epoch(epoch)
         yield from loader
