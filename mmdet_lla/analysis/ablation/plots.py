@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from .evidence import (
@@ -109,19 +110,65 @@ def differences(weighed: Sequence[Weighed], metrics: Sequence[str], baseline: st
         figure = Figure(figsize=(WIDTH + 2, 0.9 + 0.33 * len(rows)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics):
-        axes.axvline(0, color='black', linewidth=1)
         for y, one in enumerate(rows):
-            found = one.differences[metric]
-            clear = verdict(metric, found) in ('better', 'worse')
-            axes.plot([100 * found.low, 100 * found.high], [y, y], linewidth=2,
-                      color=style.color(one.name), alpha=1 if clear else 0.35)
-            axes.plot([100 * found.value], [y], markersize=6, **style.point(one.name))
-        axes.set_xlabel(f'{metric}: {"left" if metric in LOWER_IS_BETTER else "right"} is better')
-        axes.grid(axis='y', visible=False)
+            _difference(axes, y, one, metric, style, one.name)
+        _difference_axes(axes, metric)
     panels[0].set_yticks(range(len(rows)), [one.name for one in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.suptitle(f'Difference to {baseline} in percentage points', fontsize=10)
     return figure
+
+
+def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) -> Figure:
+    """Paired differences to the baseline in several studies, one colour each.
+
+    Args:
+        weighed (Mapping[str, Sequence[Weighed]]): By study, the same baseline first.
+        metrics (Sequence[str]): A panel each.
+
+    Raises:
+        ValueError: The studies have other baselines, or none has anything to compare.
+    """
+    bases = {some[0].name for some in weighed.values()}
+    if len(bases) > 1:
+        raise ValueError(f'the studies have the baselines {sorted(bases)}, expected the same one')
+    names = list(dict.fromkeys(one.name for some in weighed.values() for one in some
+                               if one.differences is not None))
+    if not names:
+        raise ValueError('no config was compared with the baseline in any study')
+    style = Style(weighed)
+    with _looks():
+        figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
+        panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
+    for axes, metric in zip(panels, metrics):
+        for i, (study, some) in enumerate(weighed.items()):
+            shift = 0.6 * ((i + 0.5) / len(weighed) - 0.5)
+            for one in some:
+                if one.differences is not None:
+                    _difference(axes, names.index(one.name) + shift, one, metric, style, study)
+        _difference_axes(axes, metric)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    handles = [Line2D([], [], linewidth=2, label=study, **style.point(study))
+               for study in weighed]
+    figure.legend(handles=handles, loc='outside lower center', ncols=len(weighed), frameon=False)
+    figure.suptitle(f'Difference to {bases.pop()} in percentage points; faint: noise', fontsize=10)
+    return figure
+
+
+def _difference(axes, y: float, one: Weighed, metric: str, style: Style, name: str) -> None:
+    """One interval, faint where it is noise, in the colour of ``name``."""
+    found = one.differences[metric]
+    clear = verdict(metric, found) in ('better', 'worse')
+    axes.plot([100 * found.low, 100 * found.high], [y, y], linewidth=2, color=style.color(name),
+              alpha=1 if clear else 0.35)
+    axes.plot([100 * found.value], [y], markersize=6, **style.point(name))
+
+
+def _difference_axes(axes, metric: str) -> None:
+    axes.axvline(0, color='black', linewidth=1, zorder=1)
+    axes.set_xlabel(f'{metric}: {"left" if metric in LOWER_IS_BETTER else "right"} is better')
+    axes.grid(axis='y', visible=False)
 
 
 def by_group(groups: Mapping[str, Sequence[Group]], metric: str, trait: str,
