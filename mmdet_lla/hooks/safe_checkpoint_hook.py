@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
@@ -20,7 +21,8 @@ class SafeCheckpointHook(CheckpointHook):
     Different from mmengine's ``CheckpointHook``, on local disks:
 
     - a file appears under its name only when it is complete, ``last_checkpoint`` too, and outdated
-      ones are removed only then: there is a whole checkpoint at every moment after the first;
+      ones are removed only then: there is a whole checkpoint at every moment after the first, and
+      with ``save_best`` a whole best one;
     - what cannot be written, as on a full disk, ends the training with the name of the last good
       checkpoint;
     - ``resume`` looks at a checkpoint before it goes on from it. Without a name it takes the one
@@ -65,6 +67,10 @@ class SafeCheckpointHook(CheckpointHook):
             del checkpoint['meta']['config']
             runner.logger.warning('SafeCheckpointHook: the checkpoint holds meta.config, Python '
                                   'code that no checkpoint needs; it is not executed')
+        lacking = [key for key in ('optimizer', 'param_schedulers') if key not in checkpoint]
+        if runner._resume and lacking:  # so has a best one
+            runner.logger.warning(f'SafeCheckpointHook: the checkpoint has no {lacking}, which '
+                                  'start anew; the training will not equal an uninterrupted one')
 
     def _choose(self, runner: Runner) -> tuple[Optional[str], Optional[str]]:
         """Path of the checkpoint to resume from, None to start anew; or what to say and end."""
@@ -109,7 +115,7 @@ class SafeCheckpointHook(CheckpointHook):
             # A kill before the removal leaves too many; a resumed training removes them.
             kept = [one for one in self.keep_ckpt_ids if one != step] + [step]
             runner.message_hub.update_info('keep_ckpt_ids', kept)
-        last = self.last_ckpt or runner.message_hub.runtime_info.get('last_ckpt')
+        last = self._last(runner)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -122,15 +128,50 @@ class SafeCheckpointHook(CheckpointHook):
                 AtomicBackend().put_text(
                     self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
         except OSError as error:
-            raise CheckpointError(
-                f'{self.last_ckpt} could not be written: {error.strerror or error}. The last good '
-                f'checkpoint is {last or "none"}; make room and go on with --resume') from error
+            raise _unwritten(self.last_ckpt, error, last) from error
         outdated = kept[:-self.max_keep_ckpts] if kept else []
         self.keep_ckpt_ids = deque(kept[len(outdated):])
-        for one in outdated if is_main_process() else []:
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+        self._remove([self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one))
+                      for one in outdated])
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Write a better checkpoint and the last one, which names it; then remove those before."""
+        if not self.save_best:
+            return
+        before = self._best()
+        self._set_best(dict.fromkeys(before))  # mmengine removes those it knows before it writes
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            raise _unwritten('The best checkpoint', error, self._last(runner)) from error
+        now = {name: path or before[name] for name, path in self._best().items()}
+        self._set_best(now)
+        self._remove(set(filter(None, before.values())) - set(now.values()))
+
+    def _last(self, runner: Runner) -> Optional[str]:
+        return self.last_ckpt or runner.message_hub.runtime_info.get('last_ckpt')
+
+    def _best(self) -> dict[str, Optional[str]]:
+        """Path of the best checkpoint by each metric."""
+        if len(self.key_indicators) == 1:  # whose name is 'auto' at first
+            return {'': self.best_ckpt_path}
+        return dict(self.best_ckpt_path_dict)
+
+    def _set_best(self, paths: dict[str, Optional[str]]) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = paths
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        for path in filter(self.file_backend.isfile, paths if is_main_process() else []):
+            self.file_backend.remove(path)
+
+
+def _unwritten(what: str, error: OSError, last: Optional[str]) -> CheckpointError:
+    return CheckpointError(
+        f'{what} could not be written: {error.strerror or error}. The last good checkpoint is '
+        f'{last or "none"}; make room and go on with --resume')
 
 
 def _is_local(path: str) -> bool:

@@ -8,6 +8,8 @@ import pickle
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from mmengine.registry import LOOPS
+from mmengine.runner import BaseLoop
 from test_hooks.toy import make_runner
 
 from mmdet_lla.hooks import CheckpointError, SafeCheckpointHook
@@ -178,6 +180,111 @@ def test_outdated_checkpoints_go_after_the_new_one_is_there(tmp_path, monkeypatc
     assert there == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'],
                      ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']]
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_4.pth')
+
+
+@LOOPS.register_module()
+class Scores(BaseLoop):
+    """A validation that finds the scores it is told."""
+
+    def __init__(self, runner, dataloader, evaluator, scores):
+        self._runner, self.dataloader, self.scores = runner, dataloader, scores
+
+    def run(self):
+        metrics = {name: values[self.runner.epoch - 1] for name, values in self.scores.items()}
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+
+
+ACCURACY, LOSS = [0.3, 0.5, 0.4, 0.6], [4., 3., 5., 2.]
+SCORES = dict(acc=ACCURACY), dict(acc=ACCURACY, loss=LOSS)
+
+
+def validated(folder, scores, **kwargs):
+    return make_runner(
+        folder, next(names), max_epochs=4, interval=1, size=3, val_dataloader={}, val_evaluator={},
+        val_cfg=dict(type='Scores', scores=scores),
+        checkpoint=dict(max_keep_ckpts=2, save_best=list(scores)), **kwargs)
+
+
+class Killed(BaseException):
+    pass
+
+
+def die_at(monkeypatch, moment):
+    """Die in place of the ``moment``-th time that a file is written, named or removed."""
+    left = iter(range(moment, -1, -1))
+
+    def mortal(do):
+        def call(*args):
+            if not next(left):
+                raise Killed
+            return do(*args)
+
+        return call
+
+    monkeypatch.setattr(os, 'fsync', mortal(lambda file: None))
+    monkeypatch.setattr(os, 'replace', mortal(os.replace))
+    monkeypatch.setattr(LocalBackend, 'remove', mortal(LocalBackend.remove))
+
+
+def best_files(folder):
+    return {path.name for path in folder.glob('best_*.pth')}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('scores', SCORES, ids=len)
+def test_a_whole_best_checkpoint_at_every_moment(tmp_path, monkeypatch, scores):
+    for moment in itertools.count(1):
+        folder = tmp_path / str(moment)
+        with monkeypatch.context() as patch:
+            die_at(patch, moment)
+            try:
+                validated(folder, scores).train()
+            except Killed:
+                pass
+            else:
+                break
+        found = best_files(folder)
+        assert all(checkpoint_fault(folder / name) is None for name in found)
+        assert len(found) <= 2 * len(scores)
+        if not (folder / 'last_checkpoint').exists():
+            continue
+        last = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)
+        known = {os.path.basename(path)
+                 for name, path in last['message_hub']['runtime_info'].items()
+                 if name.startswith('best_ckpt')}
+        assert known <= found
+        if last['meta']['epoch'] > 1:  # every metric has found a best one by then
+            assert len(known) == len(scores)
+        if moment % 7 == 0 and last['meta']['epoch'] < 4:
+            validated(folder, scores, resume=True).train()
+            assert {f'best_{name}_epoch_4.pth' for name in scores} <= best_files(folder)
+    assert moment > 30
+    assert best_files(folder) == {f'best_{name}_epoch_4.pth' for name in scores}
+
+
+def test_a_best_checkpoint_that_cannot_be_written(tmp_path, monkeypatch):
+    put = AtomicBackend.put
+
+    def full(self, obj, path):
+        if 'best_acc_epoch_2' in str(path):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        put(self, obj, path)
+
+    monkeypatch.setattr(AtomicBackend, 'put', full)
+    with pytest.raises(CheckpointError, match='best checkpoint could not be written: No space left '
+                       'on device. The last good checkpoint is .*/epoch_2.pth; make room'):
+        validated(tmp_path, SCORES[0]).train()
+    assert checkpoint_fault(tmp_path / 'best_acc_epoch_1.pth') is None
+
+
+def test_resuming_from_a_best_checkpoint_is_not_exact(tmp_path):
+    validated(tmp_path, SCORES[0]).train()
+    said = []
+    runner = validated(tmp_path, SCORES[0], resume=True,
+                       load_from=str(tmp_path / 'best_acc_epoch_4.pth'))
+    runner.logger.warning = said.append
+    runner.train()
+    assert "has no ['optimizer', 'param_schedulers'], which start anew" in ' '.join(said)
 
 
 def test_one_checkpoint_is_too_few():

@@ -19,7 +19,8 @@ class Numbers(BaseDataset):
 
     def __init__(self, size: int, pipeline=(), **kwargs) -> None:
         self.size = size
-        super().__init__(pipeline=pipeline, **kwargs)
+        # To serialize is to collect garbage first, which takes longer than a toy training.
+        super().__init__(pipeline=pipeline, serialize_data=False, **kwargs)
 
     def load_data_list(self) -> list:
         return [dict(value=float(i), width=1 + i % 2, height=1) for i in range(self.size)]
