@@ -110,6 +110,11 @@ def with_area(boxes: Tensor) -> Tensor:
     return torch.cat([boxes.T, (sides[:, 0] * sides[:, 1]).unsqueeze(0)])
 
 
+def is_inverted(boxes: Tensor) -> Tensor:
+    """Which boxes (n, 4) have a negative side, bool (n,); those of no area have none."""
+    return (boxes[:, 2:] < boxes[:, :2]).any(1)
+
+
 def pair_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """IoU of boxes, pair by pair; 0 where the union has no area.
 

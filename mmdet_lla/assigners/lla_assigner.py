@@ -26,6 +26,7 @@ from .costs import (
     absent_cost,
     bce_loss,
     focal_loss,
+    is_inverted,
     pair_iou,
     with_area,
 )
@@ -40,6 +41,10 @@ CHOICES = dict(
     cls_cost=('focal', 'bce'),
     reg_cost=tuple(REG_COSTS),
     ignore=('compete', 'overlap', 'unused'))
+
+#: What is wrong with true boxes that are inverted.
+INVERTED_BOX = ('gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2 in '
+                "pixels of the network's input")
 
 #: A larger penalty would leave float32 too few digits to tell pairs outside apart.
 MAX_PENALTY = 1e6
@@ -202,8 +207,10 @@ class LLAAssigner(BaseAssigner):
             box's class, -1 elsewhere.
 
         Raises:
-            ValueError: If predictions are missing, of an unknown form or not finite, or a label
-                is out of range. The message names the field, what was found and what was expected.
+            ValueError: If predictions are missing, of an unknown form or not finite, a box of
+                ``gt_instances`` is inverted, or a label is out of range. The message names the
+                field, what was found and what was expected. Boxes of no area are boxes; an
+                inverted ignore box is one of no area, no loss ever sees it.
         """
         points, bboxes, scores = self._read_predictions(pred_instances)
         ignored = gt_instances_ignore if self.ignore == 'compete' else None
@@ -249,7 +256,10 @@ class LLAAssigner(BaseAssigner):
             torch.stack([most >= self.outside_penalty, torch.stack(list(faults.values())).any()])
         ]).tolist()
         if faulty:
-            raise ValueError('LLAAssigner: ' + next(text for text, bad in faults.items() if bad))
+            text = next(text for text, bad in faults.items() if bad)
+            if text == INVERTED_BOX:
+                text = describe_inverted(boxes[:4, :num_gts].T)
+            raise ValueError(f'LLAAssigner: {text}')
 
         points, reach, free = points.T, None, None
         if self.candidates == 'center':
@@ -355,6 +365,7 @@ class LLAAssigner(BaseAssigner):
             'head; the training may have diverged': ~(most.isfinite() & scores.amin().isfinite()),
             'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
             'expected finite x1 y1 x2 y2 in pixels': ~_all_finite(boxes),
+            INVERTED_BOX: is_inverted(boxes[:4, :num_gts].T).any(),
             f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
             f'{num_classes} class(es), see num_classes of the head and metainfo of the data set':
             (low < 0) | (high >= num_classes),
@@ -374,6 +385,12 @@ class LLAAssigner(BaseAssigner):
                    'expects points with strides, x y stride_x stride_y'] = (
                        ~(priors[:, 2:] > 0).all())
         return faults
+
+
+def describe_inverted(boxes: Tensor) -> str:
+    """Say which of a picture's true boxes (n, 4) is the first that is inverted, and what to do."""
+    return (f'{INVERTED_BOX}, got {boxes[is_inverted(boxes)][0].tolist()}; its loss could be '
+            'anything. python tools/check_dataset.py finds those of annotations')
 
 
 def _is_count(value) -> bool:

@@ -116,7 +116,7 @@ class CrowdDataset(BaseDetDataset):
             text = content.decode('utf-8-sig')
         except UnicodeDecodeError as error:
             raise OdgtError(f'{self.ann_file} is no text: {error}') from error
-        data_list, flat = [], []
+        data_list, flat, inverted = [], [], []
         for number, line in iter_lines(text):
             try:
                 data_info = self.parse_data_info(parse_line(line))
@@ -125,10 +125,12 @@ class CrowdDataset(BaseDetDataset):
             data_list.append(data_info)
             if any(map(_is_flat_person, data_info['instances'])):
                 flat.append(number)
+                if any(map(_is_inverted_person, data_info['instances'])):
+                    inverted.append(number)
         if not data_list:
             raise OdgtError(f'{self.ann_file} has no annotations in it')
         names = [data_info['img_id'] for data_info in data_list]
-        self._report(names, flat)
+        self._report(names, flat, inverted)
         paths = self._paths(names)
         sizes = self._sizes(names, paths, digest(content))
         for data_info, path in zip(data_list, paths):
@@ -160,7 +162,9 @@ class CrowdDataset(BaseDetDataset):
             self.data_list if self.test_mode else filter_pictures(self.data_list, self.filter_cfg)
         )
 
-    def _report(self, names: Sequence[str], flat: Sequence[int]) -> None:
+    def _report(
+        self, names: Sequence[str], flat: Sequence[int], inverted: Sequence[int]
+    ) -> None:
         logger = MMLogger.get_current_instance()
         advice = f'python tools/check_dataset.py {self.ann_file} tells more'
         repeated = [name for name, count in Counter(names).items() if count > 1]
@@ -177,6 +181,16 @@ class CrowdDataset(BaseDetDataset):
                 self.box,
                 flat[0],
                 advice,
+            )
+        filtered = not self.test_mode and (self.filter_cfg or {}).get('min_box_size')
+        if inverted and not filtered:
+            logger.warning(
+                '%s: %d of them have boxes of negative size, the first is line %d; LLAHead stops a '
+                'training there. Correct them, or make ignore regions of them: '
+                'filter_cfg=dict(min_box_size=1)',
+                self.ann_file,
+                len(inverted),
+                inverted[0],
             )
 
     def _paths(self, names: Sequence[str]) -> list[str]:
@@ -247,6 +261,11 @@ def _instance(annotation: dict, key: str, head: bool) -> dict:
 def _is_flat_person(instance: dict) -> bool:
     x1, y1, x2, y2 = instance['bbox']
     return (x2 <= x1 or y2 <= y1) and not instance['ignore_flag']
+
+
+def _is_inverted_person(instance: dict) -> bool:
+    x1, y1, x2, y2 = instance['bbox']
+    return (x2 < x1 or y2 < y1) and not instance['ignore_flag']
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..assigners.costs import is_inverted
+from ..assigners.lla_assigner import LLAAssigner, describe_inverted
 from ..assigners.views import View, view_of
 
 
@@ -179,8 +181,14 @@ class LLAHead(RetinaHead):
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, scalars.
+
+        Raises:
+            ValueError: If a true box is inverted, or what the assigner says of the values; with
+                the picture.
         """
         view = self._view()
+        if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
+            _check_boxes(batch_gt_instances, batch_img_metas)
         priors = self._grid_priors(cls_scores, view)
         scores, bboxes, ious = (_flatten_levels(preds, size) for preds, size in (
             (cls_scores, self.cls_out_channels), (bbox_preds, 4), (iou_preds, 1)))
@@ -220,8 +228,11 @@ class LLAHead(RetinaHead):
             (p, 4) and IoUs (p,) of the p positive priors; what the picture adds to the divisor,
             scalar.
         """
-        result = view.assign(self.assigner, priors.handed, priors.level_sizes, bboxes, scores,
-                             gt_instances, gt_instances_ignore, img_meta)
+        try:
+            result = view.assign(self.assigner, priors.handed, priors.level_sizes, bboxes, scores,
+                                 gt_instances, gt_instances_ignore, img_meta)
+        except ValueError as error:
+            raise ValueError(f'{error}{_name_picture(img_meta)}') from error
         positive = (result.gt_inds > 0).nonzero().squeeze(1)
         box = result.gt_inds[positive] - 1
         # What AssignResult says of labels and overlaps differs from assigner to assigner.
@@ -260,6 +271,21 @@ class LLAHead(RetinaHead):
         """Scores become ``sqrt(cls * iou)``; the rest is mmdet's."""
         results.scores = (results.scores * results.pop('score_factors')).sqrt()
         return super()._bbox_post_process(results, *args, **kwargs)
+
+
+def _check_boxes(batch_gt_instances: InstanceList, batch_img_metas: list[dict]) -> None:
+    """Raise if a true box is inverted; the host waits for the device once."""
+    batch = [get_box_tensor(one.bboxes) for one in batch_gt_instances]
+    if not is_inverted(torch.cat(batch)).any():
+        return
+    for boxes, meta in zip(batch, batch_img_metas):
+        if is_inverted(boxes).any():
+            raise ValueError(f'LLAHead: {describe_inverted(boxes)}{_name_picture(meta)}')
+
+
+def _name_picture(img_meta: dict) -> str:
+    path = img_meta.get('img_path', img_meta.get('img_id'))
+    return '' if path is None else f' (picture {path})'
 
 
 def _flatten_levels(preds: list[Tensor], size: int) -> Tensor:

@@ -209,6 +209,21 @@ def test_wrong_values_are_named(key, value, kwargs, message):
         assign(spoil(scene, key, value), **kwargs)
 
 
+@pytest.mark.parametrize('ignore', ['compete', 'overlap', 'unused'])
+@pytest.mark.parametrize('side', [0, 1])
+def test_inverted_boxes_are_named_unless_they_are_ignored(side, ignore):
+    scene = make_scene(12, 'points', 6, 1, spread=2., size=40.)
+    scene['ignored'][:] = torch.arange(6) > 3
+    scene['boxes'][5, [side, side + 2]] = torch.tensor([30., 20.])
+    result = assign(scene, ignore=ignore)
+    assert (result.gt_inds >= -1).all() and (result.gt_inds > 0).any()
+    scene['boxes'][2, [side, side + 2]] = torch.tensor([30., 29.5])
+    with pytest.raises(ValueError, match=r'x2 < x1 or y2 < y1.*got \[.*29.5'):
+        assign(scene, ignore=ignore)
+    scene['boxes'][2, side + 2] = 30
+    assert (assign(scene, ignore=ignore).gt_inds > 0).any()
+
+
 def test_a_head_that_hands_over_only_priors_is_told_what_lacks():
     gt = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
     with pytest.raises(ValueError, match='has no bboxes, scores.*LLAHead'):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from mmdet.datasets import CrowdHumanDataset
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mmdet_lla.datasets import CrowdDataset
@@ -50,6 +51,22 @@ def test_equals_mmdet_on_crowdhuman_data(write_crowd, load, tmp_path):
         )
     )
     assert ours == theirs
+
+
+def test_boxes_of_negative_size_are_told_before_a_training_stops(
+    write_crowd, load, tmp_path, monkeypatch
+):
+    records = write_crowd()
+    records[0]['gtboxes'] = make_boxes([5, 5, 0, 10])
+    records[2]['gtboxes'] = make_boxes([5, 5, -3, 10])
+    rewrite(tmp_path, records)
+    said = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *args: said.append(text % args))
+    load()
+    assert '2 lines have body boxes of no area, the first is line 1' in said[0]
+    assert '1 of them have boxes of negative size, the first is line 3' in said[1]
+    boxes = infos(load(filter_cfg=dict(min_box_size=1)))[2]['instances']
+    assert len(said) == 3 and [box['ignore_flag'] for box in boxes] == [1]
 
 
 def test_two_annotation_files_in_one_folder(write_crowd, load):

@@ -52,6 +52,14 @@ def spoil(rng, values):
     return values
 
 
+def invert(rng, boxes):
+    """A copy with a side that is negative, by a little or by much."""
+    boxes, side = boxes.clone(), int(rng.integers(2))
+    box = boxes[int(rng.integers(len(boxes)))]
+    box[side + 2] = box[side] - rng.choice([1e-2, 1., 1e3]) * max(1., abs(float(box[side])))
+    return boxes
+
+
 def raises(words, function, *args):
     try:
         function(*args)
@@ -78,7 +86,7 @@ def check_assigner(seed):
     preds = hostile_boxes(rng, num_priors).clamp(-3e4, 3e4).to(dtype)
     scores = torch.tensor(rng.normal(-2, rng.choice([0.5, 3, 100]), (num_priors, num_classes)))
     scores = scores.to(dtype)
-    gts, ignored = hostile_boxes(rng, num_gts), hostile_boxes(rng, num_ignored)
+    gts, ignored = hostile_boxes(rng, num_gts, inverted=False), hostile_boxes(rng, num_ignored)
     labels = torch.tensor(rng.integers(0, num_classes, num_gts))
     assigner = LLAAssigner(topk=topk)
 
@@ -90,7 +98,7 @@ def check_assigner(seed):
             InstanceData(bboxes=wrap(ignored)) if num_ignored else None)
 
     if num_gts and seed % 4 == 0:
-        fault = int(rng.integers(5))
+        fault = int(rng.integers(6))
         if fault == 0:
             raises('pred_instances.bboxes holds NaN', assign, spoil(rng, preds))
         elif fault == 1:
@@ -101,6 +109,9 @@ def check_assigner(seed):
             wrong = labels.clone()
             wrong[int(rng.integers(num_gts))] = int(rng.choice([-1, num_classes, 999]))
             raises('gt_instances.labels holds a value outside', assign, preds, scores, gts, wrong)
+        elif fault == 4:
+            raises('gt_instances.bboxes holds a box with x2 < x1', assign, preds, scores,
+                   invert(rng, gts))
         else:
             raises('expected one device', assign, preds, scores, gts.to('meta'), labels.to('meta'))
         return
@@ -151,7 +162,6 @@ def check_head(seed):
     preds = [maps(2), maps(4, positive=True), maps(1)]
     gts, ignored = [], []
     for _ in range(pictures):
-        # mmdet's GIoU of an inverted box may be anything, so that none may come this far.
         boxes = hostile_boxes(rng, int(rng.choice([0, 1, 4, 30])), side, side, inverted=False)
         wrap = HorizontalBoxes if seed % 2 else torch.as_tensor
         gts.append(InstanceData(bboxes=wrap(boxes), labels=torch.tensor(
@@ -160,7 +170,11 @@ def check_head(seed):
     metas = [dict(img_shape=(side, side))] * pictures
     head = make_head(strides)
     if seed % 4 == 0 and len(gts[0]):
-        which = int(rng.integers(2))
+        which = int(rng.integers(3))
+        if which == 2:
+            gts[0].bboxes = wrap(invert(rng, torch.as_tensor(gts[0].bboxes)))
+            raises('holds a box with x2 < x1', head.loss_by_feat, *preds, gts, metas, ignored)
+            return
         with torch.no_grad():
             preds[which][0][0] = spoil(rng, preds[which][0][0])
         raises('holds NaN or infinite', head.loss_by_feat, *preds, gts, metas, ignored)
