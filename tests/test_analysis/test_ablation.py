@@ -4,12 +4,14 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from mmdet_lla.analysis.ablation import ablate
 from mmdet_lla.analysis.ablation.gallery import choose_pictures
@@ -69,11 +71,17 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     (tmp_path / 'crowd_k3.py').write_text(VARIANT)
     env = {**os.environ, 'CROWD_ROOT': f'{tmp_path}/crowd/', 'PYTHONPATH': str(ROOT),
            'PYTHONWARNINGS': 'ignore'}
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools/ablate.py', 'crowd_lla.py', 'K 3=crowd_k3.py', '--seeds',
-         '0', '--jobs', '2', '--work-dir', 'work', '--no-checkpoints', '--cfg-options',
-         'train_cfg.max_epochs=1', 'param_scheduler.1.end=1'],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    command = [
+        sys.executable, ROOT / 'tools/ablate.py', 'crowd_lla.py', 'K 3=crowd_k3.py', '--seeds', '0',
+        '--jobs', '2', '--work-dir', 'work', '--no-checkpoints', '--cfg-options',
+        'train_cfg.max_epochs=3', 'param_scheduler.1.end=3', 'train_dataloader.batch_size=1']
+    # The power fails once both have trained an epoch.
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as killed:
+        wait_until(lambda: len(list(tmp_path.glob('work/*/seed0/epoch_1.pth'))) == 2)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True,
+                          timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert '2/2 runs' in done.stderr
     work = tmp_path / 'work'
@@ -81,6 +89,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     assert [(row['config'], row['seed'], row['differs']) for row in rows] == [
         ('lla', '0', ''), ('K 3', '0', 'model.train_cfg.assigner.topk=3')]
     results = json.loads((work / 'results.json').read_text())
+    attempts = []
     for row in results['runs']:
         # the numbers of the run's own test
         tested, = (work / row['folder'] / 'test').glob('*/*.json')
@@ -88,7 +97,12 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
         for name, key in dict(AP='mAP', MR='mMR', JI='JI', recall='recall').items():
             assert row[name] == pytest.approx(values[f'crowd_human/{key}'])
         assert row['train_seconds'] > 0
+        # What was trained before the failure was not trained again.
+        log = (work / row['folder'] / 'train.log').read_text()
+        assert log.count('Epoch(train) [1][4/4]') == log.count('Epoch(train) [3][4/4]') == 1
+        attempts.append(json.loads((work / row['folder'] / 'result.json').read_text())['attempts'])
         assert not list((work / row['folder']).glob('*.pth'))
+    assert max(attempts) == 2
     estimates = results['estimates']
     assert estimates['lla']['differences'] is None
     assert estimates['K 3']['differences']['AP']['value'] == pytest.approx(
@@ -111,7 +125,8 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     # Nothing is trained to write it again, and the pictures stay though the checkpoints are gone.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CROWD_ROOT', f'{tmp_path}/crowd/')
-    options = {'train_cfg.max_epochs': 1, 'param_scheduler.1.end': 1}
+    options = {'train_cfg.max_epochs': 3, 'param_scheduler.1.end': 3,
+               'train_dataloader.batch_size': 1}
     assert ablate(['crowd_lla.py', 'K 3=crowd_k3.py'], [0], work, options=options,
                   train=False) == []
     assert (work / 'report.html').read_text().count('image/jpeg') == kinds.count('image/jpeg')

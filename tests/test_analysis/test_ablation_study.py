@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from waiting import wait_until
 
 from mmdet_lla.analysis.ablation.processes import Processes, Stopped, ToolFailed, parse_step
 from mmdet_lla.analysis.ablation.progress import StudyProgress
@@ -202,7 +203,7 @@ def test_equal_configs_are_trained_once(study_folder):
 DRIVER = '''
 import signal, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_ablation_study import Silent, study_of
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study_of(Path({folder!r}), {{'model.sleep': 0.3}}, seeds=[0], jobs=2).execute(Silent())
@@ -212,7 +213,8 @@ study_of(Path({folder!r}), {{'model.sleep': 0.3}}, seeds=[0], jobs=2).execute(Si
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number):
-    code = DRIVER.format(tests=str(Path(__file__).parent), folder=str(study_folder))
+    code = DRIVER.format(folder=str(study_folder),
+                         tests=[str(ROOT / 'tests'), str(Path(__file__).parent)])
     process = subprocess.Popen([sys.executable, '-c', code], cwd=study_folder,
                                env={**os.environ, 'PYTHONPATH': str(ROOT)},
                                stderr=subprocess.DEVNULL)
@@ -231,13 +233,6 @@ def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number
     for epochs in epochs_of(study).values():
         # every epoch is made once, but for one whose checkpoint was being written
         assert list(dict.fromkeys(epochs)) == ['1', '2', '3', '4'] and len(epochs) <= 5
-
-
-def wait_until(condition, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, 'waited in vain'
-        time.sleep(0.02)
 
 
 def test_repairs_only_what_is_broken(tmp_path):
