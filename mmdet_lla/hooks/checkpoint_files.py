@@ -58,16 +58,17 @@ def checkpoint_fault(path: Union[str, Path]) -> Optional[str]:
             damaged = archive.testzip()
         if damaged:
             return f'its part {damaged} is damaged'
-        keys = torch.load(path, map_location='cpu', weights_only=True).keys()
+        held = torch.load(path, map_location='cpu', weights_only=True)
+        missing = [key for key in RESUME_KEYS if key not in held]
+        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in held.get('meta', ())]
     except FileNotFoundError:
         return 'it is not there'
     except zipfile.BadZipFile as error:
         return f'it is cut off or no checkpoint of torch ({os.path.getsize(path)} bytes: {error})'
     except pickle.UnpicklingError as error:
         return f'it holds more than weights and is not to be trusted ({_first_line(error)})'
-    except (AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # damage leads any decoder astray, zlib's for one
         return f'it cannot be read ({_first_line(error)})'
-    missing = [key for key in RESUME_KEYS if key not in keys]
     return f'it has no {", ".join(missing)}' if missing else None
 
 

@@ -118,7 +118,21 @@ def test_torn_checkpoint_that_was_asked_for_is_an_error(folder):
 
 def test_weights_alone_are_no_checkpoint_to_resume(folder):
     torch.save(dict(state_dict={}), folder / 'epoch_3.pth')
-    assert 'it has no meta, message_hub' in resumed(folder)[2]
+    assert 'it has no meta, message_hub, meta.epoch, meta.iter' in resumed(folder)[2]
+
+
+def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(folder):
+    """A bit of it may ask for a decompression that stumbles."""
+    path = folder / 'epoch_3.pth'
+    whole, faults = path.read_bytes(), 0
+    entry = whole.index(b'PK\x01\x02')
+    while entry >= 0:
+        for method in (8, 12, 14, 99):  # deflate, bzip2, LZMA, none
+            path.write_bytes(whole[:entry + 10] + bytes([method]) + whole[entry + 11:])
+            faults += checkpoint_fault(path) is not None
+        entry = whole.find(b'PK\x01\x02', entry + 1)
+    assert faults > 20
+    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
 
 
 class Evil:
