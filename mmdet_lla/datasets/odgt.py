@@ -32,14 +32,18 @@ def parse_line(line: str) -> dict:
     """Read one line.
 
     Raises:
-        OdgtError: It is not a JSON object.
+        OdgtError: It is not a JSON object, or one that holds its boxes twice.
     """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise OdgtError(f'not JSON: {error.msg} at column {error.colno}') from error
+    except (RecursionError, ValueError) as error:  # nested too deep, or a number of 5,000 digits
+        raise OdgtError(f'JSON that cannot be read: {error}') from error
     if not isinstance(record, dict):
         raise OdgtError(f'a JSON object was expected, got {_kind(record)}')
+    if line.count('"gtboxes"') > 1:  # json would keep the last, and lose boxes without a word
+        json.loads(line, object_pairs_hook=_refuse_repeated)
     return record
 
 
@@ -145,6 +149,13 @@ def _annotation_fault(annotation: object, required: tuple[str, ...]) -> str | No
         if not isinstance(annotation.get(key, {}), dict):
             return f'{key!r} must be a JSON object, got {_kind(annotation[key])}'
     return None
+
+
+def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict:
+    names = [name for name, _ in pairs]
+    if names.count('gtboxes') > 1:
+        raise OdgtError("field 'gtboxes' occurs more than once")
+    return dict(pairs)
 
 
 def _kind(value: object) -> str:

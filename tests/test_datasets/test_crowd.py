@@ -194,6 +194,13 @@ def test_broken_json_is_named(write_crowd, load, tmp_path):
     path.write_text('\n'.join([lines[0], '', lines[1][:-5], lines[2]]))
     with pytest.raises(OdgtError, match='line 3: not JSON: .* at column'):
         load()
+    deep = '[' * 100_000 + ']' * 100_000
+    path.write_text('\n'.join([lines[0], lines[1][:-1] + f', "more": {deep}}}']))
+    with pytest.raises(OdgtError, match='line 2: JSON that cannot be read: maximum recursion'):
+        load()
+    path.write_text('\n'.join([lines[0], lines[1][:-1] + ', "gtboxes": []}']))
+    with pytest.raises(OdgtError, match="line 2: field 'gtboxes' occurs more than once"):
+        load()
     path.write_bytes(b'\xff\xd8\xff\xe0')
     with pytest.raises(OdgtError, match='annotation_train.odgt is no text'):
         load()
