@@ -1,4 +1,4 @@
-"""Reconciles torch, numpy and mmengine or its fork; the one place that does.
+"""Reconciles torch, numpy, OpenCV and mmengine or its fork; the one place that does.
 
 torch without a GPU has no device to set, as mmengine does for every process of several.
 
@@ -10,16 +10,20 @@ what it allows itself, our classes among it, from torch's list afterwards. Here 
 A loop over iterations that resumes asks it to skip batches in another way, too.
 """
 
+import io
 import pickle
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain, repeat
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import IterBasedTrainLoop, checkpoint
+from PIL import Image
 
 #: The statistics that mmengine's logs name, methods of HistoryBuffer.
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -87,6 +91,16 @@ def hand_batches(loop: IterBasedTrainLoop, batches: Iterator[Any], done: int) ->
         loop.dataloader_iterator = _NextBatches(batches)
     else:
         loop.dataloader_iterator = chain(repeat(None, done), batches)
+
+
+@cache
+def opencv_turns_webp() -> bool:
+    """Whether OpenCV heeds the orientation in a WebP, as 5.0 does and 4.12 does not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    data = io.BytesIO()
+    Image.new('RGB', (2, 1)).save(data, 'WEBP', exif=exif)
+    return cv2.imdecode(np.frombuffer(data.getvalue(), np.uint8), cv2.IMREAD_COLOR).shape[0] == 2
 
 
 def init_cpu_processes(launcher: str) -> None:

@@ -21,6 +21,8 @@ from mmengine.logging import MMLogger
 from PIL import Image
 from tqdm import tqdm
 
+from ..compat import opencv_turns_webp
+
 Size = tuple[int, int]
 
 _FORMAT = 'mmdet_lla picture sizes, 1'
@@ -42,7 +44,8 @@ def picture_size(source: str | io.BytesIO) -> Size:
         width, height = image.size
         # Asking getexif() unconditionally would decode whole PNG files in search of it.
         if 'exif' in image.info and image.getexif().get(_ORIENTATION) in _TRANSPOSED:
-            width, height = height, width
+            if image.format != 'WEBP' or opencv_turns_webp():
+                width, height = height, width
     return height, width
 
 
