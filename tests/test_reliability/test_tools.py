@@ -7,11 +7,13 @@ import json
 import os
 import pickle
 import resource
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -153,29 +155,95 @@ def test_full_disk_and_nan_end_with_a_message(call, scene):
     assert f'not finite: {module}' in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_two_processes_train_and_test_with_the_tools(call, scene):
-    """The same losses and metrics from dist_train.sh and dist_test.sh as from one process."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore',
-               PORT=str(20000 + os.getpid() % 20000),
-               PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ['PATH'])
+#: srun as far as our scripts go: notes its arguments, and starts the tasks with Slurm's variables.
+SRUN = '''#!/usr/bin/env bash
+printf '%s\\n' "$@" > srun.txt
+while [ "$1" != python ]; do
+    case $1 in --ntasks=*) export SLURM_NTASKS=${1#*=} ;; esac
+    shift
+done
+export SLURM_NODELIST=here
+for task in $(seq $((SLURM_NTASKS - 1))); do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & done
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
+wait
+'''
 
-    def launch(script, *args):
-        done = subprocess.run(['bash', str(ROOT / 'tools' / script), 'config.py', *args], env=env,
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
 
-    launch('dist_train.sh', '2', '--work-dir', 'two', '--cfg-options',
-           'train_dataloader.batch_size=1', 'train_dataloader.batch_sampler=None')
+@pytest.fixture
+def launch(scene, monkeypatch):
+    """Start a script of tools/; on the command line, everything is as its users have it."""
+    bin_ = scene / 'bin'
+    bin_.mkdir()
+    for name, text in dict(srun=SRUN, scontrol='#!/bin/sh\necho 127.0.0.1\n').items():
+        (bin_ / name).write_text(text)
+        (bin_ / name).chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    env = dict(
+        os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}', OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore', PORT=str(port), GPUS='2', PATH=os.pathsep.join(
+            [str(bin_), os.path.dirname(sys.executable), os.environ['PATH']]))
+    del env['LOCAL_RANK']
+
+    def launch(script, *args, **more):
+        return subprocess.Popen(
+            ['bash', str(ROOT / 'tools' / script), *args], env=dict(env, **more), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return launch
+
+
+def wait(*processes):
+    for process in processes:
+        said, _ = process.communicate()
+        assert process.returncode == 0, said[-3000:]
+
+
+HALF = ('--cfg-options', 'train_dataloader.batch_size=1', 'train_dataloader.batch_sampler=None')
+
+
+@pytest.fixture
+def one(call, scene):
+    """A training in one process; its work directory."""
+    with open('config.py', 'a') as file:
+        file.write("custom_imports = dict(imports=['mmdet_lla', 'test_reliability.record_steps'], "
+                   "allow_failed_imports=False)\ncustom_hooks = [dict(type='RecordSteps')]\n"
+                   "train_cfg.update(max_epochs=2)\n")
     assert call('train.py', '--work-dir', 'one', '--cfg-options',
                 'train_dataloader.batch_sampler=None') is None
-    one, two = (torch.load(f'{name}/epoch_1.pth', weights_only=True)['state_dict']
-                for name in ('one', 'two'))
-    for name, value in one.items():
-        # float32, two steps; test_processes.py is the exact comparison
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=5e-5)
-    launch('dist_test.sh', 'one/epoch_1.pth', '2', '--work-dir', 'tested_by_two')
-    assert call('test.py', 'one/epoch_1.pth', '--work-dir', 'tested_by_one') is None
+    return scene / 'one'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('how', ['torchrun on two machines', 'Slurm on one'])
+def test_two_processes_train_and_test_with_the_tools(one, call, launch, how):
+    """Divisor, losses and metrics of the scripts of tools/ are those of one process."""
+    if how == 'torchrun on two machines':  # as one would by hand, here on the same
+        wait(*[launch('dist_train.sh', 'config.py', '1', '--work-dir', 'two', *HALF, NNODES='2',
+                      NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1') for rank in range(2)])
+    else:
+        wait(launch('slurm_train.sh', 'cluster', 'crowds', 'config.py', 'two', *HALF,
+                    SRUN_ARGS='--gres=none --requeue'))
+        said = Path('srun.txt').read_text().splitlines()
+        assert said[:said.index('python')] == [
+            '-p', 'cluster', '--job-name=crowds', '--gres=gpu:2', '--ntasks=2',
+            '--ntasks-per-node=2', '--cpus-per-task=5', '--kill-on-bad-exit=1', '--gres=none',
+            '--requeue']
+    steps = [json.loads(Path(name, 'steps.json').read_text()) for name in ('one', 'two')]
+    assert len(steps[0]) == 4 and min(step[0] for step in steps[0]) > 10
+    np.testing.assert_allclose(steps[1], steps[0], rtol=1e-5)
+    states = [torch.load(f'{name}/epoch_2.pth', weights_only=True)['state_dict']
+              for name in ('one', 'two')]
+    for name, value in states[0].items():  # a ReLU of an input of some 1e-7 may turn
+        torch.testing.assert_close(states[1][name], value, rtol=1e-5, atol=1e-5)
+    if how == 'Slurm on one':
+        wait(launch('slurm_test.sh', 'cluster', 'crowds', 'config.py', 'one/epoch_2.pth',
+                    '--work-dir', 'tested_by_two'))
+    else:
+        wait(launch('dist_test.sh', 'config.py', 'one/epoch_2.pth', '2', '--work-dir',
+                    'tested_by_two'))
+    assert call('test.py', 'one/epoch_2.pth', '--work-dir', 'tested_by_one') is None
     results = [json.loads(next(Path(f'tested_by_{name}').glob('*/*.json')).read_text())
                for name in ('one', 'two')]
     for key in ('crowd_human/mAP', 'crowd_human/mMR', 'crowd_human/JI'):
