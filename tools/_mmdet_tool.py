@@ -30,7 +30,7 @@ def find_tool(name: str) -> Path:
         if place.is_file():
             return place
     sys.exit(f'mmdet {mmdet.__version__} came without its tools/{name}; looked for '
-             f'{" and ".join(map(str, places))}. Reinstall it: pip install mmdet==3.3.0')
+             f'{" and ".join(map(str, places))}. Reinstall it')
 
 
 def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:

@@ -223,7 +223,9 @@ def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number
     process.send_signal(number)
     assert process.wait(timeout=120) != 0
     before = [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))]
-    assert len(before) == 2 and all(2 <= len(epochs) < 4 for epochs in before)
+    # One may be done before the other has begun, on a busy machine.
+    assert min(map(len, before)) >= 2 and len(before) == 2
+    assert min(map(len, before)) < 4
     time.sleep(0.8)
     assert [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))] == before
 
