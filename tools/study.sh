@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study that the README reports, for about two hours of two slow CPU cores (AVX2).
+# The study that docs/study.md reports. Up to its sweeps it took two hours of two slow CPU cores (AVX2) beside other work.
 # Interrupt it as you like; started again, it goes on.
 #   tools/study.sh [WORK_DIR] [STREET]
 # STREET: a data set of real pictures in CrowdHuman's format, tools/dataset_converters/mot.py makes one; left out if not given.
