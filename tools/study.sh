@@ -41,5 +41,7 @@ done
 if [ -n "$street" ]; then
     study street "$street" "$(small 400,225 4)" "$lla" "${assigners[@]}"
 fi
-study knobs "$work/data/default" "$(small 320,240 2)" "$lla" "$(knob 'K 1' k1)" "$(knob 'K 5' k5)" "$(knob 'K 20' k20)" \
-    "$(knob 'K dynamic' kdynamic)" "$(knob 'reg 0.5' reg0.5)" "$(knob 'reg 3' reg3)"
+study knobs "$work/data/default" "$(small 320,240 4)" "$lla" "$(knob 'K 1' k1)" "$(knob 'K 5' k5)" "$(knob 'K 15' k15)" \
+    "$(knob 'K 20' k20)" "$(knob 'K dynamic' kdynamic)" "$(knob 'reg 0.5' reg0.5)" "$(knob 'reg 1' reg1)" \
+    "$(knob 'reg 2' reg2)" "$(knob 'reg 3' reg3)" "$(knob 'all candidates' all)" "$(knob 'centre prior' center)" \
+    "$(knob 'no IoU branch' no-iou)"
