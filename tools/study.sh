@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The study that docs/study.md reports. Up to its sweeps it took two hours of two slow CPU cores (AVX2) beside other work.
+# The study that docs/study.md reports. On two slow CPU cores (AVX2) the assigners took two hours beside other work, the
+# sweeps 49 minutes.
 # Interrupt it as you like; started again, it goes on.
 #   tools/study.sh [WORK_DIR] [STREET]
 # STREET: a data set of real pictures in CrowdHuman's format, tools/dataset_converters/mot.py makes one; left out if not given.
