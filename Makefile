@@ -38,6 +38,7 @@ test: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

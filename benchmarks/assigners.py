@@ -52,8 +52,13 @@ class PlainLLAAssigner(BaseAssigner):
         self.topk = topk
 
     @torch.no_grad()
-    def assign(self, pred_instances: InstanceData, gt_instances: InstanceData,
-               gt_instances_ignore=None, **kwargs) -> AssignResult:
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore=None,
+        **kwargs,
+    ) -> AssignResult:
         points, preds = pred_instances.priors[:, :2], pred_instances.bboxes
         logits, boxes = pred_instances.scores, gt_instances.bboxes
         num_boxes, num_priors = len(boxes), len(points)
@@ -62,7 +67,7 @@ class PlainLLAAssigner(BaseAssigner):
         logits = logits.expand_as(present)
         prob = logits.sigmoid()
         focal = F.binary_cross_entropy_with_logits(logits, present, reduction='none')
-        focal = focal * (1 - prob * present - (1 - prob) * (1 - present))**2
+        focal = focal * (1 - prob * present - (1 - prob) * (1 - present)) ** 2
         focal = (focal * (0.25 * present + 0.75 * (1 - present))).sum(-1)
         overlaps = bbox_overlaps(boxes, preds)
         sides = torch.cat([points - boxes[:, None, :2], boxes[:, None, 2:] - points], -1)
@@ -71,12 +76,14 @@ class PlainLLAAssigner(BaseAssigner):
         picked = torch.zeros_like(cost, dtype=torch.bool)
         picked.scatter_(1, cost.topk(self.topk, 1, largest=False).indices, True)
         contested = picked.sum(0) > 1
-        picked[:, contested] = F.one_hot(
-            cost[:, contested].argmin(0), num_boxes).bool().T
+        picked[:, contested] = F.one_hot(cost[:, contested].argmin(0), num_boxes).bool().T
         won, box = picked.any(0), picked.long().argmax(0)
         return AssignResult(
-            num_boxes, (box + 1) * won, overlaps.gather(0, box[None])[0] * won,
-            labels=torch.where(won, gt_instances.labels[box], -1))
+            num_boxes,
+            (box + 1) * won,
+            overlaps.gather(0, box[None])[0] * won,
+            labels=torch.where(won, gt_instances.labels[box], -1),
+        )
 
 
 def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dict:
@@ -95,16 +102,17 @@ def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dic
 
     sizes = [(-(-HEIGHT // s), -(-WIDTH // s)) for s in STRIDES]
     levels = MlvlPointGenerator(list(STRIDES), offset=0).grid_priors(
-        sizes, device='cpu', with_stride=True)
+        sizes, device='cpu', with_stride=True
+    )
     points, stride = torch.cat(levels).split(2, 1)
-    height = 20 * 30**uniform(num_boxes)
+    height = 20 * 30 ** uniform(num_boxes)
     size = torch.stack([height * 0.41 * (0.15 * normal(num_boxes)).exp(), height], 1)
     middle = size / 2 + uniform(num_boxes, 2) * (torch.tensor([WIDTH, HEIGHT]) - size)
     boxes = torch.cat([middle - size / 2, middle + size / 2], 1)
-    labels = torch.randint(num_classes, (num_boxes, ), generator=rng)
+    labels = torch.randint(num_classes, (num_boxes,), generator=rng)
 
     # Away from people: a person-shaped guess of the level's size, and a low score.
-    half = stride * torch.tensor([1.5, 4.]) * (0.4 * normal(len(points), 2)).exp()
+    half = stride * torch.tensor([1.5, 4.0]) * (0.4 * normal(len(points), 2)).exp()
     preds = torch.cat([points - half, points + half], 1)
     logits = normal(len(points), num_classes) * 1.2 - 5
     # On people, the smallest of whom lies in front.
@@ -116,12 +124,15 @@ def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dic
         on_it = (chosen & (points > box[:2]).all(1) & (points < box[2:]).all(1)).nonzero()[:, 0]
         preds[on_it] = box + noise[on_it] * size[index].repeat(2)
         logits[on_it, labels[index]] = score[on_it]
-    preds = torch.cat([torch.minimum(preds[:, :2], preds[:, 2:]),
-                       torch.maximum(preds[:, :2], preds[:, 2:])], 1)
-    inputs = dict(points=points, stride=stride, preds=preds, logits=logits, boxes=boxes,
-                  labels=labels)
+    preds = torch.cat(
+        [torch.minimum(preds[:, :2], preds[:, 2:]), torch.maximum(preds[:, :2], preds[:, 2:])], 1
+    )
+    inputs = dict(
+        points=points, stride=stride, preds=preds, logits=logits, boxes=boxes, labels=labels
+    )
     return {k: v.to(device) for k, v in inputs.items()} | dict(
-        num_level_priors=[h * w for h, w in sizes])
+        num_level_priors=[h * w for h, w in sizes]
+    )
 
 
 def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
@@ -143,8 +154,11 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
         'DynamicSoftLabel': (dict(type='DynamicSoftLabelAssigner', topk=13), soft, {}),
         'TaskAligned': (dict(type='TaskAlignedAssigner', topk=13), boxed, {}),
         'ATSS': (dict(type='ATSSAssigner', topk=9), boxed, levels),
-        'MaxIoU': (dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.),
-                   boxed, {}),
+        'MaxIoU': (
+            dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.0),
+            boxed,
+            {},
+        ),
     }
 
     def ready(assigner, pred: InstanceData, extra: dict) -> Callable[[], AssignResult]:
@@ -168,9 +182,14 @@ def peak_bytes(call: Callable, device: str) -> int:
         call()
     held = peak = 0
     # Every allocation and release of torch's allocator, in order, with its size.
-    for event in sorted((event for event in profile.kineto_results.events()
-                         if event.name() == '[memory]'
-                         and event.device_type() == DeviceType.CPU), key=lambda e: e.start_ns()):
+    for event in sorted(
+        (
+            event
+            for event in profile.kineto_results.events()
+            if event.name() == '[memory]' and event.device_type() == DeviceType.CPU
+        ),
+        key=lambda e: e.start_ns(),
+    ):
         held += event.nbytes()
         peak = max(peak, held)
     return peak
@@ -193,9 +212,15 @@ def measure(calls: dict[str, Callable], repeats: int, device: str, progress: tqd
             wall[name].append((time.perf_counter() - start[0]) * 1e3)
             processor[name].append((time.process_time() - start[1]) * 1e3)
         progress.update()
-    return {name: dict(ms=statistics.median(wall[name]), best_ms=min(wall[name]),
-                       processor_ms=statistics.median(processor[name]), mib=peak[name])
-            for name in calls}
+    return {
+        name: dict(
+            ms=statistics.median(wall[name]),
+            best_ms=min(wall[name]),
+            processor_ms=statistics.median(processor[name]),
+            mib=peak[name],
+        )
+        for name in calls
+    }
 
 
 def run_table(rows: list[tuple[int, int]], args: argparse.Namespace) -> list[dict]:
@@ -206,8 +231,14 @@ def run_table(rows: list[tuple[int, int]], args: argparse.Namespace) -> list[dic
             inputs = make_inputs(num_boxes, num_classes, args.seed, args.device)
             calls = make_calls(inputs)
             differ = (calls['LLA']().gt_inds != calls['plain LLA']().gt_inds).sum().item()
-            records.append(dict(boxes=num_boxes, classes=num_classes, differ=differ,
-                                assigners=measure(calls, args.repeats, args.device, progress)))
+            records.append(
+                dict(
+                    boxes=num_boxes,
+                    classes=num_classes,
+                    differ=differ,
+                    assigners=measure(calls, args.repeats, args.device, progress),
+                )
+            )
     return records
 
 
@@ -217,23 +248,28 @@ def run_growth(args: argparse.Namespace) -> list[dict]:
     with tqdm(total=len(GROWTH) * args.repeats, desc='growth', disable=None) as progress:
         for position, num_boxes in enumerate(GROWTH):
             inputs = make_inputs(num_boxes, 1, args.seed, args.device)
-            calls = {name: call for name, call in make_calls(inputs).items()
-                     if name not in dropped}
+            calls = {name: call for name, call in make_calls(inputs).items() if name not in dropped}
             found = measure(calls, args.repeats, args.device, progress)
             records.append(dict(boxes=num_boxes, classes=1, assigners=found))
             if position + 1 < len(GROWTH):
                 factor = GROWTH[position + 1] / num_boxes
-                dropped |= {name for name, row in found.items()
-                            if name != 'LLA' and row['mib'] * MIB * factor > MEMORY_LIMIT}
+                dropped |= {
+                    name
+                    for name, row in found.items()
+                    if name != 'LLA' and row['mib'] * MIB * factor > MEMORY_LIMIT
+                }
     return records
 
 
 def format_table(records: list[dict]) -> str:
     """Markdown: wall time (median, ms) and peak memory (MiB), ratios to MaxIoU last."""
     names = list(records[0]['assigners'])
-    lines = ['| boxes, classes | ' + ' | '.join(names) +
-             ' | LLA / MaxIoU time | processor time | memory | plain / LLA memory |',
-             '| --- ' * (len(names) + 5) + '|']
+    lines = [
+        '| boxes, classes | '
+        + ' | '.join(names)
+        + ' | LLA / MaxIoU time | processor time | memory | plain / LLA memory |',
+        '| --- ' * (len(names) + 5) + '|',
+    ]
     for record in records:
         rows = record['assigners']
         ours, static, plain = rows['LLA'], rows['MaxIoU'], rows['plain LLA']
@@ -247,16 +283,28 @@ def format_table(records: list[dict]) -> str:
 def plot_growth(records: list[dict], path: str, title: str) -> None:
     """Time and memory over the number of boxes."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout='constrained')
     for name in records[0]['assigners']:
-        rows = [(record['boxes'], record['assigners'][name]) for record in records
-                if name in record['assigners']]
+        rows = [
+            (record['boxes'], record['assigners'][name])
+            for record in records
+            if name in record['assigners']
+        ]
         style = dict(linewidth=3, color='black', zorder=3) if name == 'LLA' else dict(linewidth=1.2)
         for axis, key in zip(axes, ('processor_ms', 'mib')):
-            axis.plot([boxes for boxes, _ in rows], [row[key] for _, row in rows], marker='o',
-                      markersize=3, label=name, alpha=0.9, **style)
+            axis.plot(
+                [boxes for boxes, _ in rows],
+                [row[key] for _, row in rows],
+                marker='o',
+                markersize=3,
+                label=name,
+                alpha=0.9,
+                **style,
+            )
     for axis, label in zip(axes, ('processor time, ms', 'peak memory of the call, MiB')):
         axis.set(xscale='log', yscale='log', xlabel='boxes in the picture', ylabel=label)
         axis.grid(alpha=0.3)
@@ -267,7 +315,8 @@ def plot_growth(records: list[dict], path: str, title: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--boxes', type=int, nargs='+', help='default: 23 100 300 50')
     parser.add_argument('--classes', type=int, nargs='+', help='a row each; default: 1 1 1 80')
@@ -278,22 +327,36 @@ def main() -> None:
     parser.add_argument('--plot', metavar='PNG', help='measure and draw growth instead')
     args = parser.parse_args()
     if (args.boxes is None) != (args.classes is None) or len(args.boxes or []) != len(
-            args.classes or []):
+        args.classes or []
+    ):
         parser.error('--boxes and --classes go together, as many of the one as of the other')
     if min([args.repeats, args.threads, *(args.boxes or [1]), *(args.classes or [1])]) < 1:
         parser.error('--boxes, --classes, --repeats and --threads must be at least 1')
     torch.set_num_threads(args.threads)
-    where = (torch.cuda.get_device_name(args.device) if torch.device(args.device).type == 'cuda'
-             else f'CPU, {args.threads} thread(s)')
-    about = (f'22,400 priors (800 x 1344, strides 8 to 128), torch {torch.__version__}, {where}, '
-             f'seed {args.seed}, median of {args.repeats}')
+    where = (
+        torch.cuda.get_device_name(args.device)
+        if torch.device(args.device).type == 'cuda'
+        else f'CPU, {args.threads} thread(s)'
+    )
+    about = (
+        f'22,400 priors (800 x 1344, strides 8 to 128), torch {torch.__version__}, {where}, '
+        f'seed {args.seed}, median of {args.repeats}'
+    )
     if args.plot:
         records = run_growth(args)
-        plot_growth(records, args.plot, about + '\nlines end where the next point would need more '
-                    'than 2 GiB')
+        plot_growth(
+            records,
+            args.plot,
+            about + '\nlines end where the next point would need more than 2 GiB',
+        )
         for record in records:
-            print(record['boxes'], {name: f'{row["processor_ms"]:.1f} ms, {row["mib"]:.1f} MiB'
-                                    for name, row in record['assigners'].items()})
+            print(
+                record['boxes'],
+                {
+                    name: f'{row["processor_ms"]:.1f} ms, {row["mib"]:.1f} MiB'
+                    for name, row in record['assigners'].items()
+                },
+            )
     else:
         records = run_table(list(zip(args.boxes, args.classes)) if args.boxes else list(ROWS), args)
         print(about + '; ms · MiB\n\n' + format_table(records))

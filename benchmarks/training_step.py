@@ -24,18 +24,30 @@ from torch import nn
 from tqdm import tqdm
 
 PARTS = ('forward', 'assignment', 'other losses', 'backward')
-ANCHORS = dict(type='AnchorGenerator', octave_base_scale=8, scales_per_octave=1, ratios=[1.0],
-               strides=list(STRIDES))
+ANCHORS = dict(
+    type='AnchorGenerator',
+    octave_base_scale=8,
+    scales_per_octave=1,
+    ratios=[1.0],
+    strides=list(STRIDES),
+)
 HEADS = {
     'LLAHead': dict(type='mmdet_lla.LLAHead', assigner=dict(type='mmdet_lla.LLAAssigner')),
     'LLAHead, plain': dict(type='mmdet_lla.LLAHead', assigner=dict(type='mmdet_lla.LLAAssigner')),
     'ATSSHead': dict(
-        type='ATSSHead', anchor_generator=ANCHORS, assigner=dict(type='ATSSAssigner', topk=9),
+        type='ATSSHead',
+        anchor_generator=ANCHORS,
+        assigner=dict(type='ATSSAssigner', topk=9),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
-        loss_bbox=dict(type='GIoULoss', loss_weight=2.0)),
+        loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
+    ),
     'YOLOXHead': dict(
-        type='YOLOXHead', feat_channels=256, stacked_convs=4, strides=STRIDES,
-        assigner=dict(type='SimOTAAssigner', center_radius=2.5)),
+        type='YOLOXHead',
+        feat_channels=256,
+        stacked_convs=4,
+        strides=STRIDES,
+        assigner=dict(type='SimOTAAssigner', center_radius=2.5),
+    ),
 }
 
 
@@ -43,16 +55,18 @@ def build_head(name: str) -> nn.Module:
     """A head of the table, with its own assigner and losses."""
     cfg = dict(HEADS[name])
     train_cfg = dict(assigner=cfg.pop('assigner'), allowed_border=-1, pos_weight=-1)
-    head = MODELS.build(dict(num_classes=1, in_channels=256, train_cfg=ConfigDict(train_cfg),
-                             **cfg))
+    head = MODELS.build(
+        dict(num_classes=1, in_channels=256, train_cfg=ConfigDict(train_cfg), **cfg)
+    )
     if name == 'LLAHead, plain':
         head.assigner = PlainLLAAssigner()
     head.init_weights()
     return head.train()
 
 
-def step(body: nn.Module, head: nn.Module, pictures: torch.Tensor, boxes: list[InstanceData],
-         clock) -> dict[str, float]:
+def step(
+    body: nn.Module, head: nn.Module, pictures: torch.Tensor, boxes: list[InstanceData], clock
+) -> dict[str, float]:
     """Seconds of each part of one training step."""
     spent = 0.0
     assign = type(head.assigner).assign
@@ -65,14 +79,18 @@ def step(body: nn.Module, head: nn.Module, pictures: torch.Tensor, boxes: list[I
         return result
 
     head.assigner.assign = timed_assign
-    metas = [dict(img_shape=(HEIGHT, WIDTH), pad_shape=(HEIGHT, WIDTH), scale_factor=(1., 1.))
-             for _ in boxes]
+    metas = [
+        dict(img_shape=(HEIGHT, WIDTH), pad_shape=(HEIGHT, WIDTH), scale_factor=(1.0, 1.0))
+        for _ in boxes
+    ]
     times = [clock()]
     outs = head(body(pictures))
     times.append(clock())
     losses = head.loss_by_feat(*outs, [InstanceData(**dict(b.items())) for b in boxes], metas)
-    total = sum(loss.sum() if torch.is_tensor(loss) else sum(part.sum() for part in loss)
-                for loss in losses.values())
+    total = sum(
+        loss.sum() if torch.is_tensor(loss) else sum(part.sum() for part in loss)
+        for loss in losses.values()
+    )
     times.append(clock())
     total.backward()
     times.append(clock())
@@ -83,7 +101,8 @@ def step(body: nn.Module, head: nn.Module, pictures: torch.Tensor, boxes: list[I
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--boxes', type=int, default=100, help='in a picture')
     parser.add_argument('--batch', type=int, default=1)
@@ -105,11 +124,31 @@ def main() -> None:
     init_default_scope('mmdet')
     MMLogger.get_instance('benchmark', log_level='WARNING')
     channels = [64, 128, 256, 512] if args.depth == 18 else [256, 512, 1024, 2048]
-    body = nn.Sequential(
-        MODELS.build(dict(type='ResNet', depth=args.depth, frozen_stages=1, norm_eval=True,
-                          norm_cfg=dict(type='BN', requires_grad=False))),
-        MODELS.build(dict(type='FPN', in_channels=channels, out_channels=256, start_level=1,
-                          add_extra_convs='on_output', num_outs=5))).to(args.device).train()
+    body = (
+        nn.Sequential(
+            MODELS.build(
+                dict(
+                    type='ResNet',
+                    depth=args.depth,
+                    frozen_stages=1,
+                    norm_eval=True,
+                    norm_cfg=dict(type='BN', requires_grad=False),
+                )
+            ),
+            MODELS.build(
+                dict(
+                    type='FPN',
+                    in_channels=channels,
+                    out_channels=256,
+                    start_level=1,
+                    add_extra_convs='on_output',
+                    num_outs=5,
+                )
+            ),
+        )
+        .to(args.device)
+        .train()
+    )
     heads = {name: build_head(name).to(args.device) for name in HEADS}
     pictures = torch.randn(args.batch, 3, HEIGHT, WIDTH, device=args.device)
     boxes = []
@@ -123,18 +162,25 @@ def main() -> None:
             found = step(body, head, pictures, boxes, clock)
             if index:  # the first round warms up
                 rounds[name].append(found)
-    result = {name: {part: statistics.median(found[part] for found in steps) for part in PARTS}
-              for name, steps in rounds.items()}
+    result = {
+        name: {part: statistics.median(found[part] for found in steps) for part in PARTS}
+        for name, steps in rounds.items()
+    }
 
-    print(f'ResNet-{args.depth} FPN, batch {args.batch}, {HEIGHT} x {WIDTH}, {args.boxes} boxes a '
-          f'picture, {args.device}; {"wall" if on_gpu else "processor"} time in ms, median of '
-          f'{args.repeats}\n')
+    print(
+        f'ResNet-{args.depth} FPN, batch {args.batch}, {HEIGHT} x {WIDTH}, {args.boxes} boxes a '
+        f'picture, {args.device}; {"wall" if on_gpu else "processor"} time in ms, median of '
+        f'{args.repeats}\n'
+    )
     print('| head | ' + ' | '.join(PARTS) + ' | assignment + losses, share of the step |')
     print('| --- ' * (len(PARTS) + 2) + '|')
     for name, parts in result.items():
         share = (parts['assignment'] + parts['other losses']) / sum(parts.values())
-        print(f'| {name} | ' + ' | '.join(f'{parts[part] * 1e3:.1f}' for part in PARTS) +
-              f' | {share:.1%} |')
+        print(
+            f'| {name} | '
+            + ' | '.join(f'{parts[part] * 1e3:.1f}' for part in PARTS)
+            + f' | {share:.1%} |'
+        )
     if args.json:
         Path(args.json).write_text(json.dumps(dict(vars(args), seconds=result), indent=1))
 

@@ -34,7 +34,8 @@ def _history_statistic(owner: type, name: str):
     if owner is not HistoryBuffer or name not in _STATISTICS:
         raise pickle.UnpicklingError(
             f'the checkpoint asks for getattr({owner!r}, {name!r}), which no checkpoint of '
-            'mmengine does; it is not to be trusted')
+            'mmengine does; it is not to be trusted'
+        )
     return getattr(HistoryBuffer, name)
 
 
@@ -47,10 +48,14 @@ def allow_mmengine_checkpoints() -> None:
     dtypes = {type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool')}
     # A pickle names numpy's functions by the module of the numpy that wrote it, 1 or 2, and the
     # builtins by their name in Python 2.
-    functions = [(function, f'numpy.{core}.multiarray.{function.__name__}')
-                 for function in (_reconstruct, scalar) for core in ('core', '_core')]
-    functions += [(_history_statistic, f'{module}.getattr')
-                  for module in ('builtins', '__builtin__')]
+    functions = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (_reconstruct, scalar)
+        for core in ('core', '_core')
+    ]
+    functions += [
+        (_history_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')
+    ]
     torch.serialization.add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions])
 
 

@@ -15,8 +15,14 @@ SCOPE = 'mmdet_lla'
 MODULE2PACKAGE[SCOPE] = 'mmdet_lla.version'
 
 # Imported when a type is first looked up in our scope.
-_LOCATIONS = ['mmdet.models', 'mmdet.datasets', 'mmdet.engine', 'mmdet.evaluation',
-              'mmdet.visualization', 'mmdet_lla']
+_LOCATIONS = [
+    'mmdet.models',
+    'mmdet.datasets',
+    'mmdet.engine',
+    'mmdet.evaluation',
+    'mmdet.visualization',
+    'mmdet_lla',
+]
 
 REGISTRIES = {
     name: Registry(parent.name, parent=parent, scope=SCOPE, locations=_LOCATIONS)

@@ -19,13 +19,15 @@ def load(name: str) -> dict[str, Tensor]:
 def split_boxes(bboxes: Tensor, labels: Tensor) -> tuple[InstanceData, InstanceData]:
     """Boxes and ignore boxes (label -1 in the vectors)."""
     ignored = labels < 0
-    return (InstanceData(bboxes=bboxes[~ignored], labels=labels[~ignored].long()),
-            InstanceData(bboxes=bboxes[ignored], labels=labels[ignored].long()))
+    return (
+        InstanceData(bboxes=bboxes[~ignored], labels=labels[~ignored].long()),
+        InstanceData(bboxes=bboxes[ignored], labels=labels[ignored].long()),
+    )
 
 
 def expected_gt_inds(assigned: Tensor, labels: Tensor) -> Tensor:
     """The reference's box index per prior as mmdet's gt_inds."""
-    gt_inds = torch.full((len(labels) + 1, ), -1)
+    gt_inds = torch.full((len(labels) + 1,), -1)
     gt_inds[:-1][labels >= 0] = torch.arange(int((labels >= 0).sum())) + 1
     gt_inds[-1] = 0
     return gt_inds[assigned.long()]

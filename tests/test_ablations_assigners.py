@@ -13,13 +13,23 @@ from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ASSIGNERS = dict(
-    lla='LLAAssigner', maxiou='MaxIoUAssigner', atss='ATSSAssigner', simota='SimOTAAssigner',
-    dynamicsoftlabel='DynamicSoftLabelAssigner', taskaligned='TaskAlignedAssigner',
-    point='PointAssigner', centerregion='CenterRegionAssigner', hungarian='HungarianAssigner')
+    lla='LLAAssigner',
+    maxiou='MaxIoUAssigner',
+    atss='ATSSAssigner',
+    simota='SimOTAAssigner',
+    dynamicsoftlabel='DynamicSoftLabelAssigner',
+    taskaligned='TaskAlignedAssigner',
+    point='PointAssigner',
+    centerregion='CenterRegionAssigner',
+    hungarian='HungarianAssigner',
+)
 POINTS = 'ablations/assigners/lla-fcos_mobilenetv2_fpn_{}_1xb4-12e_crowd.py'
 HEADS = dict(
-    yolox={'loss_cls', 'loss_bbox', 'loss_obj'}, rtmdet={'loss_cls', 'loss_bbox'},
-    tood={'loss_cls', 'loss_bbox'}, ddod={'loss_cls', 'loss_bbox', 'loss_iou'})
+    yolox={'loss_cls', 'loss_bbox', 'loss_obj'},
+    rtmdet={'loss_cls', 'loss_bbox'},
+    tood={'loss_cls', 'loss_bbox'},
+    ddod={'loss_cls', 'loss_bbox', 'loss_iou'},
+)
 ANCHORS = 'demo/lla-retinanet_mobilenetv2_fpn_1xb4-12e_crowd.py'
 
 
@@ -57,21 +67,29 @@ def shrink(cfg: Config, crowds: Path, work_dir: Path) -> Config:
     """The same config on tiny pictures, one epoch, no pretrained weights."""
     load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
     resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
-    pack = dict(type='PackDetInputs', meta_keys=(
-        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-    for loader, pipeline in ((cfg.train_dataloader, [load, boxes, resize, pack]),
-                             (cfg.val_dataloader, [load, resize, boxes, pack])):
+    pack = dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    )
+    for loader, pipeline in (
+        (cfg.train_dataloader, [load, boxes, resize, pack]),
+        (cfg.val_dataloader, [load, resize, boxes, pack]),
+    ):
         loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.update(data_root=str(crowds), pipeline=pipeline, serialize_data=False)
-    cfg.merge_from_dict(dict(
-        train_cfg=dict(max_epochs=1, val_interval=1),
-        val_evaluator=dict(ann_file=str(crowds / 'annotation_val.odgt')),
-        work_dir=str(work_dir), default_scope='mmdet', log_level='ERROR',
-        experiment_name=work_dir.name))
+    cfg.merge_from_dict(
+        dict(
+            train_cfg=dict(max_epochs=1, val_interval=1),
+            val_evaluator=dict(ann_file=str(crowds / 'annotation_val.odgt')),
+            work_dir=str(work_dir),
+            default_scope='mmdet',
+            log_level='ERROR',
+            experiment_name=work_dir.name,
+        )
+    )
     cfg.default_hooks.checkpoint = None
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    cfg.model.backbone.update(
-        widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None)
+    cfg.model.backbone.update(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None)
     cfg.model.neck.in_channels = [8, 24, 80]
     return cfg
 
@@ -82,8 +100,9 @@ def train(cfg: Config) -> tuple[list[dict], dict]:
     runner.register_hook(losses)
     runner.train()
     history = runner.message_hub.log_scalars
-    return losses.seen, {name: log.current() for name, log in history.items()
-                         if name.startswith('val/')}
+    return losses.seen, {
+        name: log.current() for name, log in history.items() if name.startswith('val/')
+    }
 
 
 def check(losses: list[dict], metrics: dict, names: set) -> None:
@@ -95,10 +114,14 @@ def check(losses: list[dict], metrics: dict, names: set) -> None:
 
 
 def test_every_ablation_is_trained_here():
-    stems = {path.stem.split('_1xb4')[0] for folder in ('assigners', 'heads')
-             for path in (CONFIGS / 'ablations' / folder).glob('*.py')}
+    stems = {
+        path.stem.split('_1xb4')[0]
+        for folder in ('assigners', 'heads')
+        for path in (CONFIGS / 'ablations' / folder).glob('*.py')
+    }
     assert stems == {f'lla-fcos_mobilenetv2_fpn_{name}' for name in ASSIGNERS} | {
-        f'{head}{form}_mobilenetv2_fpn' for head in HEADS for form in ('', '-lla')}
+        f'{head}{form}_mobilenetv2_fpn' for head in HEADS for form in ('', '-lla')
+    }
 
 
 @pytest.mark.slow
@@ -121,7 +144,8 @@ def test_head_trains_under_any_assigner(crowds, tmp_path, name, form):
 @pytest.mark.parametrize('head', HEADS)
 def test_other_heads_train_under_lla_and_under_their_own(crowds, tmp_path, head, form):
     cfg = Config.fromfile(
-        CONFIGS / f'ablations/heads/{head}{form}_mobilenetv2_fpn_1xb4-12e_crowd.py')
+        CONFIGS / f'ablations/heads/{head}{form}_mobilenetv2_fpn_1xb4-12e_crowd.py'
+    )
     assert cfg.model.train_cfg.assigner.type.endswith('LLAAssigner') == bool(form)
     losses, metrics = train(shrink(cfg, crowds, tmp_path))
     check(losses, metrics, HEADS[head])

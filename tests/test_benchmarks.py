@@ -26,15 +26,38 @@ def assigners(monkeypatch):
 def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(assigners, 'HEIGHT', 128)
     monkeypatch.setattr(assigners, 'WIDTH', 192)
-    monkeypatch.setattr(sys, 'argv', [
-        'assigners.py', '--boxes', '3', '2', '--classes', '1', '4', '--repeats', '1', '--threads',
-        '1', '--json', str(tmp_path / 'table.json')])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'assigners.py',
+            '--boxes',
+            '3',
+            '2',
+            '--classes',
+            '1',
+            '4',
+            '--repeats',
+            '1',
+            '--threads',
+            '1',
+            '--json',
+            str(tmp_path / 'table.json'),
+        ],
+    )
     assigners.main()
     rows = json.loads((tmp_path / 'table.json').read_text())['rows']
     assert [(row['boxes'], row['classes']) for row in rows] == [(3, 1), (2, 4)]
     for row in rows:
-        assert list(row['assigners']) == ['LLA', 'plain LLA', 'SimOTA', 'DynamicSoftLabel',
-                                          'TaskAligned', 'ATSS', 'MaxIoU']
+        assert list(row['assigners']) == [
+            'LLA',
+            'plain LLA',
+            'SimOTA',
+            'DynamicSoftLabel',
+            'TaskAligned',
+            'ATSS',
+            'MaxIoU',
+        ]
         assert row['differ'] == 0
         assert all(min(found.values()) > 0 for found in row['assigners'].values())
     assert capsys.readouterr().out.count('\n| ') == 4  # head, rule and two rows
@@ -70,10 +93,12 @@ def test_every_head_of_the_training_step_gives_losses_and_gradients(assigners, m
     monkeypatch.setattr(module, 'HEIGHT', 64)
     monkeypatch.setattr(module, 'WIDTH', 64)
     ticks = iter(range(1000))
-    pictures = [torch.zeros(2, 256, 64 // stride or 1, 64 // stride or 1)
-                for stride in module.STRIDES]
-    boxes = [module.InstanceData(bboxes=torch.tensor([[4., 4., 40., 60.]]),
-                                 labels=torch.tensor([0]))] * 2
+    pictures = [
+        torch.zeros(2, 256, 64 // stride or 1, 64 // stride or 1) for stride in module.STRIDES
+    ]
+    boxes = [
+        module.InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 60.0]]), labels=torch.tensor([0]))
+    ] * 2
     for name in module.HEADS:
         head = module.build_head(name)
         found = module.step(torch.nn.Identity(), head, pictures, boxes, lambda: next(ticks))

@@ -13,11 +13,11 @@ from mmdet_lla.compat import hand_batches
 
 
 def test_training_log_of_mmengine_survives(tmp_path):
-    history = HistoryBuffer([3., 1., 2.], [1, 1, 1])
+    history = HistoryBuffer([3.0, 1.0, 2.0], [1, 1, 1])
     torch.save(dict(loss=history), tmp_path / 'checkpoint.pth')
     loaded = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)['loss']
     assert isinstance(loaded, HistoryBuffer)
-    assert (loaded.min(), loaded.mean(), loaded.current()) == (1., 2., 2.)
+    assert (loaded.min(), loaded.mean(), loaded.current()) == (1.0, 2.0, 2.0)
 
 
 class Call:
@@ -30,13 +30,17 @@ class Call:
         return self.call
 
 
-@pytest.mark.parametrize('content', [
-    Call(os.system, 'true'),
-    Call(getattr, os, 'system'),
-    Call(getattr, HistoryBuffer, '__init__'),
-    Call(getattr, HistoryBuffer, '__reduce__'),
-    Call(eval, '1'),
-], ids=['os.system', 'getattr of a module', '__init__', '__reduce__', 'eval'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        Call(os.system, 'true'),
+        Call(getattr, os, 'system'),
+        Call(getattr, HistoryBuffer, '__init__'),
+        Call(getattr, HistoryBuffer, '__reduce__'),
+        Call(eval, '1'),
+    ],
+    ids=['os.system', 'getattr of a module', '__init__', '__reduce__', 'eval'],
+)
 def test_anything_else_is_refused(tmp_path, content):
     try:
         torch.save(dict(loss=content), tmp_path / 'checkpoint.pth')
@@ -52,10 +56,10 @@ def test_anything_else_is_refused(tmp_path, content):
 def test_mmengine_loads_what_torch_does_and_no_more(tmp_path):
     """Its maintained fork goes round torch's refusal, and forgets what is allowed, unless told."""
     log, run = tmp_path / 'log.pth', tmp_path / 'run'
-    torch.save(dict(loss=HistoryBuffer([3., 1.], [1, 1])), log)
+    torch.save(dict(loss=HistoryBuffer([3.0, 1.0], [1, 1])), log)
     torch.save(dict(loss=Call(os.mkdir, str(run))), tmp_path / 'evil.pth')
     for _ in range(2):
-        assert CheckpointLoader.load_checkpoint(str(log), 'cpu')['loss'].mean() == 2.
+        assert CheckpointLoader.load_checkpoint(str(log), 'cpu')['loss'].mean() == 2.0
         with pytest.raises(pickle.UnpicklingError, match='mkdir'):
             CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'), 'cpu')
         assert not run.exists()

@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FOLDERS = ('lla', 'baselines', 'demo')
-ALL = sorted(path.relative_to(CONFIGS) for folder in FOLDERS for path in
-             (CONFIGS / folder).glob('*.py'))
+ALL = sorted(
+    path.relative_to(CONFIGS) for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py')
+)
 RECIPES = [path for path in ALL if path.parent.name != 'demo']
 
 
@@ -79,4 +80,4 @@ def test_boxes_of_the_demo_start_at_the_size_of_anchors(form):
     for stride, pred, prior in zip((8, 16, 32, 64, 128), preds, priors):
         boxes = head.bbox_coder.decode(prior, pred[0].permute(1, 2, 0).reshape(-1, 4))
         side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt() / stride
-        assert torch.allclose(side, torch.full_like(side, 8. if form == 'fcos' else 4.), rtol=0.1)
+        assert torch.allclose(side, torch.full_like(side, 8.0 if form == 'fcos' else 4.0), rtol=0.1)

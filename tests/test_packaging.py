@@ -18,17 +18,25 @@ from mmdet_lla import registry
 from mmdet_lla.version import __version__
 
 REPO = Path(__file__).resolve().parents[1]
-SOURCES = ('mmdet_lla', 'configs', 'tools', 'setup.cfg', 'pyproject.toml', 'model-index.yml',
-           'LICENSE', 'MANIFEST.in')
+SOURCES = (
+    'mmdet_lla',
+    'configs',
+    'tools',
+    'setup.cfg',
+    'pyproject.toml',
+    'model-index.yml',
+    'LICENSE',
+    'MANIFEST.in',
+)
 LLA = 'demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-INHERIT = '''
+INHERIT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from mmdet_lla import registry
 from mmengine.config import Config
 assert registry.__file__.startswith(sys.argv[1]), registry.__file__
 print(Config.fromfile(sys.argv[2]).model.bbox_head.type)
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -37,33 +45,56 @@ def wheel(tmp_path_factory):
     source, folder = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
     for name in SOURCES:
         if (REPO / name).is_dir():
-            shutil.copytree(REPO / name, source / name, symlinks=True,
-                            ignore=shutil.ignore_patterns('__pycache__'))
+            shutil.copytree(
+                REPO / name,
+                source / name,
+                symlinks=True,
+                ignore=shutil.ignore_patterns('__pycache__'),
+            )
         else:
             shutil.copy2(REPO / name, source / name)
-    subprocess.run([sys.executable, '-m', 'pip', '-q', 'wheel', '--no-deps', '--no-build-isolation',
-                    '--wheel-dir', str(folder), str(source)], check=True, capture_output=True)
-    wheel, = folder.glob('*.whl')
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            '-q',
+            'wheel',
+            '--no-deps',
+            '--no-build-isolation',
+            '--wheel-dir',
+            str(folder),
+            str(source),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob('*.whl')
     return wheel
 
 
 def files_in(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob('*')
-            if path.is_file() and '__pycache__' not in path.parts}
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
 
 
 def test_wheel_ships_configs_tools_and_index(wheel):
     assert wheel.name == f'mmdet_lla-{__version__}-py3-none-any.whl'
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    shipped = {name[len('mmdet_lla/.mim/'):] for name in names if '/.mim/' in name}
+    shipped = {name[len('mmdet_lla/.mim/') :] for name in names if '/.mim/' in name}
     assert shipped == {'model-index.yml'} | {
-        f'{folder}/{file}' for folder in ('configs', 'tools') for file in files_in(REPO / folder)}
-    modules = {f'mmdet_lla/{file}' for file in files_in(REPO / 'mmdet_lla')
-               if file.endswith('.py')}
+        f'{folder}/{file}' for folder in ('configs', 'tools') for file in files_in(REPO / folder)
+    }
+    modules = {f'mmdet_lla/{file}' for file in files_in(REPO / 'mmdet_lla') if file.endswith('.py')}
     assert modules <= names
     assert {name.split('/')[0] for name in names} == {
-        'mmdet_lla', f'mmdet_lla-{__version__}.dist-info'}
+        'mmdet_lla',
+        f'mmdet_lla-{__version__}.dist-info',
+    }
 
 
 @pytest.mark.slow
@@ -73,8 +104,12 @@ def test_config_is_inherited_from_an_installed_wheel(wheel, tmp_path):
         archive.extractall(site)
     config = tmp_path / 'mine.py'
     config.write_text(f"_base_ = 'mmdet_lla::{LLA}'\n")
-    result = subprocess.run([sys.executable, '-c', INHERIT, str(site), str(config)], cwd=tmp_path,
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, '-c', INHERIT, str(site), str(config)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[-1] == 'LLAHead'
 
@@ -109,8 +144,16 @@ def test_inherited_config_says_the_same_and_builds(tmp_path):
 def test_types_are_looked_up_from_our_scope_to_mmdet_to_mmengine():
     """A type without a scope of its own, in a dict that was inherited from us."""
     with DefaultScope.overwrite_default_scope('mmdet'):
-        ours = MODELS.build(dict(type='LLAHead', _scope_='mmdet_lla', num_classes=1,
-                                 in_channels=32, feat_channels=32, stacked_convs=1))
+        ours = MODELS.build(
+            dict(
+                type='LLAHead',
+                _scope_='mmdet_lla',
+                num_classes=1,
+                in_channels=32,
+                feat_channels=32,
+                stacked_convs=1,
+            )
+        )
         loss = MODELS.build(dict(type='GIoULoss', _scope_='mmdet_lla'))
         hook = HOOKS.build(dict(type='NumClassCheckHook', _scope_='mmdet_lla'))
         timer = HOOKS.build(dict(type='IterTimerHook', _scope_='mmdet_lla'))
@@ -119,21 +162,25 @@ def test_types_are_looked_up_from_our_scope_to_mmdet_to_mmengine():
 
 
 def requirements(text):
-    return [Requirement(line) for line in text.splitlines()
-            if line.strip() and not line.startswith('#')]
+    return [
+        Requirement(line) for line in text.splitlines() if line.strip() and not line.startswith('#')
+    ]
 
 
-@pytest.mark.parametrize('stack, others', [('', 'onedl'), ('numpy1', 'onedl'),
-                                           ('onedl', 'openmmlab')])
+@pytest.mark.parametrize(
+    'stack, others', [('', 'onedl'), ('numpy1', 'onedl'), ('onedl', 'openmmlab')]
+)
 def test_requirements_allow_the_pins(stack, others):
     """People's own environments may differ from the pins, and the pins must be among them."""
     config = configparser.ConfigParser()
     config.read(REPO / 'setup.cfg')
     extras = dict(config['options.extras_require'])
     del extras[others]
-    loose = {requirement.name: requirement.specifier for text in
-             [config['options']['install_requires'], *extras.values()]
-             for requirement in requirements(text)}
+    loose = {
+        requirement.name: requirement.specifier
+        for text in [config['options']['install_requires'], *extras.values()]
+        for requirement in requirements(text)
+    }
     pins = {}
     for name in ['requirements.txt', *([f'requirements-{stack}.txt'] if stack else [])]:
         pins.update({pin.name: pin for pin in requirements((REPO / name).read_text())})
@@ -147,6 +194,7 @@ def test_neither_openmmlab_nor_its_fork_is_required():
     """pip would install one over the other: they are different names of the same modules."""
     config = configparser.ConfigParser()
     config.read(REPO / 'setup.cfg')
-    required = {requirement.name for requirement
-                in requirements(config['options']['install_requires'])}
+    required = {
+        requirement.name for requirement in requirements(config['options']['install_requires'])
+    }
     assert not [name for name in required if 'mm' in name], required

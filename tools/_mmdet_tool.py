@@ -29,8 +29,10 @@ def find_tool(name: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    sys.exit(f'mmdet {mmdet.__version__} came without its tools/{name}; looked for '
-             f'{" and ".join(map(str, places))}. Reinstall it')
+    sys.exit(
+        f'mmdet {mmdet.__version__} came without its tools/{name}; looked for '
+        f'{" and ".join(map(str, places))}. Reinstall it'
+    )
 
 
 def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
@@ -50,9 +52,11 @@ def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
         init_cfg = cfg.model.get('backbone', {}).get('init_cfg')
         weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
         if _is_missing(weights):
-            sys.exit(f'model.backbone.init_cfg of {args.config} wants weights that are not there: '
-                     f'{weights}\nFor a MobileNetV2: python tools/model_converters/'
-                     f'mobilenet_v2.py {weights}')
+            sys.exit(
+                f'model.backbone.init_cfg of {args.config} wants weights that are not there: '
+                f'{weights}\nFor a MobileNetV2: python tools/model_converters/'
+                f'mobilenet_v2.py {weights}'
+            )
     elif _is_missing(checkpoint):
         sys.exit(f'No checkpoint {checkpoint} here')
 
@@ -69,12 +73,17 @@ def _torch_launcher(launcher: str) -> str:
     """
     if launcher != 'slurm' or get_device() != 'cpu':
         return launcher
-    for name, value in dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS',
-                            LOCAL_RANK='SLURM_LOCALID').items():
+    for name, value in dict(
+        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'
+    ).items():
         os.environ[name] = os.environ[value]
     if 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
-                               capture_output=True, text=True, check=True).stdout
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         os.environ['MASTER_ADDR'] = hosts.split()[0]
     os.environ.setdefault('MASTER_PORT', '29500')
     return 'pytorch'
@@ -99,5 +108,7 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
         if error.errno not in NO_ROOM:
             raise
         # Where a file was open already, such as one of logs, the error does not tell its name.
-        sys.exit(f'No room to write {error.filename or "logs or scalars"}: {error.strerror}. '
-                 'Checkpoints that were written are whole; make room and go on with --resume')
+        sys.exit(
+            f'No room to write {error.filename or "logs or scalars"}: {error.strerror}. '
+            'Checkpoints that were written are whole; make room and go on with --resume'
+        )

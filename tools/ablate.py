@@ -17,22 +17,47 @@ from mmengine.logging import MMLogger
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog='docs/ablations.md says more.')
-    parser.add_argument('configs', nargs='+', metavar='CONFIG',
-                        help='the first is what the others are compared with; NAME=CONFIG gives '
-                        'it a name in tables and plots')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2],
-                        help='(default: %(default)s)')
-    parser.add_argument('--jobs', type=int, default=1,
-                        help='runs at once, which share the cores (default: %(default)s)')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'),
-                        help='where everything goes (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
-                        help='settings of all configs, as in tools/train.py')
-    parser.add_argument('--no-checkpoints', action='store_true',
-                        help='remove the checkpoint of a run after its test')
-    parser.add_argument('--report-only', action='store_true',
-                        help='train nothing: tables and report of the runs that are done')
+        description=__doc__.splitlines()[0], epilog='docs/ablations.md says more.'
+    )
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='the first is what the others are compared with; NAME=CONFIG gives '
+        'it a name in tables and plots',
+    )
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='(default: %(default)s)'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='runs at once, which share the cores (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/ablation'),
+        help='where everything goes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings of all configs, as in tools/train.py',
+    )
+    parser.add_argument(
+        '--no-checkpoints',
+        action='store_true',
+        help='remove the checkpoint of a run after its test',
+    )
+    parser.add_argument(
+        '--report-only',
+        action='store_true',
+        help='train nothing: tables and report of the runs that are done',
+    )
     args = parser.parse_args()
     if args.jobs < 1:
         parser.error(f'--jobs is {args.jobs}, expected at least 1')
@@ -44,22 +69,33 @@ def main() -> None:
     # What libraries deprecate is no news to who runs a study.
     warnings.simplefilter('ignore')
     from mmdet_lla.analysis.ablation import ablate
+
     MMLogger.get_instance('mmengine', log_level='WARNING')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         failures = ablate(
-            args.configs, args.seeds, args.work_dir.resolve(), jobs=args.jobs,
-            options=args.cfg_options, keep_checkpoints=not args.no_checkpoints,
-            train=not args.report_only, command=['python', 'tools/ablate.py', *sys.argv[1:]])
+            args.configs,
+            args.seeds,
+            args.work_dir.resolve(),
+            jobs=args.jobs,
+            options=args.cfg_options,
+            keep_checkpoints=not args.no_checkpoints,
+            train=not args.report_only,
+            command=['python', 'tools/ablate.py', *sys.argv[1:]],
+        )
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{error}')
     except KeyboardInterrupt:
         sys.exit('\nInterrupted. Start it again with the same arguments to go on.')
-    print(f'{args.work_dir}/report.html, results.csv and results.json tell what came of it',
-          file=sys.stderr)
+    print(
+        f'{args.work_dir}/report.html, results.csv and results.json tell what came of it',
+        file=sys.stderr,
+    )
     for failure in failures:
-        print(f'FAILED: {failure.run.name}: {failure.reason.splitlines()[-1]} ({failure.log})',
-              file=sys.stderr)
+        print(
+            f'FAILED: {failure.run.name}: {failure.reason.splitlines()[-1]} ({failure.log})',
+            file=sys.stderr,
+        )
     sys.exit(1 if failures else 0)
 
 

@@ -26,26 +26,55 @@ from mmdet_lla.analysis.browsing import Browsed, browse
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='of a detector whose bbox_head or rpn_head has an assigner')
-    parser.add_argument('checkpoint', nargs='?',
-                        help='its weights (default: those it would start training with)')
-    parser.add_argument('--assigner', nargs='+', default=[], metavar='ASSIGNER',
-                        help="further assigners: a name, \"dict(type='...', ...)\" or a config")
+    parser.add_argument(
+        'checkpoint', nargs='?', help='its weights (default: those it would start training with)'
+    )
+    parser.add_argument(
+        '--assigner',
+        nargs='+',
+        default=[],
+        metavar='ASSIGNER',
+        help='further assigners: a name, "dict(type=\'...\', ...)" or a config',
+    )
     parser.add_argument('--split', choices=('train', 'val'), default='val')
-    parser.add_argument('--number', type=int, default=8,
-                        help='pictures, the first that have boxes (default: %(default)s)')
-    parser.add_argument('--pictures', nargs='+', default=[], metavar='ID',
-                        help='IDs or file names without extension, instead')
-    parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/assignments'),
-                        help='folder for the pictures (default: %(default)s)')
-    parser.add_argument('--columns', type=int, default=0,
-                        help='panels beside each other (default: what fits a screen)')
-    parser.add_argument('--width', type=int, default=960,
-                        help='of a panel, in pixels (default: %(default)s)')
+    parser.add_argument(
+        '--number',
+        type=int,
+        default=8,
+        help='pictures, the first that have boxes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--pictures',
+        nargs='+',
+        default=[],
+        metavar='ID',
+        help='IDs or file names without extension, instead',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('work_dirs/assignments'),
+        help='folder for the pictures (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--columns',
+        type=int,
+        default=0,
+        help='panels beside each other (default: what fits a screen)',
+    )
+    parser.add_argument(
+        '--width', type=int, default=960, help='of a panel, in pixels (default: %(default)s)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='settings of the config to override, key=value')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to override, key=value',
+    )
     return parser.parse_args()
 
 
@@ -65,12 +94,22 @@ def main() -> int:
     args = parse_args()
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmengine', log_level='WARNING')
-    check(args, (f'{args.split}_dataloader', ))
+    check(args, (f'{args.split}_dataloader',))
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     try:
-        browsed = browse(cfg, args.checkpoint, args.assigner, args.split, args.number,
-                         args.pictures, args.out_dir, args.device, args.columns, args.width)
+        browsed = browse(
+            cfg,
+            args.checkpoint,
+            args.assigner,
+            args.split,
+            args.number,
+            args.pictures,
+            args.out_dir,
+            args.device,
+            args.columns,
+            args.width,
+        )
     except ValueError as error:
         print(f'{args.config} cannot be browsed: {error}', file=sys.stderr)
         return 2

@@ -15,10 +15,12 @@ import _checkout  # noqa: F401  (before mmdet_lla is imported)
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('studies', nargs='+', metavar='[NAME=]DIR',
-                        help='work directories of tools/ablate.py')
-    parser.add_argument('--figure', type=Path,
-                        help='draw the differences to the baseline here (.png, .svg, .pdf)')
+    parser.add_argument(
+        'studies', nargs='+', metavar='[NAME=]DIR', help='work directories of tools/ablate.py'
+    )
+    parser.add_argument(
+        '--figure', type=Path, help='draw the differences to the baseline here (.png, .svg, .pdf)'
+    )
     return parser.parse_args()
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     from mmdet_lla.analysis.ablation import plots
     from mmdet_lla.analysis.ablation.detections import METRICS
     from mmdet_lla.analysis.ablation.overview import markdown_table, read_weighed
+
     try:
         studies = {}
         for spec in args.studies:

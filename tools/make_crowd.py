@@ -3,6 +3,7 @@
 Example:
     python tools/make_crowd.py data/crowd --train 400 --val 100 --density default
 """
+
 import argparse
 import importlib.util
 import sys
@@ -20,12 +21,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--train', type=int, default=400, help='training pictures')
     parser.add_argument('--val', type=int, default=100, help='validation pictures')
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT of the pictures')
-    parser.add_argument('--density', default='default',
-                        help='sparse, default, dense, or a mean number of people a picture')
+    parser.add_argument(
+        '--density',
+        default='default',
+        help='sparse, default, dense, or a mean number of people a picture',
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, help='processes (default: one a processor)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='replace another generated data set in the folder')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace another generated data set in the folder'
+    )
     return parser.parse_args()
 
 
@@ -49,35 +54,44 @@ def report(root: str) -> None:
         CROWDHUMAN_PAIRS_OVER_HALF,
         CROWDHUMAN_PEOPLE,
     )
+
     splits = {k: statistics(v) for k, v in load_records(root).items()}
     print(f'{"":34}' + ''.join(f'{name:>10}' for name in splits) + f'{"CrowdHuman":>12}')
-    rows = (('pictures', 'pictures', '.0f', '15000'),
-            ('people a picture', 'people', '.2f', f'{CROWDHUMAN_PEOPLE:.2f}'),
-            ('pairs with IoU > 0.5 a picture', 'pairs_0.5', '.2f',
-             f'{CROWDHUMAN_PAIRS_OVER_HALF:.2f}'),
-            ('ignored regions a picture', 'ignored', '.2f', ''),
-            ('visible share of a full box', 'visible', '.2f', ''))
+    rows = (
+        ('pictures', 'pictures', '.0f', '15000'),
+        ('people a picture', 'people', '.2f', f'{CROWDHUMAN_PEOPLE:.2f}'),
+        ('pairs with IoU > 0.5 a picture', 'pairs_0.5', '.2f', f'{CROWDHUMAN_PAIRS_OVER_HALF:.2f}'),
+        ('ignored regions a picture', 'ignored', '.2f', ''),
+        ('visible share of a full box', 'visible', '.2f', ''),
+    )
     for title, key, form, published in rows:
-        print(f'{title:34}' + ''.join(f'{s[key]:10{form}}' for s in splits.values())
-              + f'{published:>12}')
+        print(
+            f'{title:34}'
+            + ''.join(f'{s[key]:10{form}}' for s in splits.values())
+            + f'{published:>12}'
+        )
     for name, values in splits.items():
         if values['heights']:
             low, *_, middle, _, high, _ = values['heights']
-            print(f'body heights of {name}: {low:.0f} px at least, half below {middle:.0f}, '
-                  f'95 % below {high:.0f}')
+            print(
+                f'body heights of {name}: {low:.0f} px at least, half below {middle:.0f}, '
+                f'95 % below {high:.0f}'
+            )
 
 
 def main() -> None:
     """Generate, then measure."""
     args = parse_args()
     from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset, default_workers
+
     start = time.monotonic()
     try:
         width, height = parse_size(args.size)
         params = CrowdParams(width=width, height=height).with_density(args.density)
         workers = default_workers() if args.workers is None else args.workers
-        made = build_dataset(args.out_dir, args.train, args.val, params, args.seed, workers,
-                             args.overwrite)
+        made = build_dataset(
+            args.out_dir, args.train, args.val, params, args.seed, workers, args.overwrite
+        )
     except (FileExistsError, ValueError) as error:
         sys.exit(f'error: {error}')
     if made:

@@ -25,8 +25,10 @@ def main() -> None:
     model = MODELS.build(Config.fromfile(args.config).model)
     model.load_state_dict(step['state_dict'])
     model.train()
-    print('First module with an output that is not finite:',
-          first_non_finite(model, step['batch']) or 'none up to the predictions')
+    print(
+        'First module with an output that is not finite:',
+        first_non_finite(model, step['batch']) or 'none up to the predictions',
+    )
     seed_everything(step['seed'], step['iteration'] - 1, step['rank'])
     losses = model(**model.data_preprocessor(step['batch'], True), mode='loss')
     loss, terms = model.parse_losses(losses)

@@ -83,16 +83,21 @@ def stack_pins(repo, stack=None):
     if stack:
         path = repo / stack_file(stack)
         if not path.is_file():
-            raise SetupError('there is no stack {}: {} is missing. Stacks: {}'.format(
-                stack, path.name, ', '.join(stacks(repo))))
+            raise SetupError(
+                'there is no stack {}: {} is missing. Stacks: {}'.format(
+                    stack, path.name, ', '.join(stacks(repo))
+                )
+            )
         pins.update(read_pins(path.read_text()))
     return pins
 
 
 def stacks(repo):
     """Names of all stacks but the usual one."""
-    return sorted(re.match('requirements-(.*)[.]txt', path.name).group(1)
-                  for path in repo.glob('requirements-*.txt'))
+    return sorted(
+        re.match('requirements-(.*)[.]txt', path.name).group(1)
+        for path in repo.glob('requirements-*.txt')
+    )
 
 
 def fingerprint(repo, stack=None):
@@ -136,11 +141,17 @@ def missing_build_tools(include_dir, version, environ, which=shutil.which, exist
         if environ.get(variable):
             names = (shlex.split(environ[variable])[0],)
         if not any(which(name) for name in names):
-            missing.append('a {} compiler ({}): apt install build-essential'.format(
-                language, ' or '.join(names)))
+            missing.append(
+                'a {} compiler ({}): apt install build-essential'.format(
+                    language, ' or '.join(names)
+                )
+            )
     if not exists(os.path.join(include_dir, 'Python.h')):
-        missing.append('the headers of Python {0} ({1}): apt install python{0}-dev'.format(
-            version, os.path.join(include_dir, 'Python.h')))
+        missing.append(
+            'the headers of Python {0} ({1}): apt install python{0}-dev'.format(
+                version, os.path.join(include_dir, 'Python.h')
+            )
+        )
     return missing
 
 
@@ -148,8 +159,10 @@ def check_build_tools(python, environ):
     missing = missing_build_tools(python['include'], python['short'], environ)
     if missing:
         raise SetupError(
-            'mmcv has to be compiled, and this is missing:\n  - ' + '\n  - '.join(missing)
-            + '\n(the packages are named as on Debian and Ubuntu)')
+            'mmcv has to be compiled, and this is missing:\n  - '
+            + '\n  - '.join(missing)
+            + '\n(the packages are named as on Debian and Ubuntu)'
+        )
 
 
 def check_disk(path, need_gb, purpose, disk_usage=shutil.disk_usage):
@@ -159,8 +172,10 @@ def check_disk(path, need_gb, purpose, disk_usage=shutil.disk_usage):
         path = path.parent
     free = disk_usage(str(path)).free / GB
     if free < need_gb:
-        raise SetupError(f'not enough disk: {purpose} needs about {need_gb:.0f} GB, and {path} '
-                         f'has {free:.1f} GB free')
+        raise SetupError(
+            f'not enough disk: {purpose} needs about {need_gb:.0f} GB, and {path} '
+            f'has {free:.1f} GB free'
+        )
     return free
 
 
@@ -170,16 +185,19 @@ def check_shared_libraries(load=None):
         return
     if load is None:
         import ctypes
+
         load = ctypes.CDLL
     for library, package in (('libGL.so.1', 'libgl1'), ('libgthread-2.0.so.0', 'libglib2.0-0')):
         try:
             load(library)
         except OSError:
-            raise SetupError(f'{library} is missing, which OpenCV needs: apt install {package} (as '
-                             'on Debian and Ubuntu)') from None
+            raise SetupError(
+                f'{library} is missing, which OpenCV needs: apt install {package} (as '
+                'on Debian and Ubuntu)'
+            ) from None
 
 
-PROBE = r'''
+PROBE = r"""
 import importlib.util, json, os, re, sys, sysconfig
 from importlib import metadata
 def has(name):
@@ -200,14 +218,18 @@ print(json.dumps(dict(
     has_venv=has('venv') and has('ensurepip'), has_pip=has('pip'), dists=dists,
     torch=str(torch['__version__']) if '__version__' in torch else None,
     cuda=torch.get('cuda'))))
-'''
+"""
 
 
 def probe(python):
     """What an interpreter is and has, as a dict; None if it does not run."""
     try:
-        output = subprocess.run([str(python), '-I', '-c', PROBE], stdout=subprocess.PIPE,
-                                stderr=subprocess.DEVNULL, check=True).stdout
+        output = subprocess.run(
+            [str(python), '-I', '-c', PROBE],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        ).stdout
         return json.loads(output.decode())
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
@@ -227,14 +249,18 @@ def choose_python(wanted, probe=probe):
             continue
         if tuple(python['version'][:2]) in PINNED_PYTHONS:
             if not python['has_venv']:
-                raise SetupError('{} lacks the venv module: apt install python{}-venv (as on '
-                                 'Debian and Ubuntu)'.format(name, python['short']))
+                raise SetupError(
+                    '{} lacks the venv module: apt install python{}-venv (as on '
+                    'Debian and Ubuntu)'.format(name, python['short'])
+                )
             return python
         seen.append('{} is {}'.format(name, '.'.join(map(str, python['version']))))
     raise SetupError(
         'Python 3.11 is missing ({}). Install it (Debian and Ubuntu: apt install python3.11 '
-        'python3.11-venv python3.11-dev), or name one: make ... PYTHON=/path/to/python3.11'
-        .format('; '.join(seen) or '{} does not run'.format(' or '.join(names))))
+        'python3.11-venv python3.11-dev), or name one: make ... PYTHON=/path/to/python3.11'.format(
+            '; '.join(seen) or '{} does not run'.format(' or '.join(names))
+        )
+    )
 
 
 # --------------------------------------------------------------------------- OpenMMLab or its fork
@@ -261,8 +287,14 @@ def check_one_family(dists, pins, place):
             raise SetupError(
                 '{0} has {1}, and {2} would overwrite its files, as both are the module {3}. '
                 'Use another environment, or empty this one first: {0}/bin/python -m pip '
-                'uninstall {4}'.format(place, other, wanted, module, ' '.join(
-                    sorted(set(dists) & (set(FORK) | set(FORK.values()))))))
+                'uninstall {4}'.format(
+                    place,
+                    other,
+                    wanted,
+                    module,
+                    ' '.join(sorted(set(dists) & (set(FORK) | set(FORK.values())))),
+                )
+            )
 
 
 # --------------------------------------------------------------------------- mmcv's wheels
@@ -282,14 +314,15 @@ def wheel_key(tag, platform, torch, mmcv, gpu=None):
         gpu (str | None): GPU architectures compiled for; None if the ops are the CPU's alone.
     """
     key = '{}-{}-torch{}-{}-{}'.format(
-        tag, platform, torch, ''.join(split_pin(mmcv)), 'cuda' + gpu if gpu else 'cpuops')
+        tag, platform, torch, ''.join(split_pin(mmcv)), 'cuda' + gpu if gpu else 'cpuops'
+    )
     return re.sub(r'[^\w.+-]+', '_', key)
 
 
 def some_wheel_cached(cache, python, pins):
     """Whether mmcv need not be compiled, as far as one can tell before torch is there."""
     torch, mmcv = (''.join(split_pin(pins[name])) for name in ('torch', 'mmcv'))
-    pattern = f"{python['tag']}-{python['platform']}-{torch}*-{mmcv}-*"
+    pattern = f'{python["tag"]}-{python["platform"]}-{torch}*-{mmcv}-*'
     return any(cached_wheel(folder) for folder in cache.glob(pattern))
 
 
@@ -298,7 +331,8 @@ def has_ops(wheel):
     try:
         with zipfile.ZipFile(str(wheel)) as archive:
             return archive.testzip() is None and any(
-                re.match(r'mmcv/_ext.*\.(so|pyd)$', name) for name in archive.namelist())
+                re.match(r'mmcv/_ext.*\.(so|pyd)$', name) for name in archive.namelist()
+            )
     except (OSError, zipfile.BadZipFile):
         return False
 
@@ -379,8 +413,14 @@ def run_logged(command, log, what, environ=None, progress=None):
         begin = file.tell()
         start = time.time()
         # A session of its own, so that its compilers can be ended with it.
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL, env=environ, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environ,
+            start_new_session=True,
+        )
         try:
             while True:
                 try:
@@ -388,8 +428,11 @@ def run_logged(command, log, what, environ=None, progress=None):
                     break
                 except subprocess.TimeoutExpired:
                     done = progress() if progress else ''
-                    say('  ... {}: {}{}'.format(
-                        what, duration(time.time() - start), ', ' + done if done else ''))
+                    say(
+                        '  ... {}: {}{}'.format(
+                            what, duration(time.time() - start), ', ' + done if done else ''
+                        )
+                    )
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
@@ -398,8 +441,11 @@ def run_logged(command, log, what, environ=None, progress=None):
         with open(str(log), 'rb') as file:
             file.seek(begin)
             tail = file.read().decode(errors='replace').splitlines()[-TAIL_LINES:]
-        raise SetupError('{} failed (exit status {}). The end of its output:\n{}\nAll of it: {}'
-                         .format(what, status, '\n'.join('  | ' + line for line in tail), log))
+        raise SetupError(
+            '{} failed (exit status {}). The end of its output:\n{}\nAll of it: {}'.format(
+                what, status, '\n'.join('  | ' + line for line in tail), log
+            )
+        )
 
 
 class Environment:
@@ -422,21 +468,31 @@ class Environment:
     def look(self):
         self.state = probe(self.python)
         if self.state is None:
-            raise SetupError(f'{self.python} does not run; remove {self.venv} or name another '
-                             'environment: make ... VENV=PATH')
+            raise SetupError(
+                f'{self.python} does not run; remove {self.venv} or name another '
+                'environment: make ... VENV=PATH'
+            )
         return self.state
 
     def pip(self, arguments, what, environ=None, progress=None):
-        run_logged([str(self.python), '-m', 'pip', '--disable-pip-version-check', '--no-input']
-                   + arguments, self.log, what, environ, progress)
+        run_logged(
+            [str(self.python), '-m', 'pip', '--disable-pip-version-check', '--no-input']
+            + arguments,
+            self.log,
+            what,
+            environ,
+            progress,
+        )
 
     # ----------------------------------------------------------------------- the steps
     def create(self, wanted):
         python = choose_python(wanted)
         free = check_disk(self.venv, DISK_FRESH_GB, 'the environment (torch and the rest)')
         if free < DISK_CUDA_GB:
-            say(f'! {free:.1f} GB of disk are free: enough for a torch for the CPU; one with CUDA '
-                f'takes about {DISK_CUDA_GB:.0f} GB')
+            say(
+                f'! {free:.1f} GB of disk are free: enough for a torch for the CPU; one with CUDA '
+                f'takes about {DISK_CUDA_GB:.0f} GB'
+            )
         if not some_wheel_cached(cache_dir(os.environ), python, self.pins):
             check_build_tools(python, os.environ)
         check_shared_libraries()
@@ -445,18 +501,26 @@ class Environment:
             # --clear, since this is new or was broken off before it had pip.
             result = subprocess.run(
                 [python['executable'], '-m', 'venv', '--clear', str(self.venv)],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
             if result.returncode:
-                raise SetupError('making {} failed:\n{}'.format(
-                    self.venv, result.stdout.decode(errors='replace')))
+                raise SetupError(
+                    'making {} failed:\n{}'.format(
+                        self.venv, result.stdout.decode(errors='replace')
+                    )
+                )
             (self.venv / MADE_HERE).touch()
 
     def check_python(self):
         version = tuple(self.state['version'][:2])
         low, high = (PINNED_PYTHONS[0], PINNED_PYTHONS[-1]) if self.own else USABLE_PYTHONS
         if not low <= version <= high:
-            raise SetupError('{} has Python {}, and it has to be {}.{} to {}.{}'.format(
-                self.venv, self.state['short'], *(low + high)))
+            raise SetupError(
+                '{} has Python {}, and it has to be {}.{} to {}.{}'.format(
+                    self.venv, self.state['short'], *(low + high)
+                )
+            )
         if version != TESTED_PYTHON:
             say('! Python {} is not tested; 3.11 is'.format(self.state['short']))
         if not self.state['has_pip']:
@@ -471,26 +535,43 @@ class Environment:
             say(f'* torch {torch} is there and stays')
         else:
             check_disk(self.venv, DISK_FRESH_GB, 'torch and the rest')
-        with step('build tools' if torch else '{}, build tools'.format(self.pins['torch']),
-                  '5 s' if torch else '1 min for a CPU build, 5 min with CUDA (3 GB to fetch)'):
-            self.pip(['install'] + build_tools + ([] if torch else [self.pins['torch']]),
-                     'installing torch')
+        with step(
+            'build tools' if torch else '{}, build tools'.format(self.pins['torch']),
+            '5 s' if torch else '1 min for a CPU build, 5 min with CUDA (3 GB to fetch)',
+        ):
+            self.pip(
+                ['install'] + build_tools + ([] if torch else [self.pins['torch']]),
+                'installing torch',
+            )
         self.look()
 
     def gpu_architectures(self, cuda_home):
         """What to compile mmcv's CUDA ops for, as in ``'8.0;9.0'``."""
         nvcc = os.path.join(cuda_home, 'bin', 'nvcc')
-        release = re.search(r'release (\d+)\.', subprocess.run(
-            [nvcc, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode())
+        release = re.search(
+            r'release (\d+)\.',
+            subprocess.run([nvcc, '--version'], stdout=subprocess.PIPE, check=True).stdout.decode(),
+        )
         if release and release.group(1) != self.state['cuda'].split('.')[0]:
-            raise SetupError('torch {} wants the compiler of CUDA {}, and {} is of CUDA {}: set '
-                             'CUDA_HOME to the right one, or to nothing that exists to have mmcv '
-                             'for the CPU alone'.format(self.state['torch'], self.state['cuda'],
-                                                        nvcc, release.group(1)))
+            raise SetupError(
+                'torch {} wants the compiler of CUDA {}, and {} is of CUDA {}: set '
+                'CUDA_HOME to the right one, or to nothing that exists to have mmcv '
+                'for the CPU alone'.format(
+                    self.state['torch'], self.state['cuda'], nvcc, release.group(1)
+                )
+            )
         if os.environ.get('TORCH_CUDA_ARCH_LIST'):
             return os.environ['TORCH_CUDA_ARCH_LIST']
-        found = subprocess.run([str(self.python), '-c', ARCHITECTURES], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, check=True).stdout.decode().strip()
+        found = (
+            subprocess.run(
+                [str(self.python), '-c', ARCHITECTURES],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+            .stdout.decode()
+            .strip()
+        )
         return found or 'all'
 
     def mmcv_problem(self, gpu):
@@ -515,30 +596,37 @@ class Environment:
         cuda_home = find_cuda_home(os.environ) if self.state['cuda'] else None
         gpu = self.gpu_architectures(cuda_home) if cuda_home else None
         if self.state['cuda'] and not cuda_home:
-            say('! torch has CUDA {} but its compiler (nvcc) is missing: mmcv gets no GPU ops, '
-                'enough for the CPU'.format(self.state['cuda']))
+            say(
+                '! torch has CUDA {} but its compiler (nvcc) is missing: mmcv gets no GPU ops, '
+                'enough for the CPU'.format(self.state['cuda'])
+            )
         problem = self.mmcv_problem(gpu)
         if problem is None:
-            say(f"* {name} {self.state['dists'][name]} with its ops is there and stays")
+            say(f'* {name} {self.state["dists"][name]} with its ops is there and stays')
             return
         say(f'* {name} {problem}')
-        key = wheel_key(self.state['tag'], self.state['platform'], self.state['torch'],
-                        self.pins['mmcv'], gpu)
+        key = wheel_key(
+            self.state['tag'], self.state['platform'], self.state['torch'], self.pins['mmcv'], gpu
+        )
         with tempfile.TemporaryDirectory(prefix='mmdet_lla-') as work:
             folder = cache_dir(os.environ) / key
             if not writable(folder):
                 say(f'! {folder} cannot be written: the next environment compiles mmcv anew')
                 folder = Path(work) / 'cache'
-            with locked(folder.with_name(key + '.lock'),
-                        '  another set-up is compiling the same mmcv; waiting for it'):
+            with locked(
+                folder.with_name(key + '.lock'),
+                '  another set-up is compiling the same mmcv; waiting for it',
+            ):
                 wheel = cached_wheel(folder)
                 if wheel:
                     say(f'  compiled before: {wheel}')
                 else:
                     wheel = store_wheel(self.build_mmcv(Path(work), cuda_home, gpu), folder)
             with step(f'{name} {version} from its wheel', '5 s'):
-                self.pip(['install', '--no-deps', '--force-reinstall', '--no-index', str(wheel)],
-                         'installing mmcv')
+                self.pip(
+                    ['install', '--no-deps', '--force-reinstall', '--no-index', str(wheel)],
+                    'installing mmcv',
+                )
         self.look()
 
     def build_mmcv(self, work, cuda_home, gpu):
@@ -549,7 +637,8 @@ class Environment:
             # A toolkit without its libraries' headers: torch brought the same as packages.
             headers = glob.glob(os.path.join(self.state['site'], 'nvidia', '*', 'include'))
             environ['CPATH'] = os.pathsep.join(
-                headers + [path for path in [environ.get('CPATH')] if path])
+                headers + [path for path in [environ.get('CPATH')] if path]
+            )
 
         def progress():
             objects = sum(1 for _ in work.rglob('*.o'))
@@ -560,12 +649,29 @@ class Environment:
 
         name, version = split_pin(self.pins['mmcv'])
         usually = '20 min or more with CUDA' if gpu else '8 min on 2 cores, less on more'
-        with step('compiling {} {} for torch {}, {} at a time'.format(
-                name, version, self.state['torch'], environ['MAX_JOBS']), usually):
+        with step(
+            'compiling {} {} for torch {}, {} at a time'.format(
+                name, version, self.state['torch'], environ['MAX_JOBS']
+            ),
+            usually,
+        ):
             # No wheel of anybody's: an index or pip's cache may hold one without the ops.
-            self.pip(['wheel', '--no-deps', '--no-build-isolation', '--no-cache-dir',
-                      '--no-binary', name, '--wheel-dir', str(work / 'wheel'),
-                      self.pins['mmcv']], 'compiling mmcv', environ, progress)
+            self.pip(
+                [
+                    'wheel',
+                    '--no-deps',
+                    '--no-build-isolation',
+                    '--no-cache-dir',
+                    '--no-binary',
+                    name,
+                    '--wheel-dir',
+                    str(work / 'wheel'),
+                    self.pins['mmcv'],
+                ],
+                'compiling mmcv',
+                environ,
+                progress,
+            )
         wheel = next((work / 'wheel').glob('*mmcv-*.whl'))
         if not has_ops(wheel):
             raise SetupError(f'mmcv was built without its ops; see {self.log}')
@@ -573,15 +679,23 @@ class Environment:
 
     def install_rest(self):
         if self.own:
-            rest = [line for name, line in self.pins.items()
-                    if name not in ('torch', 'mmcv', 'setuptools', 'wheel', 'ninja')]
+            rest = [
+                line
+                for name, line in self.pins.items()
+                if name not in ('torch', 'mmcv', 'setuptools', 'wheel', 'ninja')
+            ]
             with step(f'{len(rest)} packages', '1 min'):
                 self.pip(['install'] + rest, 'installing packages')
         with step(f'this package, linked to {REPO}', '5 s' if self.own else '1 min'):
-            self.pip(['install', '--no-build-isolation']
-                     + (['--no-deps', '--editable', str(REPO)] if self.own
-                        else ['--editable', f'{REPO}[{self.family()},tests,tensorboard]']),
-                     'installing mmdet_lla')
+            self.pip(
+                ['install', '--no-build-isolation']
+                + (
+                    ['--no-deps', '--editable', str(REPO)]
+                    if self.own
+                    else ['--editable', f'{REPO}[{self.family()},tests,tensorboard]']
+                ),
+                'installing mmdet_lla',
+            )
         self.look()
 
     def family(self):
@@ -589,28 +703,35 @@ class Environment:
         return 'openmmlab' if self.pins['mmcv'].startswith('mmcv') else 'onedl'
 
     def verify(self):
-        script = ('import torch, mmdet; from mmcv.ops import nms; '
-                  'nms(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([1.]), 0.5)')
-        with step('checking that torch, mmcv\'s ops and mmdet work together', '10 s'):
+        script = (
+            'import torch, mmdet; from mmcv.ops import nms; '
+            'nms(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([1.]), 0.5)'
+        )
+        with step("checking that torch, mmcv's ops and mmdet work together", '10 s'):
             run_logged([str(self.python), '-c', script], self.log, 'importing mmdet')
 
     def landmarks(self):
         """Files whose loss means that a package was removed or replaced."""
         site = Path(self.state['site'])
-        names = {split_pin(self.pins[name])[0].replace('-', '_') for name in (
-            'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'pytest', 'ruff')}
-        found = [path for path in site.glob('*.dist-info')
-                 if path.name.split('-')[0].lower() in names | {'mmdet_lla'}]
+        names = {
+            split_pin(self.pins[name])[0].replace('-', '_')
+            for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'pytest', 'ruff')
+        }
+        found = [
+            path
+            for path in site.glob('*.dist-info')
+            if path.name.split('-')[0].lower() in names | {'mmdet_lla'}
+        ]
         return [self.python] + sorted(found)
 
 
-ARCHITECTURES = r'''
+ARCHITECTURES = r"""
 import torch
 capabilities = map(torch.cuda.get_device_capability, range(torch.cuda.device_count()))
 print(';'.join(sorted({'%d.%d' % capability for capability in capabilities})))
-'''
+"""
 
-OPS = r'''
+OPS = r"""
 import glob, importlib.machinery, importlib.util, os, torch
 folder = os.path.dirname(importlib.util.find_spec('mmcv').origin)
 path, = glob.glob(os.path.join(folder, '_ext*.so'))
@@ -618,13 +739,14 @@ loader = importlib.machinery.ExtensionFileLoader('mmcv._ext', path)
 module = importlib.util.module_from_spec(importlib.util.spec_from_loader('mmcv._ext', loader))
 loader.exec_module(module)
 print(module.get_compiling_cuda_version())
-'''
+"""
 
 
 def ops_of(python):
     """CUDA version of the installed mmcv's ops, 'not available' if for the CPU; None without."""
-    result = subprocess.run([str(python), '-I', '-c', OPS], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL)
+    result = subprocess.run(
+        [str(python), '-I', '-c', OPS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     return result.stdout.decode().split('\n')[0] if result.returncode == 0 else None
 
 
@@ -637,8 +759,10 @@ def find_cuda_home(environ, which=shutil.which, exists=os.path.exists):
         homes = [os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))] if nvcc else []
         homes.append('/usr/local/cuda')
     for home in homes:  # an nvcc on the PATH may be a wrapper, far from the headers
-        if all(exists(os.path.join(home, *part))
-               for part in (('bin', 'nvcc'), ('include', 'cuda_runtime.h'))):
+        if all(
+            exists(os.path.join(home, *part))
+            for part in (('bin', 'nvcc'), ('include', 'cuda_runtime.h'))
+        ):
             return home
     return None
 
@@ -654,9 +778,15 @@ def jobs(environ):
 
 def build_environment(environ, bin_dir, work, cuda_home, gpu):
     """Environment variables for compiling mmcv: all its ops, and no debug information."""
-    result = dict(environ, MMCV_WITH_OPS='1', CFLAGS='-O2 -g0 -w', CXXFLAGS='-O2 -g0 -w',
-                  MAX_JOBS=jobs(environ), TMPDIR=str(work),
-                  PATH=str(bin_dir) + os.pathsep + environ.get('PATH', ''))
+    result = dict(
+        environ,
+        MMCV_WITH_OPS='1',
+        CFLAGS='-O2 -g0 -w',
+        CXXFLAGS='-O2 -g0 -w',
+        MAX_JOBS=jobs(environ),
+        TMPDIR=str(work),
+        PATH=str(bin_dir) + os.pathsep + environ.get('PATH', ''),
+    )
     if gpu:
         result.update(FORCE_CUDA='1', CUDA_HOME=cuda_home)
         if gpu != 'all':
@@ -671,8 +801,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--venv', help='environment to use or make; default: .venv, or .venv-STACK')
     parser.add_argument('--python', help='interpreter to make it with')
-    parser.add_argument('--stack', default='', help='versions to install: the usual ones, or {}'
-                        .format(' or '.join(stacks(REPO))))
+    parser.add_argument(
+        '--stack',
+        default='',
+        help='versions to install: the usual ones, or {}'.format(' or '.join(stacks(REPO))),
+    )
     options = parser.parse_args(arguments)
     venv = options.venv or str(REPO / '-'.join(filter(None, ['.venv', options.stack])))
     venv = Path(os.path.abspath(os.path.expanduser(venv)))

@@ -7,4 +7,4 @@ Before anything is built, the files of the data set and the checkpoint are looke
 from _mmdet_tool import run
 
 if __name__ == '__main__':
-    run('test.py', ('test_dataloader', ))
+    run('test.py', ('test_dataloader',))

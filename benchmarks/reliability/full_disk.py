@@ -75,7 +75,8 @@ def train(config: Path, work_dir: Path, said: Path, iteration: int = -1, left: i
     """Train or resume; the exit status."""
     os.environ['FILL'] = f'{iteration},{left},{work_dir.parent / "filler"}'
     process = get_context('fork').Process(
-        target=run_tool, args=([str(config), '--work-dir', str(work_dir), '--resume'], said))
+        target=run_tool, args=([str(config), '--work-dir', str(work_dir), '--resume'], said)
+    )
     process.start()
     process.join()
     return process.exitcode
@@ -110,24 +111,37 @@ def main(args: argparse.Namespace, disk: Path) -> int:
         (disk / 'filler').unlink(missing_ok=True)
         words = said.read_text().strip().splitlines()[-1]
         checkpoints = list(work.glob('*.pth'))
-        faults = [f'{path.name}: {checkpoint_fault(path)}' for path in checkpoints
-                  if checkpoint_fault(path)]
+        faults = [
+            f'{path.name}: {checkpoint_fault(path)}'
+            for path in checkpoints
+            if checkpoint_fault(path)
+        ]
         told = words.startswith(('No room to write', str(work))) and 'make room' in words
-        if status not in (0, 1) or (status == 1 and not told) or faults or (
-                checkpoints and not (work / 'last_checkpoint').is_file()):
+        if (
+            status not in (0, 1)
+            or (status == 1 and not told)
+            or faults
+            or (checkpoints and not (work / 'last_checkpoint').is_file())
+        ):
             print(said.read_text()[-3000:])
             print(f'status {status}, iteration {iteration}, {left} bytes left, {faults}')
             return 1
-        kind = 'room was enough' if status == 0 else (
-            'a checkpoint' if 'could not be written' in words else words.split(':')[0])
+        kind = (
+            'room was enough'
+            if status == 0
+            else ('a checkpoint' if 'could not be written' in words else words.split(':')[0])
+        )
         kind = kind.replace(str(work), 'WORK_DIR')
         ends[kind] = ends.get(kind, 0) + 1
         if train(config, work, said):
             print(said.read_text()[-3000:])
             return 1
         found = differences(wanted, final_weights(Config(dict(work_dir=str(work)))))
-        print(f'iteration {iteration}, {left} bytes left: {words[-300:]}\n  resumed: {len(found)} '
-              'differences', flush=True)
+        print(
+            f'iteration {iteration}, {left} bytes left: {words[-300:]}\n  resumed: {len(found)} '
+            'differences',
+            flush=True,
+        )
         if found:
             return 1
         shutil.rmtree(work)
@@ -144,7 +158,19 @@ if __name__ == '__main__':
     if MOUNTED in os.environ:
         sys.exit(main(parsed, Path(os.environ[MOUNTED])))
     with tempfile.TemporaryDirectory() as place:
-        sys.exit(subprocess.run(
-            ['unshare', '--map-root-user', '--mount', 'sh', '-c',
-             f'mount -t tmpfs -o size={SIZE_MB}m tmpfs "$0" || exit 77; exec "$@"', place,
-             sys.executable, *sys.argv], env=dict(os.environ, **{MOUNTED: place})).returncode)
+        sys.exit(
+            subprocess.run(
+                [
+                    'unshare',
+                    '--map-root-user',
+                    '--mount',
+                    'sh',
+                    '-c',
+                    f'mount -t tmpfs -o size={SIZE_MB}m tmpfs "$0" || exit 77; exec "$@"',
+                    place,
+                    sys.executable,
+                    *sys.argv,
+                ],
+                env=dict(os.environ, **{MOUNTED: place}),
+            ).returncode
+        )

@@ -39,8 +39,13 @@ TRAININGS = {
 }
 
 
-def tiny_config(crowd: str, work_dir: str, loop: str = 'epochs', workers: int = 0,
-                checkpoints: tuple = (True, 1)) -> Config:
+def tiny_config(
+    crowd: str,
+    work_dir: str,
+    loop: str = 'epochs',
+    workers: int = 0,
+    checkpoints: tuple = (True, 1),
+) -> Config:
     """The demo's config made small enough for a training of seconds."""
     load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
     resize = dict(type='Resize', scale=(64, 64), keep_ratio=True)
@@ -49,27 +54,42 @@ def tiny_config(crowd: str, work_dir: str, loop: str = 'epochs', workers: int = 
     os.environ['CROWD_ROOT'] = crowd + '/'
     cfg = Config.fromfile(CONFIG)
     by_epoch, interval = checkpoints
-    cfg.merge_from_dict(dict(
-        model=dict(
-            backbone=dict(_delete_=True, type='ResNet', depth=18, base_channels=8),
-            neck=dict(in_channels=[8, 16, 32, 64], start_level=1, out_channels=32),
-            bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1)),
-        train_dataloader=dict(
-            batch_size=2, num_workers=workers, persistent_workers=workers > 0,
-            dataset=dict(pipeline=[*load, resize, *random_steps, pack])),
-        val_dataloader=None, val_cfg=None, val_evaluator=None,
-        test_dataloader=None, test_cfg=None, test_evaluator=None,
-        optim_wrapper=dict(optimizer=dict(lr=0.01)),
-        default_hooks=dict(
-            logger=dict(interval=1),
-            checkpoint=dict(by_epoch=by_epoch, interval=interval)),
-        randomness=dict(seed=7), work_dir=work_dir, log_level='WARNING', resume=True))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                backbone=dict(_delete_=True, type='ResNet', depth=18, base_channels=8),
+                neck=dict(in_channels=[8, 16, 32, 64], start_level=1, out_channels=32),
+                bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
+            ),
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                dataset=dict(pipeline=[*load, resize, *random_steps, pack]),
+            ),
+            val_dataloader=None,
+            val_cfg=None,
+            val_evaluator=None,
+            test_dataloader=None,
+            test_cfg=None,
+            test_evaluator=None,
+            optim_wrapper=dict(optimizer=dict(lr=0.01)),
+            default_hooks=dict(
+                logger=dict(interval=1), checkpoint=dict(by_epoch=by_epoch, interval=interval)
+            ),
+            randomness=dict(seed=7),
+            work_dir=work_dir,
+            log_level='WARNING',
+            resume=True,
+        )
+    )
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=EPOCHS)
     if loop == 'iterations':
         cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=EPOCHS * BATCHES)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=BATCHES),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=BATCHES, end=EPOCHS * BATCHES)]
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=BATCHES, end=EPOCHS * BATCHES),
+    ]
     return cfg
 
 
@@ -88,7 +108,7 @@ def train(cfg: Config) -> None:
 
 def start(cfg: Config):
     """Train in another process; a fork spares the imports."""
-    process = get_context('fork').Process(target=train, args=(cfg, ))
+    process = get_context('fork').Process(target=train, args=(cfg,))
     process.start()
     return process
 
@@ -104,11 +124,15 @@ def final_weights(cfg: Config) -> dict:
 def differences(one, other, where: str = '') -> list[str]:
     """Places where two nestings of tensors and numbers differ in any bit."""
     if isinstance(one, dict) and one.keys() == other.keys():
-        return [place for key in one
-                for place in differences(one[key], other[key], f'{where}/{key}')]
+        return [
+            place for key in one for place in differences(one[key], other[key], f'{where}/{key}')
+        ]
     if isinstance(one, (list, tuple)) and len(one) == len(other):
-        return [place for i, pair in enumerate(zip(one, other))
-                for place in differences(*pair, f'{where}/{i}')]
+        return [
+            place
+            for i, pair in enumerate(zip(one, other))
+            for place in differences(*pair, f'{where}/{i}')
+        ]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     return [] if same else [where]
 
@@ -166,8 +190,10 @@ def main() -> int:
         found = differences(wanted[name], final_weights(cfg))
         different += found
         print(f'{killed} kills, {runs} runs: {name}: {len(found)} differences', flush=True)
-    print(f'{killed} kills in {runs} runs, {torn} in the middle of a checkpoint: '
-          f'{len(different)} differences')
+    print(
+        f'{killed} kills in {runs} runs, {torn} in the middle of a checkpoint: '
+        f'{len(different)} differences'
+    )
     shutil.rmtree(folder)
     return int(bool(different or across))
 

@@ -1,6 +1,6 @@
 """Resident memory of head and assigner over iterations with 5 to 500 boxes a picture.
 
-    python benchmarks/reliability/memory.py --iterations 2000
+python benchmarks/reliability/memory.py --iterations 2000
 """
 
 import argparse
@@ -33,9 +33,17 @@ def main() -> None:
     torch.set_num_threads(1)
     draw = random.Random(0)
     torch.manual_seed(0)
-    head = MODELS.build(dict(
-        type='LLAHead', num_classes=1, in_channels=8, feat_channels=8, stacked_convs=1,
-        norm_cfg=dict(type='GN', num_groups=2), train_cfg=dict(assigner=dict(type='LLAAssigner'))))
+    head = MODELS.build(
+        dict(
+            type='LLAHead',
+            num_classes=1,
+            in_channels=8,
+            feat_channels=8,
+            stacked_convs=1,
+            norm_cfg=dict(type='GN', num_groups=2),
+            train_cfg=dict(assigner=dict(type='LLAAssigner')),
+        )
+    )
     optimizer = torch.optim.SGD(head.parameters(), 0.001)
     windows, begin = [], time.time()
     for iteration in range(args.iterations):
@@ -53,11 +61,15 @@ def main() -> None:
         windows[-1].append(resident_mb())
         if iteration % WINDOW == WINDOW - 1:
             left = (time.time() - begin) / (iteration + 1) * (args.iterations - iteration - 1)
-            print(f'{iteration + 1} iterations: {max(windows[-1]):.1f} MB at most, '
-                  f'{left:.0f} s left', flush=True)
+            print(
+                f'{iteration + 1} iterations: {max(windows[-1]):.1f} MB at most, {left:.0f} s left',
+                flush=True,
+            )
     second, last = max(windows[1]), max(windows[-1])
-    print(f'largest in iterations {WINDOW + 1} to {2 * WINDOW}: {second:.1f} MB, in the last '
-          f'{WINDOW}: {last:.1f} MB, growth {last - second:+.1f} MB')
+    print(
+        f'largest in iterations {WINDOW + 1} to {2 * WINDOW}: {second:.1f} MB, in the last '
+        f'{WINDOW}: {last:.1f} MB, growth {last - second:+.1f} MB'
+    )
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Train in bfloat16 and float16 on generated crowds; a NaN ends it with a report.
 
-    python benchmarks/reliability/precision.py --iterations 500
+python benchmarks/reliability/precision.py --iterations 500
 """
 
 import argparse
@@ -23,14 +23,19 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix='precision_'))
     build_dataset(str(folder / 'crowd'), 16, 1, CrowdParams(width=144, height=144), workers=1)
     for dtype in args.dtypes:
-        cfg = tiny_config(str(folder / 'crowd'), str(folder / dtype), 'iterations',
-                          checkpoints=(False, args.iterations))
+        cfg = tiny_config(
+            str(folder / 'crowd'),
+            str(folder / dtype),
+            'iterations',
+            checkpoints=(False, args.iterations),
+        )
         cfg.train_cfg.max_iters = args.iterations
         # At 64 x 64, whose smallest map is a single place, bfloat16 once gave a NaN gradient there,
         # on another machine; see docs/reliability.md.
         cfg.train_dataloader.dataset.pipeline[2].scale = (144, 144)
         cfg.param_scheduler = [
-            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100)]
+            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100)
+        ]
         cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype=dtype)
         cfg.log_processor = dict(by_epoch=False)
         cfg.default_hooks.logger.interval = 50
@@ -43,9 +48,12 @@ def main() -> None:
             raise SystemExit(log[-3000:])
         state = torch.load(Path(cfg.work_dir, 'last_checkpoint').read_text(), weights_only=True)
         finite = all(value.isfinite().all() for value in state['state_dict'].values())
-        first, last = (line[line.index('loss: '):].split()[1] for line in (steps[0], steps[-1]))
-        print(f'{dtype}: {state["meta"]["iter"]} iterations, weights finite: {finite}, loss over '
-              f'50 iterations {first} at first, {last} at last', flush=True)
+        first, last = (line[line.index('loss: ') :].split()[1] for line in (steps[0], steps[-1]))
+        print(
+            f'{dtype}: {state["meta"]["iter"]} iterations, weights finite: {finite}, loss over '
+            f'50 iterations {first} at first, {last} at last',
+            flush=True,
+        )
         if dtype == 'float16':
             print(f'  loss scale: {state["optimizer"]["loss_scaler"]}', flush=True)
     shutil.rmtree(folder)

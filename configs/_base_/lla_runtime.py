@@ -5,7 +5,7 @@ custom_imports = dict(imports=['mmdet_lla'], allow_failed_imports=False)
 default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
-    nan_guard=dict(type='NaNGuardHook'))
+    nan_guard=dict(type='NaNGuardHook'),
+)
 # Processes on CPUs have no device_ids, which mmengine sets; one GPU a process does not need them.
-model_wrapper_cfg = dict(
-    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)

@@ -1,7 +1,8 @@
 # ATSS under LLA's recipe.
 _base_ = [
-    '../_base_/models/r50-caffe_fpn_crowd.py', '../_base_/datasets/crowd_detection.py',
-    '../_base_/schedules/schedule_30k.py'
+    '../_base_/models/r50-caffe_fpn_crowd.py',
+    '../_base_/datasets/crowd_detection.py',
+    '../_base_/schedules/schedule_30k.py',
 ]
 model = dict(
     type='ATSS',
@@ -15,8 +16,11 @@ model = dict(
             octave_base_scale=8,
             scales_per_octave=1,
             ratios=[1.0],
-            strides=[8, 16, 32, 64, 128]),
+            strides=[8, 16, 32, 64, 128],
+        ),
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
         loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25),
-        loss_bbox=dict(type='GIoULoss', loss_weight=2.0)),
-    train_cfg=dict(assigner=dict(_delete_=True, type='ATSSAssigner', topk=9)))
+        loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
+    ),
+    train_cfg=dict(assigner=dict(_delete_=True, type='ATSSAssigner', topk=9)),
+)

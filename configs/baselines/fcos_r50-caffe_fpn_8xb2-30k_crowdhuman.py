@@ -1,7 +1,8 @@
 # FCOS, with the improvements its authors count in, under LLA's recipe.
 _base_ = [
-    '../_base_/models/r50-caffe_fpn_crowd.py', '../_base_/datasets/crowd_detection.py',
-    '../_base_/schedules/schedule_30k.py'
+    '../_base_/models/r50-caffe_fpn_crowd.py',
+    '../_base_/datasets/crowd_detection.py',
+    '../_base_/schedules/schedule_30k.py',
 ]
 model = dict(
     type='FCOS',
@@ -14,5 +15,7 @@ model = dict(
         centerness_on_reg=True,
         center_sampling=True,
         conv_bias=True,
-        loss_bbox=dict(type='GIoULoss', loss_weight=1.0)),
-    train_cfg=None)
+        loss_bbox=dict(type='GIoULoss', loss_weight=1.0),
+    ),
+    train_cfg=None,
+)

@@ -1,7 +1,8 @@
 # LLA on a CPU: the paper's head and assignment on a small network and small pictures.
 _base_ = [
-    '../_base_/models/mobilenetv2_fpn_crowd.py', '../_base_/datasets/crowd_demo.py',
-    '../_base_/schedules/schedule_demo.py'
+    '../_base_/models/mobilenetv2_fpn_crowd.py',
+    '../_base_/datasets/crowd_demo.py',
+    '../_base_/schedules/schedule_demo.py',
 ]
 model = dict(
     bbox_head=dict(
@@ -19,6 +20,9 @@ model = dict(
             std=0.01,
             override=[
                 dict(type='Normal', name='retina_cls', std=0.01, bias_prob=0.01),
-                dict(type='Normal', name='retina_reg', std=0.01, bias=4.0)
-            ])),
-    train_cfg=dict(_delete_=True, assigner=dict(type='LLAAssigner')))
+                dict(type='Normal', name='retina_reg', std=0.01, bias=4.0),
+            ],
+        ),
+    ),
+    train_cfg=dict(_delete_=True, assigner=dict(type='LLAAssigner')),
+)

@@ -8,5 +8,8 @@ model = dict(
             octave_base_scale=4,
             scales_per_octave=3,
             ratios=[1.0, 2.0, 3.0],
-            strides=[8, 16, 32, 64, 128]),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder')))
+            strides=[8, 16, 32, 64, 128],
+        ),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+    )
+)

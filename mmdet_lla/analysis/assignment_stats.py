@@ -16,8 +16,17 @@ from mmdet_lla.assigners.costs import pair_iou, with_area
 from .recording import Assignment
 
 #: What :func:`tally` sums, before the positive priors of each level.
-SUMS = ('pictures', 'boxes', 'boxes_without', 'positives', 'outside', 'pred_iou', 'prior_iou',
-        'compared', 'contested')
+SUMS = (
+    'pictures',
+    'boxes',
+    'boxes_without',
+    'positives',
+    'outside',
+    'pred_iou',
+    'prior_iou',
+    'compared',
+    'contested',
+)
 
 
 def centers_of(priors: Tensor) -> Tensor:
@@ -74,9 +83,10 @@ def wishes(call: Assignment) -> Tensor:
     """
     gt_instances = call.gt_instances
     taken = call.result.gt_inds.new_zeros(
-        (len(gt_instances), len(call.result.gt_inds)), dtype=torch.bool)
+        (len(gt_instances), len(call.result.gt_inds)), dtype=torch.bool
+    )
     for i in range(len(gt_instances)):
-        taken[i] = call.again(gt_instances[i:i + 1]).gt_inds > 0
+        taken[i] = call.again(gt_instances[i : i + 1]).gt_inds > 0
     return taken
 
 
@@ -110,20 +120,22 @@ def tally(call: Assignment, wanted: Optional[Tensor] = None) -> Tensor:
         boxes_without=(priors_per_box(gt_inds, num_boxes) == 0).sum(),
         positives=positive.sum(),
         outside=are_outside(gt_inds, centers_of(priors), gt_bboxes).sum(),
-        pred_iou=float('nan'), prior_iou=float('nan'))
+        pred_iou=float('nan'),
+        prior_iou=float('nan'),
+    )
     if 'bboxes' in call.pred_instances:
-        values['pred_iou'] = _sum_of_ious(
-            get_box_tensor(call.pred_instances.bboxes), own, positive)
+        values['pred_iou'] = _sum_of_ious(get_box_tensor(call.pred_instances.bboxes), own, positive)
     if priors.size(1) == 4:
         values['prior_iou'] = torch.where(
-            _are_boxes(priors), _sum_of_ious(priors, own, positive), float('nan'))
+            _are_boxes(priors), _sum_of_ious(priors, own, positive), float('nan')
+        )
     if wanted is not None:
         values.update(compared=positive.sum(), contested=are_contested(gt_inds, wanted).sum())
     for i, name in enumerate(SUMS[1:], 1):
         sums[i] = values.get(name, 0)
     if call.levels is not None:
         known = (positive & (call.levels >= 0)).to(sums.dtype)
-        sums[len(SUMS):].scatter_add_(0, call.levels.clamp(min=0), known)
+        sums[len(SUMS) :].scatter_add_(0, call.levels.clamp(min=0), known)
     return sums
 
 
@@ -180,11 +192,11 @@ def summarize(sums: Tensor) -> dict[str, float]:
         outside=(known['outside'], positives),
         contested=(known['contested'], known['compared']),
         pred_iou=(known['pred_iou'], positives),
-        prior_iou=(known['prior_iou'], positives))
-    levels = sums[len(SUMS):].tolist()
+        prior_iou=(known['prior_iou'], positives),
+    )
+    levels = sums[len(SUMS) :].tolist()
     shares.update({f'level_{i}': (level, sum(levels)) for i, level in enumerate(levels)})
-    return {name: part / whole for name, (part, whole) in shares.items()
-            if whole and part == part}
+    return {name: part / whole for name, (part, whole) in shares.items() if whole and part == part}
 
 
 def agreement(first: Tensor, second: Tensor) -> float:

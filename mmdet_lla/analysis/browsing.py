@@ -21,8 +21,16 @@ from .recording import assignments_of, head_with_assigner
 from .samples import find_pictures, picture_name, plain_dataset
 
 #: What is raised where a head and an assigner do not go together.
-MISFITS = (AssertionError, AttributeError, ImportError, IndexError, KeyError, RuntimeError,
-           TypeError, ValueError)
+MISFITS = (
+    AssertionError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class Browsed(NamedTuple):
@@ -43,10 +51,18 @@ class Browsed(NamedTuple):
     skipped: list[str]
 
 
-def browse(cfg: Config, checkpoint: Optional[str] = None, assigners: Sequence[str] = (),
-           split: str = 'val', number: int = 8, pictures: Sequence[str] = (),
-           out_dir: Path = Path('assignments'), device: str = 'cpu', columns: int = 0,
-           width: int = PANEL_WIDTH) -> Browsed:
+def browse(
+    cfg: Config,
+    checkpoint: Optional[str] = None,
+    assigners: Sequence[str] = (),
+    split: str = 'val',
+    number: int = 8,
+    pictures: Sequence[str] = (),
+    out_dir: Path = Path('assignments'),
+    device: str = 'cpu',
+    columns: int = 0,
+    width: int = PANEL_WIDTH,
+) -> Browsed:
     """Draw the priors that every box took, a panel an assigner, a file a picture.
 
     Args:
@@ -118,7 +134,7 @@ def _calls(models: dict[str, nn.Module], sample: dict, failures: dict[str, str])
     """Each assigner's call and wishes; those that fail go from ``models`` to ``failures``."""
     for name, model in list(models.items()):
         try:
-            call, = assignments_of(model, [sample])
+            (call,) = assignments_of(model, [sample])
             wanted = wishes(call)
         except MISFITS as error:
             failures[name] = _reason(error)
@@ -192,8 +208,9 @@ def _brief(value) -> str:
     return repr(value)
 
 
-def _build_models(cfg: Config, checkpoint: Optional[str], assigners: Sequence[str],
-                  device: str) -> tuple[dict[str, nn.Module], dict[str, str]]:
+def _build_models(
+    cfg: Config, checkpoint: Optional[str], assigners: Sequence[str], device: str
+) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """The detector under each assigner, with the same weights; and those that cannot be built."""
     own = assigner_slot(cfg.model).assigner
     torch.manual_seed(0)
@@ -226,8 +243,10 @@ def _load(model: nn.Module, checkpoint: str) -> None:
     state = state.get('state_dict', state)
     missing = set(model.state_dict()) - set(state)
     if missing:
-        raise ValueError(f'{checkpoint} lacks {len(missing)} of the {len(model.state_dict())} '
-                         f'weights of the config, {min(missing)} for one')
+        raise ValueError(
+            f'{checkpoint} lacks {len(missing)} of the {len(model.state_dict())} '
+            f'weights of the config, {min(missing)} for one'
+        )
     model.load_state_dict(state, strict=False)
 
 

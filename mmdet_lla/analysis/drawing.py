@@ -22,14 +22,23 @@ def box_colors(number: int) -> list[tuple[int, int, int]]:
     """Colours (RGB) that differ well between neighbours in the list."""
     golden = 0.618033988749895
     return [
-        tuple(round(255 * c) for c in colorsys.hsv_to_rgb(
-            (0.11 + i * golden) % 1, (0.95, 0.65)[i % 2], (1.0, 0.8)[i // 2 % 2]))
+        tuple(
+            round(255 * c)
+            for c in colorsys.hsv_to_rgb(
+                (0.11 + i * golden) % 1, (0.95, 0.65)[i % 2], (1.0, 0.8)[i // 2 % 2]
+            )
+        )
         for i in range(number)
     ]
 
 
-def draw_boxes(image: np.ndarray, boxes: np.ndarray, colors: Sequence[tuple],
-               thickness: int = 2, texts: Optional[Sequence[str]] = None) -> np.ndarray:
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    colors: Sequence[tuple],
+    thickness: int = 2,
+    texts: Optional[Sequence[str]] = None,
+) -> np.ndarray:
     """Draw boxes and small texts on a copy.
 
     Args:
@@ -48,10 +57,8 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, colors: Sequence[tuple],
         cv2.rectangle(image, (x1, y1), (x2, y2), colors[i], thickness, cv2.LINE_AA, SHIFT)
         if texts:
             place = (x1 >> SHIFT) + 2, max((y1 >> SHIFT) - 3, 9)
-            cv2.putText(image, texts[i], place, FONT, 0.32, (0, 0, 0), 2,
-                        cv2.LINE_AA)
-            cv2.putText(image, texts[i], place, FONT, 0.32, colors[i], 1,
-                        cv2.LINE_AA)
+            cv2.putText(image, texts[i], place, FONT, 0.32, (0, 0, 0), 2, cv2.LINE_AA)
+            cv2.putText(image, texts[i], place, FONT, 0.32, colors[i], 1, cv2.LINE_AA)
     return image
 
 
@@ -71,8 +78,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 6) -> np.ndarra
     return np.concatenate([left, between, right], axis=1)
 
 
-def match_detections(gt_bboxes: np.ndarray, bboxes: np.ndarray,
-                     iou_thr: float = 0.5) -> np.ndarray:
+def match_detections(gt_bboxes: np.ndarray, bboxes: np.ndarray, iou_thr: float = 0.5) -> np.ndarray:
     """Which person each detection found, best score first, each person once.
 
     Args:
@@ -116,15 +122,23 @@ def best_threshold(pictures: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def _iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    size = (np.minimum(boxes1[:, None, 2:], boxes2[:, 2:]) -
-            np.maximum(boxes1[:, None, :2], boxes2[:, :2])).clip(min=0)
+    size = (
+        np.minimum(boxes1[:, None, 2:], boxes2[:, 2:])
+        - np.maximum(boxes1[:, None, :2], boxes2[:, :2])
+    ).clip(min=0)
     inter = size.prod(-1)
     area1, area2 = ((b[:, 2:] - b[:, :2]).prod(-1) for b in (boxes1, boxes2))
     return inter / np.maximum(area1[:, None] + area2 - inter, 1e-9)
 
 
-def draw_detections(image: np.ndarray, gt_bboxes: np.ndarray, ignore_bboxes: np.ndarray,
-                    bboxes: np.ndarray, scores: np.ndarray, score_thr: float) -> np.ndarray:
+def draw_detections(
+    image: np.ndarray,
+    gt_bboxes: np.ndarray,
+    ignore_bboxes: np.ndarray,
+    bboxes: np.ndarray,
+    scores: np.ndarray,
+    score_thr: float,
+) -> np.ndarray:
     """Ground truth on the left, detections on the right, misses and false alarms in colour.
 
     Args:
@@ -147,17 +161,30 @@ def draw_detections(image: np.ndarray, gt_bboxes: np.ndarray, ignore_bboxes: np.
     colors = [HIT if f >= 0 else IGNORED if e else FALSE_ALARM for f, e in zip(found, excused)]
     missed = np.setdiff1d(np.arange(len(gt_bboxes)), found)
     left = draw_boxes(image, ignore_bboxes, [IGNORED] * len(ignore_bboxes), 1)
-    left = draw_boxes(left, gt_bboxes, [MISS if i in missed else HIT
-                                        for i in range(len(gt_bboxes))])
+    left = draw_boxes(
+        left, gt_bboxes, [MISS if i in missed else HIT for i in range(len(gt_bboxes))]
+    )
     right = draw_boxes(image, bboxes, colors, texts=[f'{s:.2f}' for s in scores])
     right = draw_boxes(right, gt_bboxes[missed], [MISS] * len(missed), 1)
     white = (230, 230, 230)
-    left = with_title(left, [(f'{len(gt_bboxes)} people', white), ('found', HIT),
-                             ('missed', MISS), ('ignored', IGNORED)])
-    right = with_title(right, [
-        (f'{(found >= 0).sum()} hits', HIT), (f'{len(missed)} missed', MISS),
-        (f'{((found < 0) & ~excused).sum()} false alarms', FALSE_ALARM),
-        (f'score >= {score_thr:.2f}', white)])
+    left = with_title(
+        left,
+        [
+            (f'{len(gt_bboxes)} people', white),
+            ('found', HIT),
+            ('missed', MISS),
+            ('ignored', IGNORED),
+        ],
+    )
+    right = with_title(
+        right,
+        [
+            (f'{(found >= 0).sum()} hits', HIT),
+            (f'{len(missed)} missed', MISS),
+            (f'{((found < 0) & ~excused).sum()} false alarms', FALSE_ALARM),
+            (f'score >= {score_thr:.2f}', white),
+        ],
+    )
     return side_by_side(left, right)
 
 
@@ -165,17 +192,28 @@ def _covered(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """Largest share of each box that lies in one of the regions."""
     if not len(regions):
         return np.zeros(len(boxes))
-    size = (np.minimum(boxes[:, None, 2:], regions[:, 2:]) -
-            np.maximum(boxes[:, None, :2], regions[:, :2])).clip(min=0)
+    size = (
+        np.minimum(boxes[:, None, 2:], regions[:, 2:])
+        - np.maximum(boxes[:, None, :2], regions[:, :2])
+    ).clip(min=0)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
     return (size.prod(-1) / np.maximum(area[:, None], 1e-9)).max(1)
 
 
-def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray,
-                    levels: np.ndarray, gt_inds: np.ndarray, dot: float = 1.0, *,
-                    wanted: Optional[np.ndarray] = None, ignore_bboxes: Optional[np.ndarray] = None,
-                    title: str = '', remark: str = '',
-                    level_names: Optional[Sequence[str]] = None) -> np.ndarray:
+def draw_assignment(
+    image: np.ndarray,
+    gt_bboxes: np.ndarray,
+    points: np.ndarray,
+    levels: np.ndarray,
+    gt_inds: np.ndarray,
+    dot: float = 1.0,
+    *,
+    wanted: Optional[np.ndarray] = None,
+    ignore_bboxes: Optional[np.ndarray] = None,
+    title: str = '',
+    remark: str = '',
+    level_names: Optional[Sequence[str]] = None,
+) -> np.ndarray:
     """The priors that every person took, with what the marks mean and how many there are.
 
     Colour by person, size by level. A white rim and a line to its person: the prior's centre is
@@ -207,8 +245,12 @@ def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray
     # Only people and dots keep their colours.
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     image = (0.33 * gray + 0.2 * image).astype(np.uint8)
-    image = draw_boxes(image, np.zeros((0, 4)) if ignore_bboxes is None else ignore_bboxes,
-                       [IGNORED] * (0 if ignore_bboxes is None else len(ignore_bboxes)), 1)
+    image = draw_boxes(
+        image,
+        np.zeros((0, 4)) if ignore_bboxes is None else ignore_bboxes,
+        [IGNORED] * (0 if ignore_bboxes is None else len(ignore_bboxes)),
+        1,
+    )
     image = draw_boxes(image, gt_bboxes, colors, 1)
     image = _cross_out(image, gt_bboxes[taken == 0])
     for i in np.argsort(-levels, kind='stable'):
@@ -217,24 +259,42 @@ def draw_assignment(image: np.ndarray, gt_bboxes: np.ndarray, points: np.ndarray
         owner = gt_inds[i] - 1
         if outside[i]:
             _line_to_box(image, points[i], gt_bboxes[owner], colors[owner])
-        _dot(image, points[i], _radius(levels[i], dot), colors[owner] if owner >= 0 else IGNORED,
-             WHITE if outside[i] else BLACK, colors[rival[i]] if rival[i] >= 0 else None)
+        _dot(
+            image,
+            points[i],
+            _radius(levels[i], dot),
+            colors[owner] if owner >= 0 else IGNORED,
+            WHITE if outside[i] else BLACK,
+            colors[rival[i]] if rival[i] >= 0 else None,
+        )
 
     positives = max(int((gt_inds > 0).sum()), 1)
     ranges = f' ({taken.min()} to {taken.max()})' if len(taken) else ''
     counts = [
         (f'{len(gt_bboxes)} people', LIGHT),
         (f'{taken.mean() if len(taken) else 0:.1f} priors each{ranges}', LIGHT),
-        (f'{(taken == 0).sum()} left with none', MISS if (taken == 0).any() else LIGHT)]
+        (f'{(taken == 0).sum()} left with none', MISS if (taken == 0).any() else LIGHT),
+    ]
     if wanted is not None:
         counts.append((f'{(rival >= 0).sum() / positives:.0%} contested', LIGHT))
     counts.append((f'{outside.sum() / positives:.0%} outside', LIGHT))
     image = with_title(image, counts)
     if title:
         image = with_title(image, [(title, WHITE), (remark, IGNORED)])
-    return np.concatenate([image, _legend(
-        image.shape[1], levels[gt_inds > 0], dot, level_names, wanted is not None,
-        (gt_inds < 0).any(), (taken == 0).any())])
+    return np.concatenate(
+        [
+            image,
+            _legend(
+                image.shape[1],
+                levels[gt_inds > 0],
+                dot,
+                level_names,
+                wanted is not None,
+                (gt_inds < 0).any(),
+                (taken == 0).any(),
+            ),
+        ]
+    )
 
 
 def _radius(level: int, dot: float) -> float:
@@ -255,8 +315,9 @@ def _outside(gt_bboxes: np.ndarray, points: np.ndarray, gt_inds: np.ndarray) -> 
     outside = np.zeros(len(gt_inds), dtype=bool)
     positive = gt_inds > 0
     own, center = gt_bboxes[gt_inds[positive] - 1], points[positive]
-    outside[positive] = (np.minimum(center - own[:, :2], own[:, 2:] - center)
-                         <= INSIDE_MARGIN).any(1)
+    outside[positive] = (np.minimum(center - own[:, :2], own[:, 2:] - center) <= INSIDE_MARGIN).any(
+        1
+    )
     return outside
 
 
@@ -264,8 +325,9 @@ def _at(point) -> tuple[int, int]:
     return tuple(np.rint(np.asarray(point, dtype=float) * (1 << SHIFT)).astype(int).tolist())
 
 
-def _dot(image: np.ndarray, center, radius: float, color: tuple, rim: tuple,
-         core: Optional[tuple] = None) -> None:
+def _dot(
+    image: np.ndarray, center, radius: float, color: tuple, rim: tuple, core: Optional[tuple] = None
+) -> None:
     """A prior."""
     size = int(radius * (1 << SHIFT))
     cv2.circle(image, _at(center), size, color, -1, cv2.LINE_AA, SHIFT)
@@ -290,8 +352,15 @@ def _cross_out(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return image
 
 
-def _legend(width: int, levels: np.ndarray, dot: float, level_names: Optional[Sequence[str]],
-            contested: bool, ignored: bool, without: bool) -> np.ndarray:
+def _legend(
+    width: int,
+    levels: np.ndarray,
+    dot: float,
+    level_names: Optional[Sequence[str]],
+    contested: bool,
+    ignored: bool,
+    without: bool,
+) -> np.ndarray:
     """What the marks mean, and how many priors of each level went to people."""
     height = max(BAR, int(2 * _radius(levels.max(initial=0), dot)) + 6)
     bar = np.full((height, width, 3), 32, dtype=np.uint8)
@@ -308,17 +377,25 @@ def _legend(width: int, levels: np.ndarray, dot: float, level_names: Optional[Se
     for level, count in zip(*np.unique(levels[levels >= 0], return_counts=True)):
         name = level_names[level] if level_names else f'level {level}'
         radius = _radius(level, dot)
-        entry(f'{name}: {count}', radius,
-              lambda at, radius=radius: _dot(bar, at, radius, fill, BLACK))
+        entry(
+            f'{name}: {count}', radius, lambda at, radius=radius: _dot(bar, at, radius, fill, BLACK)
+        )
     if contested:
-        entry('contested (core: who else)', size,
-              lambda at: _dot(bar, at, size, fill, BLACK, other))
+        entry(
+            'contested (core: who else)', size, lambda at: _dot(bar, at, size, fill, BLACK, other)
+        )
     entry('outside its box', size, lambda at: _dot(bar, at, size, fill, WHITE))
     if ignored:
         entry('ignored', size, lambda at: _dot(bar, at, size, IGNORED, BLACK))
     if without:
-        entry('left with none', 8, lambda at: bar.__setitem__(slice(None), _cross_out(
-            bar, np.array([[at[0] - 5, at[1] - 8, at[0] + 5, at[1] + 8]]))))
+        entry(
+            'left with none',
+            8,
+            lambda at: bar.__setitem__(
+                slice(None),
+                _cross_out(bar, np.array([[at[0] - 5, at[1] - 8, at[0] + 5, at[1] + 8]])),
+            ),
+        )
     return bar
 
 
@@ -335,15 +412,23 @@ def in_rows(pictures: Sequence[np.ndarray], columns: int = 0, gap: int = 6) -> n
         np.ndarray: RGB, uint8.
     """
     height, width = max(len(picture) for picture in pictures), pictures[0].shape[1]
-    full = [cv2.copyMakeBorder(picture, 0, height - len(picture), 0, 0, cv2.BORDER_CONSTANT,
-                               value=(32, 32, 32)) for picture in pictures]
-    columns = min(columns, len(full)) or min(range(1, len(full) + 1), key=lambda number: abs(
-        np.log(number * width / (-(-len(full) // number) * height) * 9 / 16)))
+    full = [
+        cv2.copyMakeBorder(
+            picture, 0, height - len(picture), 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32)
+        )
+        for picture in pictures
+    ]
+    columns = min(columns, len(full)) or min(
+        range(1, len(full) + 1),
+        key=lambda number: abs(
+            np.log(number * width / (-(-len(full) // number) * height) * 9 / 16)
+        ),
+    )
     full += [np.full_like(full[0], 255)] * (-len(full) % columns)
     rows = []
     for i in range(0, len(full), columns):
         row = full[i]
-        for picture in full[i + 1:i + columns]:
+        for picture in full[i + 1 : i + columns]:
             row = side_by_side(row, picture, gap)
         rows += [row, np.full((gap, row.shape[1], 3), 255, dtype=np.uint8)]
     return np.concatenate(rows[:-1])

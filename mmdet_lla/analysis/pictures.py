@@ -27,8 +27,9 @@ MAX_ZOOM = 4
 MARGIN = 24
 
 
-def draw_pictures(cfg: Config, checkpoint: str, detections: Path, out_dir: Path,
-                  number: int) -> None:
+def draw_pictures(
+    cfg: Config, checkpoint: str, detections: Path, out_dir: Path, number: int
+) -> None:
     """Draw the first pictures of the test set into ``detections/`` and ``assignments/``.
 
     Args:
@@ -42,25 +43,36 @@ def draw_pictures(cfg: Config, checkpoint: str, detections: Path, out_dir: Path,
     results = {sample['img_id']: sample for sample in load(detections)}
     seen, seen_by_loss = DATASETS.build(_unresized(cfg)), plain_dataset(cfg, 'val')
     model = init_detector(cfg, checkpoint, palette=[(220, 20, 60)], device='cpu')
-    threshold = best_threshold([
-        (_people(seen.get_data_info(i)), *_predicted(results[seen.get_data_info(i)['img_id']]))
-        for i in range(len(seen))])
+    threshold = best_threshold(
+        [
+            (_people(seen.get_data_info(i)), *_predicted(results[seen.get_data_info(i)['img_id']]))
+            for i in range(len(seen))
+        ]
+    )
     for i in range(min(number, len(seen))):
         sample = seen[i]['data_samples']
         image = mmcv.imread(sample.img_path, channel_order='rgb')
         name = f'{Path(sample.img_path).stem}.jpg'
         drawn = draw_detections(
-            image, *(_numpy(boxes.bboxes) for boxes in (sample.gt_instances,
-                                                        sample.ignored_instances)),
-            *_predicted(results[sample.img_id]), threshold)
+            image,
+            *(_numpy(boxes.bboxes) for boxes in (sample.gt_instances, sample.ignored_instances)),
+            *_predicted(results[sample.img_id]),
+            threshold,
+        )
         write_picture(out_dir / 'detections' / name, drawn)
-        call, = assignments_of(model, [seen_by_loss[i]])
+        (call,) = assignments_of(model, [seen_by_loss[i]])
         drawn = assignment_picture(seen_by_loss[i], call, wishes(call), width=1280)
         write_picture(out_dir / 'assignments' / name, drawn)
 
 
-def assignment_picture(sample: dict, call: Assignment, wanted: Optional[Tensor] = None,
-                       title: str = '', remark: str = '', width: int = PANEL_WIDTH) -> np.ndarray:
+def assignment_picture(
+    sample: dict,
+    call: Assignment,
+    wanted: Optional[Tensor] = None,
+    title: str = '',
+    remark: str = '',
+    width: int = PANEL_WIDTH,
+) -> np.ndarray:
     """The priors that every box of a picture took, where the boxes are.
 
     Args:
@@ -96,12 +108,18 @@ def assignment_picture(sample: dict, call: Assignment, wanted: Optional[Tensor] 
     if levels is None:
         levels = torch.full_like(call.result.gt_inds, -1)
     return draw_assignment(
-        image, placed(bboxes), placed(centers_of(_tensor(call.pred_instances.priors))),
-        _numpy(levels), _numpy(call.result.gt_inds), dot=zoom,
+        image,
+        placed(bboxes),
+        placed(centers_of(_tensor(call.pred_instances.priors))),
+        _numpy(levels),
+        _numpy(call.result.gt_inds),
+        dot=zoom,
         wanted=None if wanted is None else _numpy(wanted),
         ignore_bboxes=None if ignored is None else placed(ignored.bboxes),
-        title=title, remark=remark,
-        level_names=[f'stride {stride}' for stride in call.strides])
+        title=title,
+        remark=remark,
+        level_names=[f'stride {stride}' for stride in call.strides],
+    )
 
 
 def _region(bboxes: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
@@ -117,8 +135,10 @@ def _region(bboxes: np.ndarray, height: int, width: int) -> tuple[int, int, int,
 def _unresized(cfg: Config) -> dict:
     """The test set with pictures and boxes at their own size."""
     dataset = cfg.test_dataloader.dataset
-    steps = [next(step for step in dataset.pipeline if step['type'] == kind)
-             for kind in ('LoadImageFromFile', 'LoadAnnotations')]
+    steps = [
+        next(step for step in dataset.pipeline if step['type'] == kind)
+        for kind in ('LoadImageFromFile', 'LoadAnnotations')
+    ]
     return {**dataset, 'pipeline': [*steps, dict(type='PackDetInputs')]}
 
 

@@ -54,7 +54,8 @@ def head_with_assigner(model: nn.Module) -> nn.Module:
     raise ValueError(
         f'{type(model).__name__} ({", ".join(heads) or "no " + " or ".join(HEADS)}) has no '
         'assigner to look at. Expected a detector whose bbox_head or rpn_head has `assigner`, '
-        'built with the train_cfg of its config; heads like FCOSHead assign by a formula instead')
+        'built with the train_cfg of its config; heads like FCOSHead assign by a formula instead'
+    )
 
 
 @contextmanager
@@ -69,8 +70,10 @@ def watched(head: nn.Module, seen: Callable[[Assignment], None]) -> Iterator[Non
         ValueError: If the head has no assigner (built without ``train_cfg``).
     """
     if getattr(head, 'assigner', None) is None:
-        raise ValueError(f'{type(head).__name__} has no assigner; build the model with the '
-                         'train_cfg of its config')
+        raise ValueError(
+            f'{type(head).__name__} has no assigner; build the model with the '
+            'train_cfg of its config'
+        )
     assigners = {id(one): one for one in vars(head).values() if isinstance(one, BaseAssigner)}
     assigners.setdefault(id(head.assigner), head.assigner)
     grid = _PriorGrid(head)
@@ -136,8 +139,10 @@ def _noting(assigner, grid: '_PriorGrid', seen: Callable[[Assignment], None]) ->
         def again(boxes: InstanceData) -> AssignResult:
             swap = {id(gt_instances): boxes, **{id(one): None for one in ignored}}
             return _copied(assigner).assign(
-                pred_instances, *(swap.get(id(arg), arg) for arg in args),
-                **{key: swap.get(id(arg), arg) for key, arg in kwargs.items()})
+                pred_instances,
+                *(swap.get(id(arg), arg) for arg in args),
+                **{key: swap.get(id(arg), arg) for key, arg in kwargs.items()},
+            )
 
         levels = grid.levels_of(pred_instances.priors) if 'priors' in pred_instances else None
         seen(Assignment(pred_instances, gt_instances, result, levels, grid.strides, again))
@@ -148,8 +153,9 @@ def _noting(assigner, grid: '_PriorGrid', seen: Callable[[Assignment], None]) ->
 def _copied(assigner):
     """An assigner like this one that nobody listens to."""
     copied = object.__new__(type(assigner))
-    vars(copied).update(copy.deepcopy(
-        {name: value for name, value in vars(assigner).items() if name != 'assign'}))
+    vars(copied).update(
+        copy.deepcopy({name: value for name, value in vars(assigner).items() if name != 'assign'})
+    )
     return copied
 
 
@@ -158,15 +164,18 @@ class _PriorGrid:
 
     def __init__(self, head: nn.Module) -> None:
         self.generator = getattr(head, 'prior_generator', None)
-        self.strides = tuple(max(stride) if isinstance(stride, (tuple, list)) else stride
-                             for stride in getattr(self.generator, 'strides', ()))
+        self.strides = tuple(
+            max(stride) if isinstance(stride, (tuple, list)) else stride
+            for stride in getattr(self.generator, 'strides', ())
+        )
         self.sizes: list[tuple[int, int]] = []
 
     def note_sizes(self, head: nn.Module, args: tuple, outputs: tuple) -> None:
         """A forward hook: heights and widths of the levels."""
         levels = outputs[0] if isinstance(outputs, (tuple, list)) else ()
-        self.sizes = [tuple(one.shape[-2:]) for one in levels
-                      if isinstance(one, Tensor) and one.dim() == 4]
+        self.sizes = [
+            tuple(one.shape[-2:]) for one in levels if isinstance(one, Tensor) and one.dim() == 4
+        ]
 
     def levels_of(self, priors: Tensor) -> Optional[Tensor]:
         """Level of each prior; nothing is read back from the device.
@@ -179,13 +188,17 @@ class _PriorGrid:
         priors = get_box_tensor(priors)
         counts = [n * h * w for n, (h, w) in zip(self.generator.num_base_priors, self.sizes)]
         total = sum(counts)
-        levels = torch.cat([torch.full((count, ), level, device=priors.device)
-                            for level, count in enumerate(counts)])
+        levels = torch.cat(
+            [
+                torch.full((count,), level, device=priors.device)
+                for level, count in enumerate(counts)
+            ]
+        )
         if len(priors) == total:
             return levels
         grid = self._grid(priors)
         if grid.size(1) != priors.size(1):
-            return torch.full((len(priors), ), -1, device=priors.device)
+            return torch.full((len(priors),), -1, device=priors.device)
         keys, order = _hash(grid).sort()
         place = torch.searchsorted(keys, _hash(priors)).clamp(max=total - 1)
         index = order[place]
@@ -233,14 +246,19 @@ def assignments_of(model: nn.Module, samples: list[dict]) -> list[Assignment]:
             module.eval()
     try:
         with recorded(head) as calls:
-            data = pseudo_collate([
-                {**sample, 'data_samples': copy.deepcopy(sample['data_samples'])}
-                for sample in samples])
+            data = pseudo_collate(
+                [
+                    {**sample, 'data_samples': copy.deepcopy(sample['data_samples'])}
+                    for sample in samples
+                ]
+            )
             model(**model.data_preprocessor(data, training=False), mode='loss')
     finally:
         for module, state in training.items():
             module.training = state
     if len(calls) != len(samples):
-        raise ValueError(f'{type(head).__name__} called its assigner {len(calls)} times '
-                         f'for {len(samples)} pictures; expected one call a picture')
+        raise ValueError(
+            f'{type(head).__name__} called its assigner {len(calls)} times '
+            f'for {len(samples)} pictures; expected one call a picture'
+        )
     return calls

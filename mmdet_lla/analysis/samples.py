@@ -29,8 +29,10 @@ def plain_dataset(cfg: Config, split: str = 'val') -> BaseDataset:
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
     for name in {split, 'val'}:
         if not loaders[name]:
-            raise ValueError(f'the config has no {name}_dataloader; '
-                             f'it is needed for the {"pictures" if name == split else "pipeline"}')
+            raise ValueError(
+                f'the config has no {name}_dataloader; '
+                f'it is needed for the {"pictures" if name == split else "pipeline"}'
+            )
     pipeline = _with_boxes(_innermost(loaders['val'].dataset).pipeline)
     return DATASETS.build(_with_pipeline(loaders[split].dataset, pipeline))
 
@@ -49,8 +51,9 @@ def _innermost(dataset: ConfigDict) -> ConfigDict:
 def _with_pipeline(dataset: ConfigDict, pipeline: list) -> ConfigDict:
     """The data set without wrappers that mix or repeat pictures, under another pipeline."""
     if 'datasets' in dataset:
-        return ConfigDict({**dataset, 'datasets': [_with_pipeline(one, pipeline)
-                                                   for one in dataset.datasets]})
+        return ConfigDict(
+            {**dataset, 'datasets': [_with_pipeline(one, pipeline) for one in dataset.datasets]}
+        )
     if 'dataset' in dataset:
         return _with_pipeline(dataset.dataset, pipeline)
     return ConfigDict({**dataset, 'pipeline': copy.deepcopy(pipeline)})
@@ -60,8 +63,9 @@ def _with_boxes(pipeline: Sequence[dict]) -> list[dict]:
     """A pipeline whose annotations are loaded right after the picture."""
     annotations = [step for step in pipeline if 'LoadAnnotations' in str(step['type'])]
     others = [step for step in pipeline if step not in annotations]
-    after = 1 + max((i for i, step in enumerate(others) if 'LoadImage' in str(step['type'])),
-                    default=-1)
+    after = 1 + max(
+        (i for i, step in enumerate(others) if 'LoadImage' in str(step['type'])), default=-1
+    )
     annotations = annotations or [dict(type='LoadAnnotations', with_bbox=True)]
     return [*others[:after], *annotations, *others[after:]]
 
@@ -79,8 +83,10 @@ def find_pictures(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
         places[str(info['img_id'])] = i
     missing = [name for name in wanted if name not in places]
     if missing:
-        raise ValueError(f'no picture {", ".join(missing)} among {len(dataset)} of the data set; '
-                         f'its IDs are like {", ".join(list(places)[:3])}')
+        raise ValueError(
+            f'no picture {", ".join(missing)} among {len(dataset)} of the data set; '
+            f'its IDs are like {", ".join(list(places)[:3])}'
+        )
     return [places[name] for name in wanted]
 
 

@@ -82,8 +82,13 @@ def find_grids(points: Tensor) -> PriorGrids:
     size = np.stack([width, height], 1)
     begin = np.stack([width.cumsum() - width, columns + top], 1)
     as_tensor = lambda array: torch.from_numpy(array).to(points.device)  # noqa: E731
-    return PriorGrids(as_tensor(np.r_[x[in_top], y[row]]), as_tensor(begin),
-                      as_tensor(begin + size), as_tensor(first), int(size.max()))
+    return PriorGrids(
+        as_tensor(np.r_[x[in_top], y[row]]),
+        as_tensor(begin),
+        as_tensor(begin + size),
+        as_tensor(first),
+        int(size.max()),
+    )
 
 
 def inside_rectangles(boxes: Tensor, grids: PriorGrids) -> Rectangles:
@@ -112,8 +117,9 @@ def inside_rectangles(boxes: Tensor, grids: PriorGrids) -> Rectangles:
     size *= size.all(-1, keepdim=True)
     column, row = (low[..., :2] - grids.begin).unbind(-1)
     step = grids.end[:, 0] - grids.begin[:, 0]
-    return Rectangles(grids.first + row * step + column, size[..., 1], size[..., 0],
-                      step.expand_as(row))
+    return Rectangles(
+        grids.first + row * step + column, size[..., 1], size[..., 0], step.expand_as(row)
+    )
 
 
 def list_pairs(rectangles: Rectangles, num_runs: int, num_pairs: int) -> tuple[Tensor, Tensor]:
@@ -171,7 +177,7 @@ def is_near_centre(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
     """
     x, y = ((boxes[low] + boxes[low + 2]) / 2 for low in (0, 1))
     around = (x - reach[0], y - reach[1], x + reach[0], y + reach[1])
-    return is_inside(around, points, 0.)
+    return is_inside(around, points, 0.0)
 
 
 def in_any(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
@@ -186,7 +192,7 @@ def in_any(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
     """
     admitted = torch.zeros_like(points[0], dtype=torch.bool)
     for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // points.size(1), 1), 1):
-        admitted |= (is_inside(part, points, 0.) | is_near_centre(part, points, reach)).any(0)
+        admitted |= (is_inside(part, points, 0.0) | is_near_centre(part, points, reach)).any(0)
     return admitted
 
 

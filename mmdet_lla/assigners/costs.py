@@ -59,9 +59,8 @@ def bce_loss(scores: Tensor, present: bool, form: str) -> Tensor:
     """
     if form == 'logits':
         return F.softplus(-scores if present else scores)
-    scores = scores.nan_to_num(0.).clamp_(0, 1)  # it aborts on others, which are to be reported
-    return F.binary_cross_entropy(
-        scores, torch.full_like(scores, float(present)), reduction='none')
+    scores = scores.nan_to_num(0.0).clamp_(0, 1)  # it aborts on others, which are to be reported
+    return F.binary_cross_entropy(scores, torch.full_like(scores, float(present)), reduction='none')
 
 
 #: A loss of calling a class present (True) or absent, with all but scores and this given.
@@ -158,7 +157,9 @@ def giou_cost(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 
 #: Box losses, each with the most that it can be.
-REG_COSTS = dict(iou=(iou_cost, 16.), iou_plus_eps=(iou_plus_eps_cost, 16.2), giou=(giou_cost, 2.))
+REG_COSTS = dict(
+    iou=(iou_cost, 16.0), iou_plus_eps=(iou_plus_eps_cost, 16.2), giou=(giou_cost, 2.0)
+)
 
 
 class PairCosts(NamedTuple):
@@ -188,19 +189,26 @@ class PairCosts(NamedTuple):
         """Costs pair by pair, from a box index and a prior index of shape (num_pairs,)."""
         cost = self.reg_cost(self.preds.index_select(1, prior), self.boxes.index_select(1, box))
         place = (prior * self.scores.size(1)).add_(self.classes.index_select(0, box))
-        return self._add_up(cost, self.absent.index_select(0, prior),
-                            self.scores.reshape(-1).index_select(0, place))
+        return self._add_up(
+            cost, self.absent.index_select(0, prior), self.scores.reshape(-1).index_select(0, place)
+        )
 
     def of_table(self, box: Tensor, prior: Optional[Tensor]) -> Tensor:
         """Costs of boxes x priors, from a box index and a prior index (None for all)."""
         preds, absent, scores = self.preds, self.absent, self.scores
         if prior is not None:
-            preds, absent, scores = (preds.index_select(1, prior), absent.index_select(0, prior),
-                                     scores.index_select(0, prior))
+            preds, absent, scores = (
+                preds.index_select(1, prior),
+                absent.index_select(0, prior),
+                scores.index_select(0, prior),
+            )
         cost = self.reg_cost(preds, self.boxes.index_select(1, box).unsqueeze(-1))
         # Of a single class, one row of class costs is that of every box.
-        of_class = scores.T if scores.size(1) == 1 else (
-            scores.T.index_select(0, self.classes.index_select(0, box)))
+        of_class = (
+            scores.T
+            if scores.size(1) == 1
+            else (scores.T.index_select(0, self.classes.index_select(0, box)))
+        )
         return self._add_up(cost, absent, of_class)
 
     def _add_up(self, cost: Tensor, absent: Tensor, scores: Tensor) -> Tensor:

@@ -40,11 +40,14 @@ CHOICES = dict(
     ties=('lower', 'topk'),
     cls_cost=('focal', 'bce'),
     reg_cost=tuple(REG_COSTS),
-    ignore=('compete', 'overlap', 'unused'))
+    ignore=('compete', 'overlap', 'unused'),
+)
 
 #: What is wrong with true boxes that are inverted.
-INVERTED_BOX = ('gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2 in '
-                "pixels of the network's input")
+INVERTED_BOX = (
+    'gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2 in '
+    "pixels of the network's input"
+)
 
 #: A larger penalty would leave float32 too few digits to tell pairs outside apart.
 MAX_PENALTY = 1e6
@@ -105,25 +108,27 @@ class LLAAssigner(BaseAssigner):
         ValueError: If an argument is out of its range, or two do not go together.
     """
 
-    def __init__(self,
-                 topk: Union[int, str] = 10,
-                 cls_weight: float = 1.0,
-                 reg_weight: float = 1.5,
-                 focal_alpha: float = 0.25,
-                 focal_gamma: float = 2.0,
-                 prior_form: str = 'auto',
-                 score_form: str = 'logits',
-                 *,
-                 candidates: str = 'inside',
-                 center_radius: float = 2.5,
-                 candidate_topk: int = 10,
-                 contested: str = 'all',
-                 ties: str = 'lower',
-                 cls_cost: str = 'focal',
-                 reg_cost: str = 'iou',
-                 ignore: str = 'compete',
-                 ignore_iof_thr: float = 0.5,
-                 outside_penalty: float = OUTSIDE_PENALTY) -> None:
+    def __init__(
+        self,
+        topk: Union[int, str] = 10,
+        cls_weight: float = 1.0,
+        reg_weight: float = 1.5,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        prior_form: str = 'auto',
+        score_form: str = 'logits',
+        *,
+        candidates: str = 'inside',
+        center_radius: float = 2.5,
+        candidate_topk: int = 10,
+        contested: str = 'all',
+        ties: str = 'lower',
+        cls_cost: str = 'focal',
+        reg_cost: str = 'iou',
+        ignore: str = 'compete',
+        ignore_iof_thr: float = 0.5,
+        outside_penalty: float = OUTSIDE_PENALTY,
+    ) -> None:
         self.topk = topk
         self.cls_weight = cls_weight
         self.reg_weight = reg_weight
@@ -144,7 +149,9 @@ class LLAAssigner(BaseAssigner):
         self._check_arguments()
         self._class_loss = (
             partial(focal_loss, alpha=focal_alpha, gamma=focal_gamma, form=score_form)
-            if cls_cost == 'focal' else partial(bce_loss, form=score_form))
+            if cls_cost == 'focal'
+            else partial(bce_loss, form=score_form)
+        )
         self._grids_of: tuple[Optional[Tensor], Optional[PriorGrids]] = (None, None)
 
     def _check_arguments(self) -> None:
@@ -155,7 +162,8 @@ class LLAAssigner(BaseAssigner):
             focal_alpha=(0 <= self.focal_alpha <= 1, 'in [0, 1]'),
             center_radius=(0 < self.center_radius < infinity, 'finite and > 0'),
             ignore_iof_thr=(0 <= self.ignore_iof_thr < 1, 'in [0, 1)'),
-            outside_penalty=(0 <= self.outside_penalty <= MAX_PENALTY, f'in [0, {MAX_PENALTY:g}]'))
+            outside_penalty=(0 <= self.outside_penalty <= MAX_PENALTY, f'in [0, {MAX_PENALTY:g}]'),
+        )
         for name in ('cls_weight', 'reg_weight', 'focal_gamma'):
             checks[name] = (0 <= getattr(self, name) < infinity, 'finite and >= 0')
         for name, allowed in CHOICES.items():
@@ -163,33 +171,52 @@ class LLAAssigner(BaseAssigner):
         for name, (fits, expected) in checks.items():
             if not fits:
                 raise ValueError(
-                    f'LLAAssigner: {name} must be {expected}, got {getattr(self, name)!r}')
+                    f'LLAAssigner: {name} must be {expected}, got {getattr(self, name)!r}'
+                )
         if self.candidates == 'center' and self.prior_form != 'points':
             raise ValueError(
                 f"LLAAssigner: candidates='center' needs points with strides, expected "
-                f"prior_form='points', got {self.prior_form!r}")
+                f"prior_form='points', got {self.prior_form!r}"
+            )
 
     @classmethod
-    def simota(cls, center_radius: float = 2.5, candidate_topk: int = 10, iou_weight: float = 3.0,
-               cls_weight: float = 1.0) -> 'LLAAssigner':
+    def simota(
+        cls,
+        center_radius: float = 2.5,
+        candidate_topk: int = 10,
+        iou_weight: float = 3.0,
+        cls_weight: float = 1.0,
+    ) -> 'LLAAssigner':
         """The assigner that decides as mmdet's ``SimOTAAssigner`` of the same arguments.
 
         It too wants points with strides and probabilities. ``max_overlaps`` of background priors
         is 0, not -1e5.
         """
         return cls(
-            'dynamic', cls_weight, iou_weight, prior_form='points', score_form='probs',
-            candidates='center', center_radius=center_radius, candidate_topk=candidate_topk,
-            ties='topk', cls_cost='bce', reg_cost='iou_plus_eps', ignore='unused',
-            outside_penalty=1e5)
+            'dynamic',
+            cls_weight,
+            iou_weight,
+            prior_form='points',
+            score_form='probs',
+            candidates='center',
+            center_radius=center_radius,
+            candidate_topk=candidate_topk,
+            ties='topk',
+            cls_cost='bce',
+            reg_cost='iou_plus_eps',
+            ignore='unused',
+            outside_penalty=1e5,
+        )
 
     @torch.no_grad()
-    def assign(self,
-               pred_instances: InstanceData,
-               gt_instances: InstanceData,
-               gt_instances_ignore: Optional[InstanceData] = None,
-               *args,  # ATSSHead's: it passes level sizes second, and no predictions
-               **kwargs) -> AssignResult:
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: Optional[InstanceData] = None,
+        *args,  # ATSSHead's: it passes level sizes second, and no predictions
+        **kwargs,
+    ) -> AssignResult:
         """Assign each prior of a picture to a box, to an ignore box or to the background.
 
         Args:
@@ -218,14 +245,15 @@ class LLAAssigner(BaseAssigner):
         num_priors = len(points)
         gt_inds = labels.new_zeros(num_priors)
         max_overlaps = bboxes.new_zeros(num_priors)
-        assigned_labels = labels.new_full((num_priors, ), -1)
+        assigned_labels = labels.new_full((num_priors,), -1)
         # Costs are float32 whatever the precision of the network.
         with torch.autocast(points.device.type, enabled=False):
             covered = self._covered(pred_instances, points, gt_instances_ignore)
             if len(boxes) and num_priors:
                 columns, gt_columns = with_area(bboxes), with_area(boxes)
-                owner = self._match(pred_instances, points, columns, scores, gt_columns, labels,
-                                    num_gts, covered)
+                owner = self._match(
+                    pred_instances, points, columns, scores, gt_columns, labels, num_gts, covered
+                )
                 won, box = owner >= 0, owner.clamp(min=0)
                 max_overlaps = pair_iou(columns, gt_columns.index_select(1, box)) * won
                 positive = won & (box < num_gts)
@@ -235,8 +263,17 @@ class LLAAssigner(BaseAssigner):
             gt_inds = torch.where(covered, -1, gt_inds)
         return AssignResult(num_gts, gt_inds, max_overlaps, labels=assigned_labels)
 
-    def _match(self, pred_instances: InstanceData, points: Tensor, bboxes: Tensor, scores: Tensor,
-               boxes: Tensor, labels: Tensor, num_gts: int, barred: Optional[Tensor]) -> Tensor:
+    def _match(
+        self,
+        pred_instances: InstanceData,
+        points: Tensor,
+        bboxes: Tensor,
+        scores: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        num_gts: int,
+        barred: Optional[Tensor],
+    ) -> Tensor:
         """Index of the box each prior went to, -1 for the background, shape (num_priors,).
 
         Predicted and true boxes are (5, n), see :func:`with_area`; barred priors go to no box.
@@ -246,15 +283,22 @@ class LLAAssigner(BaseAssigner):
         reg_cost, most_reg = REG_COSTS[self.reg_cost]
         rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
         # The most that a pair can cost: calling a class present costs more the lower its score.
-        most = (self.cls_weight * (absent.amax() + self._class_loss(scores.amin(), True)) +
-                self.reg_weight * most_reg)
+        most = (
+            self.cls_weight * (absent.amax() + self._class_loss(scores.amin(), True))
+            + self.reg_weight * most_reg
+        )
         faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
         # The one place where the host waits for the device, unless knobs are turned: sizes and
         # checks in one transfer.
-        *sizes, exhaustive, faulty = torch.cat([
-            rectangles.rows.sum(1), (rectangles.rows * rectangles.cols).sum(1),
-            torch.stack([most >= self.outside_penalty, torch.stack(list(faults.values())).any()])
-        ]).tolist()
+        *sizes, exhaustive, faulty = torch.cat(
+            [
+                rectangles.rows.sum(1),
+                (rectangles.rows * rectangles.cols).sum(1),
+                torch.stack(
+                    [most >= self.outside_penalty, torch.stack(list(faults.values())).any()]
+                ),
+            ]
+        ).tolist()
         if faulty:
             text = next(text for text, bad in faults.items() if bad)
             if text == INVERTED_BOX:
@@ -269,47 +313,80 @@ class LLAAssigner(BaseAssigner):
         if barred is not None:
             free = (~barred).nonzero().squeeze(1)
             if not len(free):
-                return labels.new_full((num_priors, ), -1)
+                return labels.new_full((num_priors,), -1)
         if self.topk == 'dynamic':
-            topk = dynamic_topk(bboxes if free is None else bboxes.index_select(1, free), boxes,
-                                self.candidate_topk)
+            topk = dynamic_topk(
+                bboxes if free is None else bboxes.index_select(1, free), boxes, self.candidate_topk
+            )
         else:
             topk = np.full(num_boxes, self.topk)
         topk = topk.clip(max=num_priors if free is None else len(free))
         costs = PairCosts(
-            bboxes, boxes, scores, absent, labels.clamp(min=0, max=scores.size(1) - 1),
-            self._class_loss, reg_cost, self.cls_weight, self.reg_weight)
+            bboxes,
+            boxes,
+            scores,
+            absent,
+            labels.clamp(min=0, max=scores.size(1) - 1),
+            self._class_loss,
+            reg_cost,
+            self.cls_weight,
+            self.reg_weight,
+        )
 
         def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
             cost = costs.of_table(box, prior)
             if self.candidates == 'all':
                 return cost
             true = boxes.index_select(1, box).unsqueeze(-1)
-            at, near = (part if part is None or prior is None else part.index_select(1, prior)
-                        for part in (points, reach))
+            at, near = (
+                part if part is None or prior is None else part.index_select(1, prior)
+                for part in (points, reach)
+            )
             if self.candidates == 'inside':
                 competes = is_inside(true, at)
             else:
-                competes = is_inside(true, at, 0.) & is_near_centre(true, at, near)
+                competes = is_inside(true, at, 0.0) & is_near_centre(true, at, near)
             return cost.add_(~competes, alpha=self.outside_penalty)
 
-        exhaustive = (bool(exhaustive) or self.candidates != 'inside' or free is not None or
-                      self.ties == 'topk')
-        return match(rectangles, sizes[:num_boxes], sizes[num_boxes:], num_priors, topk,
-                     costs.of_pairs, table_cost, exhaustive, free, self.contested, self.ties)
+        exhaustive = (
+            bool(exhaustive)
+            or self.candidates != 'inside'
+            or free is not None
+            or self.ties == 'topk'
+        )
+        return match(
+            rectangles,
+            sizes[:num_boxes],
+            sizes[num_boxes:],
+            num_priors,
+            topk,
+            costs.of_pairs,
+            table_cost,
+            exhaustive,
+            free,
+            self.contested,
+            self.ties,
+        )
 
-    def _covered(self, pred_instances: InstanceData, points: Tensor,
-                 gt_instances_ignore: Optional[InstanceData]) -> Optional[Tensor]:
+    def _covered(
+        self,
+        pred_instances: InstanceData,
+        points: Tensor,
+        gt_instances_ignore: Optional[InstanceData],
+    ) -> Optional[Tensor]:
         """Which priors ignore boxes take out, bool (num_priors,); None if there can be none."""
         if self.ignore != 'overlap' or gt_instances_ignore is None or not len(gt_instances_ignore):
             return None
         ignored = get_box_tensor(gt_instances_ignore.bboxes).float()
         if not _all_finite(ignored):
-            raise ValueError('LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
-                             'values, expected finite x1 y1 x2 y2 in pixels')
+            raise ValueError(
+                'LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
+                'values, expected finite x1 y1 x2 y2 in pixels'
+            )
         priors = get_box_tensor(pred_instances.priors)
-        return is_covered(points if self._holds_points(priors) else priors.float(), ignored,
-                          self.ignore_iof_thr)
+        return is_covered(
+            points if self._holds_points(priors) else priors.float(), ignored, self.ignore_iof_thr
+        )
 
     def _grids(self, priors: Tensor, points: Tensor) -> PriorGrids:
         """Grids of the priors, found once for a tensor that is handed over again and again."""
@@ -326,24 +403,30 @@ class LLAAssigner(BaseAssigner):
                 f'LLAAssigner: pred_instances has no {", ".join(missing)}. It weighs predictions, '
                 'so the head must hand over priors, decoded bboxes and scores, as LLAHead, YOLOX, '
                 'RTMDet and TOOD do; RetinaHead, FCOSHead and ATSSHead hand over priors only: use '
-                "type='LLAHead' for the head.")
+                "type='LLAHead' for the head."
+            )
         priors, bboxes = (get_box_tensor(pred_instances[k]) for k in ('priors', 'bboxes'))
         scores = pred_instances.scores
-        widths = dict(points=(2, 4), boxes=(4, ), auto=(2, 4))[self.prior_form]
+        widths = dict(points=(2, 4), boxes=(4,), auto=(2, 4))[self.prior_form]
         if self.candidates == 'center':
-            widths = (4, )
+            widths = (4,)
         if priors.dim() != 2 or priors.size(1) not in widths:
             raise ValueError(
                 f'LLAAssigner: pred_instances.priors has shape {tuple(priors.shape)}; with '
                 f'prior_form={self.prior_form!r} and candidates={self.candidates!r} expected '
-                f'{" or ".join(f"(n, {width})" for width in widths)}')
+                f'{" or ".join(f"(n, {width})" for width in widths)}'
+            )
         num_priors = len(priors)
         if bboxes.shape != (num_priors, 4):
-            raise ValueError(f'LLAAssigner: pred_instances.bboxes has shape {tuple(bboxes.shape)}, '
-                             f'expected ({num_priors}, 4), one decoded box a prior')
+            raise ValueError(
+                f'LLAAssigner: pred_instances.bboxes has shape {tuple(bboxes.shape)}, '
+                f'expected ({num_priors}, 4), one decoded box a prior'
+            )
         if scores.dim() != 2 or len(scores) != num_priors or not scores.size(1):
-            raise ValueError(f'LLAAssigner: pred_instances.scores has shape {tuple(scores.shape)}, '
-                             f'expected ({num_priors}, num_classes)')
+            raise ValueError(
+                f'LLAAssigner: pred_instances.scores has shape {tuple(scores.shape)}, '
+                f'expected ({num_priors}, num_classes)'
+            )
         if self._holds_points(priors):
             points = priors[:, :2]
         else:
@@ -353,10 +436,18 @@ class LLAAssigner(BaseAssigner):
     def _holds_points(self, priors: Tensor) -> bool:
         return self.prior_form == 'points' or priors.size(1) == 2
 
-    def _faults(self, pred_instances: InstanceData, bboxes: Tensor, scores: Tensor, most: Tensor,
-                boxes: Tensor, labels: Tensor, num_gts: int) -> dict[str, Tensor]:
+    def _faults(
+        self,
+        pred_instances: InstanceData,
+        bboxes: Tensor,
+        scores: Tensor,
+        most: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        num_gts: int,
+    ) -> dict[str, Tensor]:
         """What can be wrong with the values: the message, and a flag that stays on the device."""
-        low, high = torch.aminmax(labels[:num_gts]) if num_gts else (labels.new_zeros(()), ) * 2
+        low, high = torch.aminmax(labels[:num_gts]) if num_gts else (labels.new_zeros(()),) * 2
         num_classes = scores.size(1)
         faults = {
             'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
@@ -367,45 +458,56 @@ class LLAAssigner(BaseAssigner):
             'expected finite x1 y1 x2 y2 in pixels': ~_all_finite(boxes),
             INVERTED_BOX: is_inverted(boxes[:4, :num_gts].T).any(),
             f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
-            f'{num_classes} class(es), see num_classes of the head and metainfo of the data set':
-            (low < 0) | (high >= num_classes),
+            f'{num_classes} class(es), see num_classes of the head and metainfo of the data set': (
+                low < 0
+            )
+            | (high >= num_classes),
         }
         if self.score_form == 'probs':
-            faults["pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
-                   "probabilities, use 'logits' for raw scores"] = (
-                       (scores.amin() < 0) | (scores.amax() > 1))
+            faults[
+                "pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
+                "probabilities, use 'logits' for raw scores"
+            ] = (scores.amin() < 0) | (scores.amax() > 1)
         priors = get_box_tensor(pred_instances.priors)
         if not self._holds_points(priors):
-            faults[f'pred_instances.priors holds boxes with x2 < x1 or y2 < y1, so they seem to be '
-                   f'points with strides; expected anchor boxes with prior_form='
-                   f"{self.prior_form!r}, use prior_form='points'"] = (
-                       (priors[:, 2:] < priors[:, :2]).any())
+            faults[
+                f'pred_instances.priors holds boxes with x2 < x1 or y2 < y1, so they seem to be '
+                f'points with strides; expected anchor boxes with prior_form='
+                f"{self.prior_form!r}, use prior_form='points'"
+            ] = (priors[:, 2:] < priors[:, :2]).any()
         if self.candidates == 'center':
-            faults["pred_instances.priors holds strides that are not > 0; candidates='center' "
-                   'expects points with strides, x y stride_x stride_y'] = (
-                       ~(priors[:, 2:] > 0).all())
+            faults[
+                "pred_instances.priors holds strides that are not > 0; candidates='center' "
+                'expects points with strides, x y stride_x stride_y'
+            ] = ~(priors[:, 2:] > 0).all()
         return faults
 
 
 def describe_inverted(boxes: Tensor) -> str:
     """Say which of a picture's true boxes (n, 4) is the first that is inverted, and what to do."""
-    return (f'{INVERTED_BOX}, got {boxes[is_inverted(boxes)][0].tolist()}; its loss could be '
-            'anything. python tools/check_dataset.py finds those of annotations')
+    return (
+        f'{INVERTED_BOX}, got {boxes[is_inverted(boxes)][0].tolist()}; its loss could be '
+        'anything. python tools/check_dataset.py finds those of annotations'
+    )
 
 
 def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _read_boxes(gt_instances: InstanceData, gt_instances_ignore: Optional[InstanceData],
-                points: Tensor) -> tuple[Tensor, Tensor, int]:
+def _read_boxes(
+    gt_instances: InstanceData, gt_instances_ignore: Optional[InstanceData], points: Tensor
+) -> tuple[Tensor, Tensor, int]:
     """Boxes (k + m, 4) and labels (k + m,) of all that compete, and k."""
-    for name, instances in dict(gt_instances=gt_instances,
-                                gt_instances_ignore=gt_instances_ignore or {}).items():
+    for name, instances in dict(
+        gt_instances=gt_instances, gt_instances_ignore=gt_instances_ignore or {}
+    ).items():
         for field, values in instances.items():
             if field in ('bboxes', 'labels') and values.device != points.device:
-                raise ValueError(f'LLAAssigner: {name}.{field} is on {values.device}, '
-                                 f'pred_instances.priors on {points.device}; expected one device')
+                raise ValueError(
+                    f'LLAAssigner: {name}.{field} is on {values.device}, '
+                    f'pred_instances.priors on {points.device}; expected one device'
+                )
     boxes = get_box_tensor(gt_instances.bboxes)
     labels = gt_instances.labels
     num_gts = len(boxes)

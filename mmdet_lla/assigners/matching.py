@@ -63,22 +63,26 @@ def dynamic_topk(preds: Tensor, boxes: Tensor, candidate_topk: int) -> np.ndarra
         np.ndarray: int64, shape (num_boxes,), on the host.
     """
     num_preds = preds.size(1)
-    best = [pair_iou(preds, part).topk(min(candidate_topk, num_preds), dim=1).values.T
-            for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // num_preds, 1), 1)]
+    best = [
+        pair_iou(preds, part).topk(min(candidate_topk, num_preds), dim=1).values.T
+        for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // num_preds, 1), 1)
+    ]
     return torch.cat(best, 1).sum(0).long().clamp_(min=1).cpu().numpy()
 
 
-def match(rectangles: Rectangles,
-          num_runs: list[int],
-          num_inside: list[int],
-          num_priors: int,
-          topk: np.ndarray,
-          pair_cost: Callable[[Tensor, Tensor], Tensor],
-          table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
-          exhaustive: bool = False,
-          free: Optional[Tensor] = None,
-          contested: str = 'all',
-          ties: str = 'lower') -> Tensor:
+def match(
+    rectangles: Rectangles,
+    num_runs: list[int],
+    num_inside: list[int],
+    num_priors: int,
+    topk: np.ndarray,
+    pair_cost: Callable[[Tensor, Tensor], Tensor],
+    table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
+    exhaustive: bool = False,
+    free: Optional[Tensor] = None,
+    contested: str = 'all',
+    ties: str = 'lower',
+) -> Tensor:
     """Give every prior to one box or to the background. The host waits for the device nowhere.
 
     Args:
@@ -109,19 +113,24 @@ def match(rectangles: Rectangles,
     if exhaustive:
         runs, inside = runs * 0, inside * 0
     short = inside < topk
-    best = torch.full((num_priors, ), NO_PAIR, device=device)
+    best = torch.full((num_priors,), NO_PAIR, device=device)
     picks = []
     for a, b in _chunks(inside, PAIR_CHUNK):
         if inside[a:b].any():
             box, prior = list_pairs(
                 Rectangles(*(part[a:b] for part in rectangles)),
-                int(runs[a:b].sum()), int(inside[a:b].sum()))
-            picks.append(_pick_inside(box.add_(a), prior, inside[a:b],
-                                      np.where(short, 0, topk)[a:b], pair_cost, best))
+                int(runs[a:b].sum()),
+                int(inside[a:b].sum()),
+            )
+            picks.append(
+                _pick_inside(
+                    box.add_(a), prior, inside[a:b], np.where(short, 0, topk)[a:b], pair_cost, best
+                )
+            )
     short_boxes = short.nonzero()[0]
     step = max(TABLE_CHUNK // (num_priors if free is None else len(free)), 1)
     for start in range(0, len(short_boxes), step):
-        boxes = short_boxes[start:start + step]
+        boxes = short_boxes[start : start + step]
         picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost, free, ties))
 
     box, prior, cost = (torch.cat(part) for part in zip(*picks))
@@ -149,8 +158,14 @@ def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return list(zip(cuts[:-1], cuts[1:]))
 
 
-def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, topk: np.ndarray,
-                 cost_fn: Callable, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _pick_inside(
+    box: Tensor,
+    prior: Tensor,
+    num_inside: np.ndarray,
+    topk: np.ndarray,
+    cost_fn: Callable,
+    best: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Picks of boxes inside them; notes in ``best`` the cheapest box of each prior."""
     cost = cost_fn(box, prior)
     best.scatter_reduce_(0, prior, pack(cost, box), 'amin')
@@ -161,8 +176,9 @@ def _pick_inside(box: Tensor, prior: Tensor, num_inside: np.ndarray, topk: np.nd
     return box[taken], prior[taken], cost[taken]
 
 
-def _pick_anywhere(boxes: Tensor, topk: np.ndarray, cost_fn: Callable, free: Optional[Tensor],
-                   ties: str) -> tuple[Tensor, Tensor, Tensor]:
+def _pick_anywhere(
+    boxes: Tensor, topk: np.ndarray, cost_fn: Callable, free: Optional[Tensor], ties: str
+) -> tuple[Tensor, Tensor, Tensor]:
     """Picks of boxes that look at every prior that is free."""
     cost = cost_fn(boxes, free)
     row = _to(boxes.device, np.arange(len(topk)).repeat(topk))
@@ -171,8 +187,9 @@ def _pick_anywhere(boxes: Tensor, topk: np.ndarray, cost_fn: Callable, free: Opt
         cheapest = packed.topk(int(topk.max()), dim=1, largest=False).values
         place = unpack_index(cheapest[row, _to(boxes.device, _count_up(topk))])
     else:
-        place = torch.cat([values.topk(k, largest=False).indices
-                           for values, k in zip(cost, topk.tolist())])
+        place = torch.cat(
+            [values.topk(k, largest=False).indices for values, k in zip(cost, topk.tolist())]
+        )
     prior = place if free is None else free[place]
     return boxes[row], prior, cost[row, place]
 

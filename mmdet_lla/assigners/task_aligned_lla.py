@@ -29,12 +29,14 @@ class TaskAlignedLLAAssigner(LLAAssigner):
         super().__init__(prior_form=prior_form, score_form=score_form, **kwargs)
 
     @torch.no_grad()
-    def assign(self,
-               pred_instances: InstanceData,
-               gt_instances: InstanceData,
-               gt_instances_ignore: Optional[InstanceData] = None,
-               alpha: float = 1,
-               beta: float = 6) -> AssignResult:
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: Optional[InstanceData] = None,
+        alpha: float = 1,
+        beta: float = 6,
+    ) -> AssignResult:
         """Assign as :meth:`LLAAssigner.assign` does.
 
         Args:
@@ -51,5 +53,5 @@ class TaskAlignedLLAAssigner(LLAAssigner):
         if self.score_form == 'logits':
             scores = scores.sigmoid()
         result.assign_metrics = result.max_overlaps.new_zeros(len(result.gt_inds))
-        result.assign_metrics[positive] = scores**alpha * result.max_overlaps[positive]**beta
+        result.assign_metrics[positive] = scores**alpha * result.max_overlaps[positive] ** beta
         return result

@@ -69,12 +69,14 @@ class View:
     def __post_init__(self) -> None:
         for name, allowed in (('priors', PRIORS), ('scores', SCORES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f'View: {name} must be one of {allowed}, '
-                                 f'got {getattr(self, name)!r}')
+                raise ValueError(
+                    f'View: {name} must be one of {allowed}, got {getattr(self, name)!r}'
+                )
         for name in ('anchor_scale', 'anchor_ratio'):
             if not 0 < getattr(self, name) < float('inf'):
-                raise ValueError(f'View: {name} must be finite and > 0, '
-                                 f'got {getattr(self, name)!r}')
+                raise ValueError(
+                    f'View: {name} must be finite and > 0, got {getattr(self, name)!r}'
+                )
 
     def of_priors(self, priors: Tensor, strides: Tensor) -> Tensor:
         """A head's priors in the form that is wanted.
@@ -94,13 +96,21 @@ class View:
             return points
         if self.priors == 'strided points':
             return torch.cat([points, strides], 1)
-        root = self.anchor_ratio ** 0.5
+        root = self.anchor_ratio**0.5
         half = strides * strides.new_tensor([1 / root, root]) * (self.anchor_scale / 2)
         return torch.cat([points - half, points + half], 1)
 
-    def assign(self, assigner: BaseAssigner, priors: Tensor, level_sizes: list[int],
-               bboxes: Tensor, logits: Tensor, gt_instances: InstanceData,
-               gt_instances_ignore: Optional[InstanceData], img_meta: dict) -> AssignResult:
+    def assign(
+        self,
+        assigner: BaseAssigner,
+        priors: Tensor,
+        level_sizes: list[int],
+        bboxes: Tensor,
+        logits: Tensor,
+        gt_instances: InstanceData,
+        gt_instances_ignore: Optional[InstanceData],
+        img_meta: dict,
+    ) -> AssignResult:
         """Call an assigner with what it wants.
 
         Args:
@@ -129,8 +139,9 @@ class View:
         if self.on_cpu:
             instances = [one if one is None else one.cpu() for one in instances]
         # By keyword: what comes second and third differs from assigner to assigner.
-        result = assigner.assign(instances[0], gt_instances=instances[1],
-                                 gt_instances_ignore=instances[2], **wanted)
+        result = assigner.assign(
+            instances[0], gt_instances=instances[1], gt_instances_ignore=instances[2], **wanted
+        )
         if self.on_cpu:
             for name in ('gt_inds', 'max_overlaps', 'labels'):
                 if getattr(result, name) is not None:
@@ -140,9 +151,12 @@ class View:
 
 def _view_of_lla(assigner: LLAAssigner) -> View:
     forms = dict(auto='own', points='points', boxes='boxes')
-    return View('strided points' if assigner.candidates == 'center' else
-                forms[assigner.prior_form], assigner.score_form, gives_iou=True,
-                counts_ignored=assigner.ignore == 'compete')
+    return View(
+        'strided points' if assigner.candidates == 'center' else forms[assigner.prior_form],
+        assigner.score_form,
+        gives_iou=True,
+        counts_ignored=assigner.ignore == 'compete',
+    )
 
 
 def _view_of_atss(assigner: ATSSAssigner) -> View:
@@ -198,8 +212,10 @@ def view_of(assigner: BaseAssigner, cfg: Optional[dict] = None) -> View:
     names = [one.name for one in fields(View)]
     unknown = sorted(set(cfg) - set(names))
     if unknown:
-        raise ValueError(f'train_cfg.assigner_view has no argument {", ".join(unknown)}; '
-                         f'expected some of {", ".join(names)}')
+        raise ValueError(
+            f'train_cfg.assigner_view has no argument {", ".join(unknown)}; '
+            f'expected some of {", ".join(names)}'
+        )
     if known is not None:
         return replace(known, **cfg)
     if 'priors' not in cfg:
@@ -207,5 +223,6 @@ def view_of(assigner: BaseAssigner, cfg: Optional[dict] = None) -> View:
             f'It is not known what {name} wants to be handed. Say so on its class, wants = '
             "mmdet_lla.assigners.View(priors='boxes', scores='probs'), or in the config, train_cfg "
             "= dict(assigner=..., assigner_view=dict(priors='boxes', scores='probs')); priors is "
-            f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest')
+            f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest'
+        )
     return View(**cfg)

@@ -162,9 +162,7 @@ class CrowdDataset(BaseDetDataset):
             self.data_list if self.test_mode else filter_pictures(self.data_list, self.filter_cfg)
         )
 
-    def _report(
-        self, names: Sequence[str], flat: Sequence[int], inverted: Sequence[int]
-    ) -> None:
+    def _report(self, names: Sequence[str], flat: Sequence[int], inverted: Sequence[int]) -> None:
         logger = MMLogger.get_current_instance()
         advice = f'python tools/check_dataset.py {self.ann_file} tells more'
         repeated = [name for name, count in Counter(names).items() if count > 1]

@@ -68,20 +68,23 @@ class LLAHead(RetinaHead):
             its range, or it is not known what the assigner wants to be handed.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 norm_cfg: OptConfigType = dict(type='GN', num_groups=32, requires_grad=True),
-                 conv_bias='auto',
-                 anchor_generator: ConfigType = dict(
-                     type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64, 128]),
-                 bbox_coder: ConfigType = dict(type='DistancePointBBoxCoder'),
-                 loss_cls: ConfigType = dict(
-                     type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-                 loss_bbox: ConfigType = dict(type='GIoULoss', loss_weight=2.0),
-                 loss_iou: ConfigType = dict(
-                     type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        norm_cfg: OptConfigType = dict(type='GN', num_groups=32, requires_grad=True),
+        conv_bias='auto',
+        anchor_generator: ConfigType = dict(
+            type='MlvlPointGenerator', offset=0, strides=[8, 16, 32, 64, 128]
+        ),
+        bbox_coder: ConfigType = dict(type='DistancePointBBoxCoder'),
+        loss_cls: ConfigType = dict(
+            type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
+        ),
+        loss_bbox: ConfigType = dict(type='GIoULoss', loss_weight=2.0),
+        loss_iou: ConfigType = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5),
+        **kwargs,
+    ) -> None:
         if conv_bias not in ('auto', True):
             raise ValueError(f"LLAHead: conv_bias must be 'auto' or True, got {conv_bias!r}")
         if not kwargs.setdefault('reg_decoded_bbox', True):
@@ -97,7 +100,8 @@ class LLAHead(RetinaHead):
             bbox_coder=bbox_coder,
             loss_cls=loss_cls,
             loss_bbox=loss_bbox,
-            **kwargs)
+            **kwargs,
+        )
         self.loss_iou = MODELS.build(loss_iou)
         self._priors: tuple = (None, None)
         if self.train_cfg:
@@ -110,19 +114,26 @@ class LLAHead(RetinaHead):
         self.with_points = issubclass(pair[0], MlvlPointGenerator)
         fits = DistancePointBBoxCoder if self.with_points else DeltaXYWHBBoxCoder
         if not issubclass(pair[0], (MlvlPointGenerator, AnchorGenerator)) or not issubclass(
-                pair[1], fits):
+            pair[1], fits
+        ):
             raise ValueError(
                 f'LLAHead: anchor_generator {pair[0].__name__} and bbox_coder {pair[1].__name__} '
                 'do not go together; expected MlvlPointGenerator with DistancePointBBoxCoder, or '
-                'AnchorGenerator with DeltaXYWHBBoxCoder')
+                'AnchorGenerator with DeltaXYWHBBoxCoder'
+            )
         if self.conv_bias is True:
             for convs in (self.cls_convs, self.reg_convs):
                 for i, conv in enumerate(convs):
                     convs[i] = ConvModule(
-                        conv.in_channels, conv.out_channels, 3, padding=1, bias=True,
-                        conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
-        self.retina_iou = nn.Conv2d(
-            self.retina_reg.in_channels, self.num_base_priors, 3, padding=1)
+                        conv.in_channels,
+                        conv.out_channels,
+                        3,
+                        padding=1,
+                        bias=True,
+                        conv_cfg=self.conv_cfg,
+                        norm_cfg=self.norm_cfg,
+                    )
+        self.retina_iou = nn.Conv2d(self.retina_reg.in_channels, self.num_base_priors, 3, padding=1)
         self.scales = nn.ModuleList(Scale(1.0) for _ in self.prior_generator.strides)
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -136,12 +147,15 @@ class LLAHead(RetinaHead):
             box predictions (N, num_base_priors * 4, H, W) as the box coder reads them, and IoU
             logits (N, num_base_priors, H, W).
         """
-        outs = [self.forward_single(*level)
-                for level in zip(x, self.scales, self.prior_generator.strides)]
+        outs = [
+            self.forward_single(*level)
+            for level in zip(x, self.scales, self.prior_generator.strides)
+        ]
         return tuple(map(list, zip(*outs)))
 
-    def forward_single(self, x: Tensor, scale: Scale,
-                       stride: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_single(
+        self, x: Tensor, scale: Scale, stride: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Predictions of one level; see :meth:`forward`.
 
         Args:
@@ -160,13 +174,15 @@ class LLAHead(RetinaHead):
             bbox_pred = bbox_pred.relu() * bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
         return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat)
 
-    def loss_by_feat(self,
-                     cls_scores: list[Tensor],
-                     bbox_preds: list[Tensor],
-                     iou_preds: list[Tensor],
-                     batch_gt_instances: InstanceList,
-                     batch_img_metas: list[dict],
-                     batch_gt_instances_ignore: OptInstanceList = None) -> dict[str, Tensor]:
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        iou_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
+    ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         All three share one divisor: the priors that went to a box, mean over the processes, at
@@ -190,15 +206,27 @@ class LLAHead(RetinaHead):
         if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
             _check_boxes(batch_gt_instances, batch_img_metas)
         priors = self._grid_priors(cls_scores, view)
-        scores, bboxes, ious = (_flatten_levels(preds, size) for preds, size in (
-            (cls_scores, self.cls_out_channels), (bbox_preds, 4), (iou_preds, 1)))
-        bboxes = torch.stack([get_box_tensor(self.bbox_coder.decode(priors.own, one))
-                              for one in bboxes.float()])
+        scores, bboxes, ious = (
+            _flatten_levels(preds, size)
+            for preds, size in (
+                (cls_scores, self.cls_out_channels),
+                (bbox_preds, 4),
+                (iou_preds, 1),
+            )
+        )
+        bboxes = torch.stack(
+            [get_box_tensor(self.bbox_coder.decode(priors.own, one)) for one in bboxes.float()]
+        )
         ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
         targets = [
             self._get_targets_single(*single, priors, view)
-            for single in zip(scores.detach().float(), bboxes.detach(), batch_gt_instances,
-                              ignored, batch_img_metas)
+            for single in zip(
+                scores.detach().float(),
+                bboxes.detach(),
+                batch_gt_instances,
+                ignored,
+                batch_img_metas,
+            )
         ]
         labels, label_weights, bbox_targets, iou_targets, counts = zip(*targets)
         divisor = reduce_mean(torch.stack(counts).sum().to(bboxes.dtype)).clamp(min=1)
@@ -207,19 +235,31 @@ class LLAHead(RetinaHead):
         positive = (labels < self.num_classes).nonzero().squeeze(1)
         pos_bboxes = bboxes.flatten(0, 1)[positive]
         # mmdet's IoU losses cut the graph where there is nothing to regress; DDP needs it whole.
-        loss_bbox = pos_bboxes.sum() if not len(positive) else self.loss_bbox(
-            pos_bboxes, torch.cat(bbox_targets), avg_factor=divisor)
+        loss_bbox = (
+            pos_bboxes.sum()
+            if not len(positive)
+            else self.loss_bbox(pos_bboxes, torch.cat(bbox_targets), avg_factor=divisor)
+        )
         return dict(
             loss_cls=self.loss_cls(
-                scores.flatten(0, 1), labels, torch.cat(label_weights), avg_factor=divisor),
+                scores.flatten(0, 1), labels, torch.cat(label_weights), avg_factor=divisor
+            ),
             loss_bbox=loss_bbox,
             loss_iou=self.loss_iou(
-                ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor))
+                ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor
+            ),
+        )
 
     def _get_targets_single(
-            self, scores: Tensor, bboxes: Tensor, gt_instances: InstanceData,
-            gt_instances_ignore: Optional[InstanceData], img_meta: dict, priors: Priors,
-            view: View) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        self,
+        scores: Tensor,
+        bboxes: Tensor,
+        gt_instances: InstanceData,
+        gt_instances_ignore: Optional[InstanceData],
+        img_meta: dict,
+        priors: Priors,
+        view: View,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Targets of one picture.
 
         Returns:
@@ -229,8 +269,16 @@ class LLAHead(RetinaHead):
             scalar.
         """
         try:
-            result = view.assign(self.assigner, priors.handed, priors.level_sizes, bboxes, scores,
-                                 gt_instances, gt_instances_ignore, img_meta)
+            result = view.assign(
+                self.assigner,
+                priors.handed,
+                priors.level_sizes,
+                bboxes,
+                scores,
+                gt_instances,
+                gt_instances_ignore,
+                img_meta,
+            )
         except ValueError as error:
             raise ValueError(f'{error}{_name_picture(img_meta)}') from error
         positive = (result.gt_inds > 0).nonzero().squeeze(1)
@@ -262,8 +310,12 @@ class LLAHead(RetinaHead):
             levels = self.prior_generator.grid_priors(key[0], device=key[1])
             own = get_box_tensor(cat_boxes(levels))
             sizes = [len(level) for level in levels]
-            strides = torch.cat([own.new_tensor(stride).expand(size, 2)
-                                 for stride, size in zip(self.prior_generator.strides, sizes)])
+            strides = torch.cat(
+                [
+                    own.new_tensor(stride).expand(size, 2)
+                    for stride, size in zip(self.prior_generator.strides, sizes)
+                ]
+            )
             self._priors = (key, Priors(own, view.of_priors(own, strides), sizes))
         return self._priors[1]
 

@@ -6,5 +6,12 @@ from .exact_resume_hook import ExactResumeHook
 from .nan_guard_hook import NaNGuardHook, NonFiniteError
 from .safe_checkpoint_hook import CheckpointError, SafeCheckpointHook
 
-__all__ = ['AssignmentHook', 'ChannelsLastHook', 'CheckpointError', 'ExactResumeHook',
-           'NaNGuardHook', 'NonFiniteError', 'SafeCheckpointHook']
+__all__ = [
+    'AssignmentHook',
+    'ChannelsLastHook',
+    'CheckpointError',
+    'ExactResumeHook',
+    'NaNGuardHook',
+    'NonFiniteError',
+    'SafeCheckpointHook',
+]

@@ -59,20 +59,25 @@ class AssignmentHook(Hook):
             an assigner.
     """
 
-    def __init__(self,
-                 interval: int = 50,
-                 draw_at: Sequence[int] = (),
-                 draw_interval: Optional[int] = None,
-                 num_pictures: int = 2,
-                 pictures: Sequence[str] = (),
-                 split: str = 'val') -> None:
-        for name, value in dict(interval=interval, draw_interval=draw_interval,
-                                num_pictures=num_pictures).items():
+    def __init__(
+        self,
+        interval: int = 50,
+        draw_at: Sequence[int] = (),
+        draw_interval: Optional[int] = None,
+        num_pictures: int = 2,
+        pictures: Sequence[str] = (),
+        split: str = 'val',
+    ) -> None:
+        for name, value in dict(
+            interval=interval, draw_interval=draw_interval, num_pictures=num_pictures
+        ).items():
             if value is not None and value < 1:
                 raise ValueError(f'AssignmentHook: {name} must be at least 1, got {value!r}')
         if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in draw_at):
-            raise ValueError('AssignmentHook: draw_at must be numbers of updates, each an int >= 0,'
-                             f' got {draw_at!r}')
+            raise ValueError(
+                'AssignmentHook: draw_at must be numbers of updates, each an int >= 0,'
+                f' got {draw_at!r}'
+            )
         if split not in ('train', 'val'):
             raise ValueError(f"AssignmentHook: split must be 'train' or 'val', got {split!r}")
         self.interval = interval
@@ -104,8 +109,9 @@ class AssignmentHook(Hook):
         self._keep = self._is_due(runner)
         self._watch.enter_context(watched(self._head, self._count))
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """Look away, and write the scalars if it is time."""
         self._watch.close()
         if self._is_due(runner):
@@ -122,8 +128,10 @@ class AssignmentHook(Hook):
     def _count(self, call: Assignment) -> None:
         """Add a picture to the sums; nothing waits for the device."""
         if 'priors' not in call.pred_instances:
-            raise ValueError(f'AssignmentHook: {type(self._head).__name__} hands its assigner no '
-                             'priors, so there is nothing to count')
+            raise ValueError(
+                f'AssignmentHook: {type(self._head).__name__} hands its assigner no '
+                'priors, so there is nothing to count'
+            )
         sums = tally(call)
         self._sums = sums if self._sums is None else self._sums.add_(sums)
         if self._keep:
@@ -139,8 +147,11 @@ class AssignmentHook(Hook):
         sums, self._sums = self._sums, None
         if sums is None:  # some heads call no assigner where a picture has no boxes
             strides = getattr(getattr(self._head, 'prior_generator', None), 'strides', ())
-            sums = torch.zeros(len(SUMS) + len(strides), dtype=torch.float64,
-                               device=next(self._head.parameters()).device)
+            sums = torch.zeros(
+                len(SUMS) + len(strides),
+                dtype=torch.float64,
+                device=next(self._head.parameters()).device,
+            )
         all_reduce(sums)
         if not sums[0]:
             return
@@ -152,15 +163,17 @@ class AssignmentHook(Hook):
     def _draw(self, runner: Runner) -> None:
         """Draw the pictures if it is time: after ``runner.iter`` updates."""
         done = runner.iter
-        if not self._samples or not (done in self.draw_at or (
-                self.draw_interval and done % self.draw_interval == 0)):
+        if not self._samples or not (
+            done in self.draw_at or (self.draw_interval and done % self.draw_interval == 0)
+        ):
             return
         with untouched_randomness():
             for name, sample in self._samples:
-                call, = assignments_of(_detector(runner), [sample])
+                (call,) = assignments_of(_detector(runner), [sample])
                 if is_main_process():
-                    drawn = assignment_picture(sample, call, wishes(call),
-                                               f'{name} after {done} updates')
+                    drawn = assignment_picture(
+                        sample, call, wishes(call), f'{name} after {done} updates'
+                    )
                     runner.visualizer.add_image(f'assignment_{name}', drawn, step=done)
 
     def _load(self, runner: Runner) -> list[tuple[str, dict]]:

@@ -64,20 +64,24 @@ class ExactResumeHook(Hook):
         if not isinstance(cfg, dict) or not isinstance(cfg.get('sampler'), dict):
             runner.logger.warning(
                 'ExactResumeHook: the train data loader was not built from a config with a '
-                'sampler; a resumed training will not equal an uninterrupted one')
+                'sampler; a resumed training will not equal an uninterrupted one'
+            )
             return
         self.seed = runner.seed - get_rank() * bool(
-            runner.cfg.get('randomness', {}).get('diff_rank_seed'))
+            runner.cfg.get('randomness', {}).get('diff_rank_seed')
+        )
         loader = loop.dataloader
         batches = NumberedBatches(_build_batch_sampler(cfg, loader.dataset, self.seed))
         if not len(batches):
             raise ValueError(
                 f'ExactResumeHook: {len(loader.dataset)} pictures make no batch; see batch_size '
-                'and drop_last of train_dataloader, and filter_cfg of its dataset')
+                'and drop_last of train_dataloader, and filter_cfg of its dataset'
+            )
         loader.dataset.__getitems__ = partial(_draw, loader.dataset, self.seed)
         kept = set(signature(DataLoader.__init__).parameters) - _BATCHING
         loop.dataloader = loader = DataLoader(
-            loader.dataset, batch_sampler=batches, **{name: getattr(loader, name) for name in kept})
+            loader.dataset, batch_sampler=batches, **{name: getattr(loader, name) for name in kept}
+        )
         endless = isinstance(batches.sampler, InfiniteSampler)
         epoch = 0 if endless else runner.iter // len(loader)
         if not isinstance(loop, IterBasedTrainLoop):
@@ -86,7 +90,8 @@ class ExactResumeHook(Hook):
                 runner.logger.warning(
                     f'ExactResumeHook: an epoch had {self.saved_length} batches when the '
                     f'checkpoint was written and has {len(loader)} now; going on from the start '
-                    f'of epoch {epoch + 1}')
+                    f'of epoch {epoch + 1}'
+                )
                 batches.start(runner.iter, 0)
                 return
         batches.start(runner.iter, runner.iter - epoch * len(loader))
@@ -152,7 +157,8 @@ def _build_batch_sampler(cfg: dict, dataset: Dataset, seed: int) -> Sampler:
     if cfg.get('batch_sampler') is None:
         return BatchSampler(sampler, cfg['batch_size'], cfg.get('drop_last', False))
     return DATA_SAMPLERS.build(
-        cfg['batch_sampler'], default_args=dict(sampler=sampler, batch_size=cfg['batch_size']))
+        cfg['batch_sampler'], default_args=dict(sampler=sampler, batch_size=cfg['batch_size'])
+    )
 
 
 def _endless(loader: DataLoader, first_epoch: int) -> Iterator[Any]:

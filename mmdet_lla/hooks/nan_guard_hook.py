@@ -61,7 +61,9 @@ class NaNGuardHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             wrappers = runner.optim_wrapper.values()
         self.undo: list[Callable[[], None]] = [
-            lambda: delattr(model, 'parse_losses'), lambda: delattr(runner.model, 'train_step')]
+            lambda: delattr(model, 'parse_losses'),
+            lambda: delattr(runner.model, 'train_step'),
+        ]
         for one in wrappers:
             self.undo.append(one.optimizer.register_step_pre_hook(_check_gradients).remove)
 
@@ -88,7 +90,8 @@ def _name_terms(terms: dict[str, Tensor]) -> str:
     bad = [f'{name} is {value}' for name, value in values.items() if not math.isfinite(value)]
     good = [f'{name} is {value:.4g}' for name, value in values.items() if math.isfinite(value)]
     return ', '.join(bad or ['the sum of all losses overflows']) + (
-        f' ({", ".join(good)})' if good else '')
+        f' ({", ".join(good)})' if good else ''
+    )
 
 
 def _report(runner: Runner, data: Any, what: str) -> str:
@@ -101,30 +104,46 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     path = Path(runner.work_dir) / f'non_finite_iter_{runner.iter + 1}_rank_{get_rank()}.pth'
     dump = f'{path} (python tools/replay_step.py CONFIG {path})'
     try:
-        save_step(path, data, model, iteration=runner.iter + 1, epoch=runner.epoch + 1,
-                  seed=runner.seed, rank=get_rank(), what=what, learning_rates=rates,
-                  pictures=pictures)
+        save_step(
+            path,
+            data,
+            model,
+            iteration=runner.iter + 1,
+            epoch=runner.epoch + 1,
+            seed=runner.seed,
+            rank=get_rank(),
+            what=what,
+            learning_rates=rates,
+            pictures=pictures,
+        )
     except OSError as error:
         dump = f'none, {path} cannot be written: {error.strerror}'
     if module == 'data_preprocessor':
         hint = 'the pictures themselves are not finite; look at them and at the pipeline'
     elif lost:
-        hint = ('weights were not finite before this step; begin from others, or resume from an '
-                'older checkpoint with a lower learning rate')
+        hint = (
+            'weights were not finite before this step; begin from others, or resume from an '
+            'older checkpoint with a lower learning rate'
+        )
     elif getattr(runner.optim_wrapper, 'dtype', None) is torch.float16:
         hint = 'float16 overflows beyond 65504; use bfloat16, or float32'
     else:
-        hint = ('lower the learning rate, warm up longer, or clip gradients '
-                '(optim_wrapper.clip_grad=dict(max_norm=10)); look at the boxes of these pictures')
-    report = '\n'.join([
-        f'Training stopped in iteration {runner.iter + 1} (epoch {runner.epoch + 1}), before its '
-        f'step: {what}',
-        f'  pictures: {", ".join(pictures)}',
-        f'  first module with such an output: {module or "none up to the predictions"}',
-        f'  weights lost: {_shorten(lost) or "none"}',
-        f'  learning rate: {", ".join(f"{rate:.3g}" for rate in rates)}',
-        f'  dump: {dump}',
-        f'  hint: {hint}'])
+        hint = (
+            'lower the learning rate, warm up longer, or clip gradients '
+            '(optim_wrapper.clip_grad=dict(max_norm=10)); look at the boxes of these pictures'
+        )
+    report = '\n'.join(
+        [
+            f'Training stopped in iteration {runner.iter + 1} (epoch {runner.epoch + 1}), '
+            f'before its step: {what}',
+            f'  pictures: {", ".join(pictures)}',
+            f'  first module with such an output: {module or "none up to the predictions"}',
+            f'  weights lost: {_shorten(lost) or "none"}',
+            f'  learning rate: {", ".join(f"{rate:.3g}" for rate in rates)}',
+            f'  dump: {dump}',
+            f'  hint: {hint}',
+        ]
+    )
     runner.logger.error(report)
     return report
 
@@ -139,7 +158,8 @@ def _first_bad_module(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) 
 def _all_finite(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) -> bool:
     """Whether weights and predictions are, so that an error must have another reason."""
     return all(value.isfinite().all() for value in model.state_dict().values()) and (
-        _first_bad_module(model, optim_wrapper, data) is None)
+        _first_bad_module(model, optim_wrapper, data) is None
+    )
 
 
 def _metainfos(data: Any) -> Iterator[dict]:

@@ -41,8 +41,10 @@ class SafeCheckpointHook(CheckpointHook):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if self.max_keep_ckpts == 1:
-            raise ValueError('SafeCheckpointHook: max_keep_ckpts must be -1 or at least 2, got 1; '
-                             'with one checkpoint there is none to fall back to')
+            raise ValueError(
+                'SafeCheckpointHook: max_keep_ckpts must be -1 or at least 2, got 1; '
+                'with one checkpoint there is none to fall back to'
+            )
 
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from. mmengine reads it next, and asks no hook for it."""
@@ -65,12 +67,16 @@ class SafeCheckpointHook(CheckpointHook):
         """Remove what ``Runner.resume`` would execute; mmengine itself never writes it."""
         if 'config' in checkpoint.get('meta', {}):
             del checkpoint['meta']['config']
-            runner.logger.warning('SafeCheckpointHook: the checkpoint holds meta.config, Python '
-                                  'code that no checkpoint needs; it is not executed')
+            runner.logger.warning(
+                'SafeCheckpointHook: the checkpoint holds meta.config, Python '
+                'code that no checkpoint needs; it is not executed'
+            )
         lacking = [key for key in ('optimizer', 'param_schedulers') if key not in checkpoint]
         if runner._resume and lacking:  # so has a best one
-            runner.logger.warning(f'SafeCheckpointHook: the checkpoint has no {lacking}, which '
-                                  'start anew; the training will not equal an uninterrupted one')
+            runner.logger.warning(
+                f'SafeCheckpointHook: the checkpoint has no {lacking}, which '
+                'start anew; the training will not equal an uninterrupted one'
+            )
 
     def _choose(self, runner: Runner) -> tuple[Optional[str], Optional[str]]:
         """Path of the checkpoint to resume from, None to start anew; or what to say and end."""
@@ -92,8 +98,10 @@ class SafeCheckpointHook(CheckpointHook):
                 return path, None
             faults.append(f'Cannot resume from {path}: {fault}')
         if faults:
-            return None, (f'{"; ".join(faults)}. No whole checkpoint is left in '
-                          f'{runner.work_dir}; remove these to start anew')
+            return None, (
+                f'{"; ".join(faults)}. No whole checkpoint is left in '
+                f'{runner.work_dir}; remove these to start anew'
+            )
         runner.logger.info(f'No checkpoint in {runner.work_dir} yet; starting anew')
         return None, None
 
@@ -102,8 +110,11 @@ class SafeCheckpointHook(CheckpointHook):
         place = Path(folder)
         if self.out_dir is not None and folder == runner.work_dir:
             place = Path(self.out_dir) / osp.basename(runner.work_dir.rstrip(osp.sep))
-        found = sorted(place.glob(self.filename_tmpl.format('*')),
-                       key=lambda path: path.stat().st_mtime, reverse=True)
+        found = sorted(
+            place.glob(self.filename_tmpl.format('*')),
+            key=lambda path: path.stat().st_mtime,
+            reverse=True,
+        )
         named = Path(folder) / 'last_checkpoint'
         last = [named.read_text().strip()] if named.is_file() else []
         return list(dict.fromkeys([name for name in last if name] + [str(path) for path in found]))
@@ -121,18 +132,30 @@ class SafeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         try:
             runner.save_checkpoint(
-                self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
-                backend_args=self.backend_args, **self.args)
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
             if is_main_process():
                 AtomicBackend().put_text(
-                    self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
+                    self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint')
+                )
         except OSError as error:
             raise _unwritten(self.last_ckpt, error, last) from error
-        outdated = kept[:-self.max_keep_ckpts] if kept else []
-        self.keep_ckpt_ids = deque(kept[len(outdated):])
-        self._remove([self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one))
-                      for one in outdated])
+        outdated = kept[: -self.max_keep_ckpts] if kept else []
+        self.keep_ckpt_ids = deque(kept[len(outdated) :])
+        self._remove(
+            [
+                self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(one))
+                for one in outdated
+            ]
+        )
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Write a better checkpoint and the last one, which names it; then remove those before."""
@@ -171,7 +194,8 @@ class SafeCheckpointHook(CheckpointHook):
 def _unwritten(what: str, error: OSError, last: Optional[str]) -> CheckpointError:
     return CheckpointError(
         f'{what} could not be written: {error.strerror or error}. The last good checkpoint is '
-        f'{last or "none"}; make room and go on with --resume')
+        f'{last or "none"}; make room and go on with --resume'
+    )
 
 
 def _is_local(path: str) -> bool:

@@ -52,8 +52,11 @@ def first_non_finite(model: nn.Module, data: Any) -> Optional[str]:
         if not found and not _is_finite(output):
             found.append(name)
 
-    hooks = [module.register_forward_hook(partial(look, name))
-             for name, module in model.named_modules() if not list(module.children())]
+    hooks = [
+        module.register_forward_hook(partial(look, name))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
     try:
         with torch.no_grad():
             batch = model.data_preprocessor(data, True)
@@ -90,10 +93,15 @@ def _pack(value: Any) -> Any:
 
 def _unpack(value: Any) -> Any:
     if isinstance(value, dict) and 'metainfo' in value:
-        kind = DetDataSample if any(isinstance(item, dict) and 'metainfo' in item
-                                    for item in value.values()) else InstanceData
-        return kind(metainfo=value['metainfo'],
-                    **{key: _unpack(item) for key, item in value.items() if key != 'metainfo'})
+        kind = (
+            DetDataSample
+            if any(isinstance(item, dict) and 'metainfo' in item for item in value.values())
+            else InstanceData
+        )
+        return kind(
+            metainfo=value['metainfo'],
+            **{key: _unpack(item) for key, item in value.items() if key != 'metainfo'},
+        )
     if isinstance(value, dict):
         return {key: _unpack(item) for key, item in value.items()}
     return [_unpack(item) for item in value] if isinstance(value, list) else value

@@ -30,7 +30,8 @@ class AutocastOptimWrapper(OptimWrapper):
     def __init__(self, dtype: str = 'bfloat16', **kwargs) -> None:
         if dtype not in DTYPES:
             raise ValueError(
-                f'AutocastOptimWrapper: dtype must be one of {tuple(DTYPES)}, got {dtype!r}')
+                f'AutocastOptimWrapper: dtype must be one of {tuple(DTYPES)}, got {dtype!r}'
+            )
         super().__init__(**kwargs)
         self.dtype = DTYPES[dtype]
         # bfloat16 has float32's range and needs no scale.

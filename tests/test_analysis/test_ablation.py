@@ -19,7 +19,7 @@ from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = '''
+CONFIG = """
 _base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
     backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -34,7 +34,7 @@ val_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
 test_dataloader = val_dataloader
 default_hooks = dict(logger=dict(interval=1))
-'''
+"""
 VARIANT = "_base_ = './crowd_lla.py'\nmodel = dict(train_cfg=dict(assigner=dict(topk=3)))\n"
 
 
@@ -69,30 +69,50 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     build_dataset(str(tmp_path / 'crowd'), 4, 3, CrowdParams(width=160, height=120), workers=1)
     (tmp_path / 'crowd_lla.py').write_text(CONFIG.format(root=ROOT))
     (tmp_path / 'crowd_k3.py').write_text(VARIANT)
-    env = {**os.environ, 'CROWD_ROOT': f'{tmp_path}/crowd/', 'PYTHONPATH': str(ROOT),
-           'PYTHONWARNINGS': 'ignore'}
+    env = {
+        **os.environ,
+        'CROWD_ROOT': f'{tmp_path}/crowd/',
+        'PYTHONPATH': str(ROOT),
+        'PYTHONWARNINGS': 'ignore',
+    }
     command = [
-        sys.executable, ROOT / 'tools/ablate.py', 'crowd_lla.py', 'K 3=crowd_k3.py', '--seeds', '0',
-        '--jobs', '2', '--work-dir', 'work', '--no-checkpoints', '--cfg-options',
-        'train_cfg.max_epochs=3', 'param_scheduler.1.end=3', 'train_dataloader.batch_size=1']
+        sys.executable,
+        ROOT / 'tools/ablate.py',
+        'crowd_lla.py',
+        'K 3=crowd_k3.py',
+        '--seeds',
+        '0',
+        '--jobs',
+        '2',
+        '--work-dir',
+        'work',
+        '--no-checkpoints',
+        '--cfg-options',
+        'train_cfg.max_epochs=3',
+        'param_scheduler.1.end=3',
+        'train_dataloader.batch_size=1',
+    ]
     # The power fails once both have trained an epoch.
     with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as killed:
         wait_until(lambda: len(list(tmp_path.glob('work/*/seed0/epoch_1.pth'))) == 2)
         killed.kill()
     assert killed.returncode == -signal.SIGKILL
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True,
-                          timeout=600)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert '2/2 runs' in done.stderr
     work = tmp_path / 'work'
     rows = list(csv.DictReader((work / 'results.csv').open()))
     assert [(row['config'], row['seed'], row['differs']) for row in rows] == [
-        ('lla', '0', ''), ('K 3', '0', 'model.train_cfg.assigner.topk=3')]
+        ('lla', '0', ''),
+        ('K 3', '0', 'model.train_cfg.assigner.topk=3'),
+    ]
     results = json.loads((work / 'results.json').read_text())
     attempts = []
     for row in results['runs']:
         # the numbers of the run's own test
-        tested, = (work / row['folder'] / 'test').glob('*/*.json')
+        (tested,) = (work / row['folder'] / 'test').glob('*/*.json')
         values = json.loads(tested.read_text().splitlines()[-1])
         for name, key in dict(AP='mAP', MR='mMR', JI='JI', recall='recall').items():
             assert row[name] == pytest.approx(values[f'crowd_human/{key}'])
@@ -106,29 +126,42 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     estimates = results['estimates']
     assert estimates['lla']['differences'] is None
     assert estimates['K 3']['differences']['AP']['value'] == pytest.approx(
-        results['runs'][1]['AP'] - results['runs'][0]['AP'])
+        results['runs'][1]['AP'] - results['runs'][0]['AP']
+    )
 
     report = (work / 'report.html').read_text()
     page = Page(report)
     assert all(address.startswith(('data:', '#')) for address in page.addresses)
     assert {address[1:] for address in page.addresses if address[0] == '#'} <= page.ids
-    kinds = [re.match(r'data:([\w/+]+)', address)[1] for address in page.addresses
-             if address.startswith('data:')]
+    kinds = [
+        re.match(r'data:([\w/+]+)', address)[1]
+        for address in page.addresses
+        if address.startswith('data:')
+    ]
     # differences, two curves, AP and recall by three traits, training; assignments of both
     assert kinds.count('image/svg+xml') == 10
     assert kinds.count('image/jpeg') >= 2 and kinds.count('image/jpeg') % 2 == 0
     text = ' '.join(page.words)
-    for words in ('Against lla', 'Only one seed is done of lla, K 3', 'model.train_cfg.assigner',
-                  '--seeds 0 --jobs 2', 'torch 2'):
+    for words in (
+        'Against lla',
+        'Only one seed is done of lla, K 3',
+        'model.train_cfg.assigner',
+        '--seeds 0 --jobs 2',
+        'torch 2',
+    ):
         assert words in text, words
 
     # Nothing is trained to write it again, and the pictures stay though the checkpoints are gone.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CROWD_ROOT', f'{tmp_path}/crowd/')
-    options = {'train_cfg.max_epochs': 3, 'param_scheduler.1.end': 3,
-               'train_dataloader.batch_size': 1}
-    assert ablate(['crowd_lla.py', 'K 3=crowd_k3.py'], [0], work, options=options,
-                  train=False) == []
+    options = {
+        'train_cfg.max_epochs': 3,
+        'param_scheduler.1.end': 3,
+        'train_dataloader.batch_size': 1,
+    }
+    assert (
+        ablate(['crowd_lla.py', 'K 3=crowd_k3.py'], [0], work, options=options, train=False) == []
+    )
     assert (work / 'report.html').read_text().count('image/jpeg') == kinds.count('image/jpeg')
 
 

@@ -28,10 +28,17 @@ def study(folder, shift=0.0, baseline='LLA'):
 
     shifts = dict(AP=0.1, MR=0.1, JI=0.001, recall=0.0)
     estimates = {
-        baseline: dict(means=plain({m: estimate(0.5 + shift) for m in METRICS}), differences=None,
-                       verdicts=None),
-        'other': dict(means=plain({m: estimate(0.5 + shift + shifts[m]) for m in METRICS}),
-                      differences=plain({m: estimate(shifts[m]) for m in METRICS}), verdicts={})}
+        baseline: dict(
+            means=plain({m: estimate(0.5 + shift) for m in METRICS}),
+            differences=None,
+            verdicts=None,
+        ),
+        'other': dict(
+            means=plain({m: estimate(0.5 + shift + shifts[m]) for m in METRICS}),
+            differences=plain({m: estimate(shifts[m]) for m in METRICS}),
+            verdicts={},
+        ),
+    }
     folder.mkdir()
     (folder / 'results.json').write_text(json.dumps(dict(runs=[], estimates=estimates)))
     return folder
@@ -43,8 +50,8 @@ def test_table_marks_what_is_no_noise(tmp_path):
         '|  | AP ↑ | MR ↓ | JI ↑ | recall ↑ |',
         '| --- | --- | --- | --- | --- |',
         '| LLA |' + ' 50.0 (49.0-51.0) |' * 4,
-        '| other | 60.0 (59.0-61.0) ▲ | 60.0 (59.0-61.0) ▼ | 50.1 (49.1-51.1) |'
-        ' 50.0 (49.0-51.0) |']
+        '| other | 60.0 (59.0-61.0) ▲ | 60.0 (59.0-61.0) ▼ | 50.1 (49.1-51.1) | 50.0 (49.0-51.0) |',
+    ]
 
 
 def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
@@ -57,8 +64,14 @@ def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
         assert -0.5 < rows[0] < rows[1] < 0.5  # beside each other
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['sparse', 'dense']
     # the weights of what is clear and of what is noise
-    bars = [[line.get_alpha() for line in axes.lines if len(line.get_xdata()) == 2
-             and line.get_linewidth() == 2] for axes in figure.axes]
+    bars = [
+        [
+            line.get_alpha()
+            for line in axes.lines
+            if len(line.get_xdata()) == 2 and line.get_linewidth() == 2
+        ]
+        for axes in figure.axes
+    ]
     assert bars == [[1, 1], [1, 1], [0.35, 0.35], [0.35, 0.35]]
 
 
@@ -74,8 +87,17 @@ def test_studies_of_other_baselines_or_without_a_comparison_are_refused(tmp_path
 def test_command_prints_tables_and_draws(tmp_path, monkeypatch, capsys):
     study(tmp_path / 'street')
     study(tmp_path / 'x')
-    monkeypatch.setattr(sys, 'argv', ['compare_studies.py', str(tmp_path / 'street'),
-                                      f'dense={tmp_path}/x', '--figure', f'{tmp_path}/all.png'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'compare_studies.py',
+            str(tmp_path / 'street'),
+            f'dense={tmp_path}/x',
+            '--figure',
+            f'{tmp_path}/all.png',
+        ],
+    )
     monkeypatch.syspath_prepend(str(TOOL.parent))
     runpy.run_path(str(TOOL), run_name='__main__')
     printed = capsys.readouterr().out
@@ -84,8 +106,9 @@ def test_command_prints_tables_and_draws(tmp_path, monkeypatch, capsys):
     assert (tmp_path / 'all.png').read_bytes().startswith(b'\x89PNG')
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'no study in'), ('{"runs": []}', 'no estimates.*--report-only')])
+@pytest.mark.parametrize(
+    'content, message', [(None, 'no study in'), ('{"runs": []}', 'no estimates.*--report-only')]
+)
 def test_command_says_what_is_missing(tmp_path, monkeypatch, content, message):
     if content:
         (tmp_path / 'results.json').write_text(content)

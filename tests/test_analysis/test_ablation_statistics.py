@@ -48,11 +48,23 @@ def test_draws_of_pictures_and_seeds_are_not_the_same():
     assert (draw_pictures(5, 50, 0) != draw_pictures(5, 50, 1)).any()
 
 
-@pytest.mark.parametrize('num_seeds, seed_noise, picture_noise, noise_of_both', [
-    (1, 0, 5, 0.3), (2, 1, 0.01, 0.3), (2, 0.3, 3, 0.3), (3, 1, 0.01, 0.3), (3, 0.3, 3, 0.3),
-    (3, 0.05, 1, 5), (5, 1, 0.01, 0.3), (5, 0.2, 1, 3), (10, 1, 0.01, 0.3)])
-def test_interval_holds_the_truth_about_19_times_in_20(num_seeds, seed_noise, picture_noise,
-                                                       noise_of_both):
+@pytest.mark.parametrize(
+    'num_seeds, seed_noise, picture_noise, noise_of_both',
+    [
+        (1, 0, 5, 0.3),
+        (2, 1, 0.01, 0.3),
+        (2, 0.3, 3, 0.3),
+        (3, 1, 0.01, 0.3),
+        (3, 0.3, 3, 0.3),
+        (3, 0.05, 1, 5),
+        (5, 1, 0.01, 0.3),
+        (5, 0.2, 1, 3),
+        (10, 1, 0.01, 0.3),
+    ],
+)
+def test_interval_holds_the_truth_about_19_times_in_20(
+    num_seeds, seed_noise, picture_noise, noise_of_both
+):
     """Also with few seeds, where plain percentiles hold it in 3 of 4 cases."""
     rng = np.random.default_rng(num_seeds)
     held, widths = 0, []
@@ -103,11 +115,18 @@ def test_refuses_what_does_not_fit():
         estimate(np.zeros(2), np.zeros((3, 5)))
 
 
-@pytest.mark.parametrize('metric, low, high, word', [
-    ('AP', 0.01, 0.02, 'better'), ('AP', -0.02, -0.01, 'worse'), ('AP', -0.01, 0.02, 'noise'),
-    ('MR', 0.01, 0.02, 'worse'), ('MR', -0.02, -0.01, 'better'), ('MR', 0, 0.02, 'noise'),
-    ('AP', 0, 0, 'equal'),
-])
+@pytest.mark.parametrize(
+    'metric, low, high, word',
+    [
+        ('AP', 0.01, 0.02, 'better'),
+        ('AP', -0.02, -0.01, 'worse'),
+        ('AP', -0.01, 0.02, 'noise'),
+        ('MR', 0.01, 0.02, 'worse'),
+        ('MR', -0.02, -0.01, 'better'),
+        ('MR', 0, 0.02, 'noise'),
+        ('AP', 0, 0, 'equal'),
+    ],
+)
 def test_says_it_in_a_word(metric, low, high, word):
     assert verdict(metric, Estimate((low + high) / 2, low, high, 3)) == word
     alone = verdict(metric, Estimate((low + high) / 2, low, high, 1))
@@ -134,8 +153,11 @@ def detected(annotations, quality, seed):
         found = annotation.boxes[rng.random(len(annotation.boxes)) < quality]
         false = annotation.boxes[:4] + 300
         scores = np.append(rng.uniform(0.4, 1, len(found)), rng.uniform(0, 0.6, 4))
-        detections.append(CrowdDetections.create(
-            annotation.img_id, np.concatenate([found, false]), scores, 900, 900))
+        detections.append(
+            CrowdDetections.create(
+                annotation.img_id, np.concatenate([found, false]), scores, 900, 900
+            )
+        )
     return evaluate_crowd(annotations, detections)
 
 
@@ -145,8 +167,15 @@ def evidence_of(annotations, name, quality, seeds=(0, 1, 2)):
 
 def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
     base = evidence_of(crowd, 'base', 0.6)
-    weighed = weigh([base, Evidence('again', base.results), evidence_of(crowd, 'good', 0.9),
-                     evidence_of(crowd, 'bad', 0.3)], num_draws=100)
+    weighed = weigh(
+        [
+            base,
+            Evidence('again', base.results),
+            evidence_of(crowd, 'good', 0.9),
+            evidence_of(crowd, 'bad', 0.3),
+        ],
+        num_draws=100,
+    )
     assert [one.name for one in weighed] == ['base', 'again', 'good', 'bad']
     assert weighed[0].differences is None
     for metric, found in weighed[1].differences.items():
@@ -164,8 +193,10 @@ def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
 def test_differences_are_over_common_seeds_and_pictures(crowd):
     base = evidence_of(crowd, 'base', 0.6)
     few, other, elsewhere = (
-        evidence_of(crowd, 'few', 0.6, seeds=(2, 7)), evidence_of(crowd, 'other', 0.6, seeds=(8, )),
-        evidence_of(crowd[:20], 'elsewhere', 0.6))
+        evidence_of(crowd, 'few', 0.6, seeds=(2, 7)),
+        evidence_of(crowd, 'other', 0.6, seeds=(8,)),
+        evidence_of(crowd[:20], 'elsewhere', 0.6),
+    )
     _, few, other, elsewhere = weigh([base, few, other, elsewhere], num_draws=20)
     assert few.differences['AP'].value == 0 and few.differences['AP'].num_seeds == 1
     assert few.means['AP'].num_seeds == 2

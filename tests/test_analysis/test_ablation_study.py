@@ -24,15 +24,15 @@ from mmdet_lla.analysis.ablation.study import (
 from mmdet_lla.analysis.ablation.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = '''
+CONFIG = """
 model = dict(quality={quality})
 train_cfg = dict(max_epochs=4, val_interval=4)
 train_dataloader = None
 test_dataloader = dict(dataset=dict(type='CrowdDataset'))
 test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
-'''
+"""
 # "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to.
-TRAIN = '''
+TRAIN = """
 import json, os, re, runpy, sys, time, zipfile
 from pathlib import Path
 cfg, work = runpy.run_path(sys.argv[1]), Path(sys.argv[3])
@@ -53,8 +53,8 @@ with open(work / 'epochs', 'a') as file:
         note.write_text(str(path))
         if cfg['model'].get('dies_after') == epoch:
             sys.exit('no more paper')
-'''
-TEST = '''
+"""
+TEST = """
 import pickle, runpy, sys, zipfile
 from pathlib import Path
 cfg, checkpoint = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
@@ -64,7 +64,7 @@ print('Epoch(test) [1/2]    eta: 0:00:00', flush=True)
 found = [[10., 10., 20., 40.], [30., 10., 40., 40.]][:cfg['model']['quality']]
 pickle.dump([dict(img_id='a', ori_shape=(100, 100), pred_instances=dict(
     bboxes=found, scores=[0.9] * len(found)))], open(out, 'wb'))
-'''
+"""
 
 
 @pytest.fixture
@@ -74,8 +74,17 @@ def study_folder(tmp_path, monkeypatch):
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools' / 'train.py').write_text(TRAIN)
     (tmp_path / 'tools' / 'test.py').write_text(TEST)
-    people = [dict(tag='person', fbox=[x, 10, 10, 30], vbox=[x, 10, 10, 30], hbox=[x, 10, 5, 5],
-                   head_attr={}, extra={}) for x in (10, 30)]
+    people = [
+        dict(
+            tag='person',
+            fbox=[x, 10, 10, 30],
+            vbox=[x, 10, 10, 30],
+            hbox=[x, 10, 5, 5],
+            head_attr={},
+            extra={},
+        )
+        for x in (10, 30)
+    ]
     (tmp_path / 'annotation_val.odgt').write_text(json.dumps(dict(ID='a', gtboxes=people)) + '\n')
     write_configs(tmp_path)
     return tmp_path
@@ -103,22 +112,31 @@ class Silent(StudyProgress):
 
 
 def epochs_of(study):
-    return {(run.variant.name, run.seed): (run.folder / 'epochs').read_text().split()
-            for run in study.runs}
+    return {
+        (run.variant.name, run.seed): (run.folder / 'epochs').read_text().split()
+        for run in study.runs
+    }
 
 
 @pytest.mark.parametrize('jobs', [1, 3])
 def test_runs_every_config_with_every_seed_once(study_folder, jobs):
     study, progress = study_of(study_folder, jobs=jobs), Silent()
     assert [(run.variant.name, run.seed) for run in study.runs] == [
-        ('one', 0), ('two', 0), ('one', 1), ('two', 1)]
+        ('one', 0),
+        ('two', 0),
+        ('one', 1),
+        ('two', 1),
+    ]
     assert study.execute(progress) == []
     assert progress.share() == 1
     for run in study.runs:
         result = run.result()
         assert result['metrics']['recall'] == {'one': 0.5, 'two': 1.0}[run.variant.name]
-        assert result['seed'] == run.seed == Config.fromfile(run.folder / 'config.py')[
-            'randomness']['seed']
+        assert (
+            result['seed']
+            == run.seed
+            == Config.fromfile(run.folder / 'config.py')['randomness']['seed']
+        )
         assert [path.name for path in run.folder.glob('*.pth')] == ['epoch_4.pth']
     assert len(progress.said) == 4
 
@@ -130,9 +148,10 @@ def test_runs_every_config_with_every_seed_once(study_folder, jobs):
 
 def test_a_failed_run_is_named_and_the_others_go_on(study_folder):
     (study_folder / 'one.py').write_text(
-        CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n")
+        CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n"
+    )
     study, progress = study_of(study_folder, seeds=[0]), Silent()
-    failure, = study.execute(progress)
+    (failure,) = study.execute(progress)
     assert failure.run.variant.name == 'one'
     assert 'exit status 1' in failure.reason and failure.reason.endswith('no more paper')
     assert failure.log.read_text().endswith('no more paper\n')
@@ -166,8 +185,12 @@ def test_a_finished_training_whose_test_failed_is_only_tested(study_folder):
 def test_without_checkpoints_those_of_one_seed_stay(study_folder):
     study = study_of(study_folder, keep_checkpoints=False, kept_seed=0)
     study.execute(Silent())
-    assert [bool(list(run.folder.glob('*.pth'))) for run in study.runs] == [True, True, False,
-                                                                           False]
+    assert [bool(list(run.folder.glob('*.pth'))) for run in study.runs] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert study_of(study_folder).execute(Silent()) == []
     assert epochs_of(study)['one', 1] == ['1', '2', '3', '4']
 
@@ -200,24 +223,28 @@ def test_equal_configs_are_trained_once(study_folder):
     assert len(runs) == 2 and all(run.result() for run in runs)
 
 
-DRIVER = '''
+DRIVER = """
 import signal, sys
 from pathlib import Path
 sys.path[:0] = {tests!r}
 from test_ablation_study import Silent, study_of
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study_of(Path({folder!r}), {{'model.sleep': 0.3}}, seeds=[0], jobs=2).execute(Silent())
-'''
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number):
-    code = DRIVER.format(folder=str(study_folder),
-                         tests=[str(ROOT / 'tests'), str(Path(__file__).parent)])
-    process = subprocess.Popen([sys.executable, '-c', code], cwd=study_folder,
-                               env={**os.environ, 'PYTHONPATH': str(ROOT)},
-                               stderr=subprocess.DEVNULL)
+    code = DRIVER.format(
+        folder=str(study_folder), tests=[str(ROOT / 'tests'), str(Path(__file__).parent)]
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        cwd=study_folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
     folder = study_folder / 'work'
     wait_until(lambda: len(list(folder.glob('*/seed0/epoch_2.pth'))) == 2)
     process.send_signal(number)

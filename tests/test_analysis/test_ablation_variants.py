@@ -18,22 +18,30 @@ from mmdet_lla.analysis.ablation.variants import (
     short_names,
 )
 
-CONFIG = '''
+CONFIG = """
 train_cfg = dict(max_epochs=1)
 test_dataloader, test_evaluator = dict(dataset=dict()), dict()
-'''
+"""
 
 
-@pytest.mark.parametrize('paths, names', [
-    (['configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py',
-      'configs/demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py'], ['lla-fcos', 'atss']),
-    (['lla_k1_crowd.py', 'lla_k20_crowd.py'], ['k1', 'k20']),
-    (['lla.py', 'lla_k1.py'], ['lla', 'lla_k1']),
-    (['lla_r50_crowd.py', 'lla_k1_r50_crowd.py'], ['lla', 'lla_k1']),
-    (['a/base.py', 'b/base.py'], ['a', 'b']),
-    (['lla_crowd.py'], ['lla_crowd']),
-    (['topk-1.py', 'topk-10.py'], ['1', '10']),
-])
+@pytest.mark.parametrize(
+    'paths, names',
+    [
+        (
+            [
+                'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py',
+                'configs/demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py',
+            ],
+            ['lla-fcos', 'atss'],
+        ),
+        (['lla_k1_crowd.py', 'lla_k20_crowd.py'], ['k1', 'k20']),
+        (['lla.py', 'lla_k1.py'], ['lla', 'lla_k1']),
+        (['lla_r50_crowd.py', 'lla_k1_r50_crowd.py'], ['lla', 'lla_k1']),
+        (['a/base.py', 'b/base.py'], ['a', 'b']),
+        (['lla_crowd.py'], ['lla_crowd']),
+        (['topk-1.py', 'topk-10.py'], ['1', '10']),
+    ],
+)
 def test_names_are_what_differs(paths, names):
     assert short_names(paths) == names
 
@@ -55,8 +63,10 @@ def test_names_of_ones_own(tmp_path):
 
 
 def test_missing_data_is_said_before_anything_is_trained(tmp_path):
-    (tmp_path / 'a.py').write_text(CONFIG + "test_dataloader = dict(dataset=dict(\n"
-                                   "    type='CrowdDataset', ann_file='/nowhere/val.odgt'))")
+    (tmp_path / 'a.py').write_text(
+        CONFIG + 'test_dataloader = dict(dataset=dict(\n'
+        "    type='CrowdDataset', ann_file='/nowhere/val.odgt'))"
+    )
     with pytest.raises(FileNotFoundError, match='/nowhere/val.odgt'):
         load_variants([f'{tmp_path}/a.py'])
 
@@ -74,8 +84,11 @@ def test_digest_is_of_what_a_config_says_not_of_its_seed(tmp_path):
     assert cfg.randomness.seed == 1  # it is not changed
 
     ann_file = tmp_path / 'train.odgt'
-    loader = dict(train_dataloader=dict(dataset=dict(
-        datasets=[dict(data_root=str(tmp_path), ann_file='train.odgt')])))
+    loader = dict(
+        train_dataloader=dict(
+            dataset=dict(datasets=[dict(data_root=str(tmp_path), ann_file='train.odgt')])
+        )
+    )
     ann_file.write_text('one')
     before = digest(**loader)
     ann_file.write_text('two')
@@ -83,14 +96,29 @@ def test_digest_is_of_what_a_config_says_not_of_its_seed(tmp_path):
 
 
 def test_differences_are_readable():
-    base = Config(dict(
-        model=dict(train_cfg=dict(assigner=dict(type='LLAAssigner', topk=10)), neck=dict(depth=2)),
-        train_dataloader=dict(dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.5)])),
-        some_variable=1))
-    other = Config(dict(
-        model=dict(train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=9)), neck=dict(depth=3)),
-        train_dataloader=dict(dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.0)])),
-        some_variable=2, custom_hooks=[dict(type='Hook')]))
+    base = Config(
+        dict(
+            model=dict(
+                train_cfg=dict(assigner=dict(type='LLAAssigner', topk=10)), neck=dict(depth=2)
+            ),
+            train_dataloader=dict(
+                dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.5)])
+            ),
+            some_variable=1,
+        )
+    )
+    other = Config(
+        dict(
+            model=dict(
+                train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=9)), neck=dict(depth=3)
+            ),
+            train_dataloader=dict(
+                dataset=dict(pipeline=[dict(type='Load'), dict(type='Flip', p=0.0)])
+            ),
+            some_variable=2,
+            custom_hooks=[dict(type='Hook')],
+        )
+    )
     assert differences(base, base) == {}
     assert differences(base, other) == {
         'custom_hooks': (ABSENT, '[Hook()]'),
@@ -109,18 +137,36 @@ def test_tuples_and_lists_say_the_same():
 
 def test_values_in_words():
     assert in_words(dict(type='A', _scope_='mmdet', b=dict(c=1), d=[1, 'x'])) == (
-        'A(b=dict(c=1), d=[1, x])')
+        'A(b=dict(c=1), d=[1, x])'
+    )
     assert in_words(None) == 'None' and in_words('x') == 'x'
 
 
 def test_csv_keeps_commas_and_says_what_differs():
-    row = dict(config='K, 5', seed=1, AP=0.5, MR=0.25, JI=1 / 3, recall=1.0, train_seconds=12.3,
-               differs={'model.topk': '5', 'model.x': ABSENT}, path='a.py', folder='/somewhere')
-    read, = csv.DictReader(io.StringIO(csv_of([row])))
+    row = dict(
+        config='K, 5',
+        seed=1,
+        AP=0.5,
+        MR=0.25,
+        JI=1 / 3,
+        recall=1.0,
+        train_seconds=12.3,
+        differs={'model.topk': '5', 'model.x': ABSENT},
+        path='a.py',
+        folder='/somewhere',
+    )
+    (read,) = csv.DictReader(io.StringIO(csv_of([row])))
     assert read == {
-        'config': 'K, 5', 'seed': '1', 'AP': '0.500000', 'MR': '0.250000', 'JI': '0.333333',
-        'recall': '1.000000', 'train_seconds': '12.3', 'differs': 'model.topk=5; model.x removed',
-        'path': 'a.py'}
+        'config': 'K, 5',
+        'seed': '1',
+        'AP': '0.500000',
+        'MR': '0.250000',
+        'JI': '0.333333',
+        'recall': '1.000000',
+        'train_seconds': '12.3',
+        'differs': 'model.topk=5; model.x removed',
+        'path': 'a.py',
+    }
     assert in_short({}) == ''
 
 
@@ -131,13 +177,25 @@ def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
         lines = [json.dumps(record) for record in records]
         (folder / 'scalars.json').write_text('\n'.join(lines) + '\n' + end)
 
-    write('20260101_000000', [dict(loss=9 - i, step=10 * i, time=1.0) for i in (1, 2, 3)],
-          end='{"loss": 5.5, "st')  # killed while it wrote
-    write('20260101_010000', [dict(loss=7.5, step=20, time=2.0), {'crowd/mAP': 0.5, 'step': 1},
-                              dict(loss=6.5, step=30, time=2.0)])
+    write(
+        '20260101_000000',
+        [dict(loss=9 - i, step=10 * i, time=1.0) for i in (1, 2, 3)],
+        end='{"loss": 5.5, "st',
+    )  # killed while it wrote
+    write(
+        '20260101_010000',
+        [
+            dict(loss=7.5, step=20, time=2.0),
+            {'crowd/mAP': 0.5, 'step': 1},
+            dict(loss=6.5, step=30, time=2.0),
+        ],
+    )
     records = read_scalars(tmp_path)
     assert [(record['step'], record['loss']) for record in records] == [
-        (10, 8), (20, 7.5), (30, 6.5)]
+        (10, 8),
+        (20, 7.5),
+        (30, 6.5),
+    ]
     assert training_seconds(records) == 30 * 2
     # suspended for an hour
     records.append(dict(loss=6, step=40, time=3600.0))

@@ -27,18 +27,28 @@ def make_call(seed: int, num_boxes: int, num_priors: int, form: str, with_bboxes
     corner = torch.randint(0, 60, (num_boxes + 2 * num_priors, 2), generator=draw).float()
     size = torch.randint(1, 40, corner.shape, generator=draw).float()
     boxes, anchors, bboxes = torch.cat([corner, corner + size], 1).split(
-        [num_boxes, num_priors, num_priors])
+        [num_boxes, num_priors, num_priors]
+    )
     points = torch.randint(20, 90, (num_priors, 2), generator=draw).float()
-    priors = dict(points=points, strided=torch.cat([points, torch.full_like(points, 8)], 1),
-                  one_stride=torch.cat([points, points[:, :1]], 1), boxes=anchors)[form]
+    priors = dict(
+        points=points,
+        strided=torch.cat([points, torch.full_like(points, 8)], 1),
+        one_stride=torch.cat([points, points[:, :1]], 1),
+        boxes=anchors,
+    )[form]
     pred = InstanceData(priors=priors)
     if with_bboxes:
         pred.bboxes = bboxes
-    gt_inds = torch.randint(-1, num_boxes + 1, (num_priors, ), generator=draw)
-    levels = torch.randint(-1, NUM_LEVELS, (num_priors, ), generator=draw)
+    gt_inds = torch.randint(-1, num_boxes + 1, (num_priors,), generator=draw)
+    levels = torch.randint(-1, NUM_LEVELS, (num_priors,), generator=draw)
     wanted = torch.rand(num_boxes, num_priors, generator=draw) < 0.4
-    call = Assignment(pred, InstanceData(bboxes=boxes),
-                      AssignResult(num_boxes, gt_inds, None, None), levels, (8, 16, 32))
+    call = Assignment(
+        pred,
+        InstanceData(bboxes=boxes),
+        AssignResult(num_boxes, gt_inds, None, None),
+        levels,
+        (8, 16, 32),
+    )
     return call, wanted
 
 
@@ -65,27 +75,38 @@ def plain(calls: list, form: str, with_bboxes: bool) -> dict:
             if form == 'boxes':
                 x, y = (prior[0] + prior[2]) / 2, (prior[1] + prior[3]) / 2
                 prior_iou.append(iou(prior, box))
-            outside.append(not (box[0] + 0.01 < x < box[2] - 0.01
-                                and box[1] + 0.01 < y < box[3] - 0.01))
+            outside.append(
+                not (box[0] + 0.01 < x < box[2] - 0.01 and box[1] + 0.01 < y < box[3] - 0.01)
+            )
             contested.append(sum(wanted[:, i].tolist()) > 1)
             if with_bboxes:
                 pred_iou.append(iou(call.pred_instances.bboxes[i].tolist(), box))
             if call.levels[i] >= 0:
                 levels.append(int(call.levels[i]))
         counts += count
-    values = dict(priors_per_box=counts, boxes_without=[c == 0 for c in counts], outside=outside,
-                  contested=contested, pred_iou=pred_iou, prior_iou=prior_iou,
-                  **{f'level_{i}': [level == i for level in levels] for i in range(NUM_LEVELS)})
+    values = dict(
+        priors_per_box=counts,
+        boxes_without=[c == 0 for c in counts],
+        outside=outside,
+        contested=contested,
+        pred_iou=pred_iou,
+        prior_iou=prior_iou,
+        **{f'level_{i}': [level == i for level in levels] for i in range(NUM_LEVELS)},
+    )
     means = {name: sum(one) / len(one) for name, one in values.items() if one}
     return {**means, 'positives_per_picture': len(outside) / len(calls)}
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 4)), min_size=1, max_size=4),
-       st.integers(1, 30), st.sampled_from(['points', 'strided', 'one_stride', 'boxes']),
-       st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 4)), min_size=1, max_size=4),
+    st.integers(1, 30),
+    st.sampled_from(['points', 'strided', 'one_stride', 'boxes']),
+    st.booleans(),
+)
 def test_sums_of_pictures_are_those_of_a_loop(pictures, num_priors, form, with_bboxes):
-    calls = [make_call(seed, num_boxes, num_priors, form, with_bboxes)
-             for seed, num_boxes in pictures]
+    calls = [
+        make_call(seed, num_boxes, num_priors, form, with_bboxes) for seed, num_boxes in pictures
+    ]
     sums = torch.stack([tally(*call) for call in calls]).sum(0)
     expected = plain(calls, form, with_bboxes)
     found = summarize(sums)
@@ -99,12 +120,18 @@ def test_without_wishes_nothing_is_said_of_contests():
     assert 'contested' not in summarize(tally(call))
 
 
-@pytest.mark.parametrize('priors, centers', [
-    ([[4., 6.]], [[4., 6.]]),
-    ([[4., 6., 8.]], [[4., 6.]]),
-    ([[4., 6., 8., 8.], [16., 6., 8., 8.]], [[4., 6.], [16., 6.]]),  # points with strides
-    ([[-4., -6., 8., 8.], [4., 2., 12., 16.]], [[2., 1.], [8., 9.]]),  # boxes
-])
+@pytest.mark.parametrize(
+    'priors, centers',
+    [
+        ([[4.0, 6.0]], [[4.0, 6.0]]),
+        ([[4.0, 6.0, 8.0]], [[4.0, 6.0]]),
+        (
+            [[4.0, 6.0, 8.0, 8.0], [16.0, 6.0, 8.0, 8.0]],
+            [[4.0, 6.0], [16.0, 6.0]],
+        ),  # points with strides
+        ([[-4.0, -6.0, 8.0, 8.0], [4.0, 2.0, 12.0, 16.0]], [[2.0, 1.0], [8.0, 9.0]]),  # boxes
+    ],
+)
 def test_centres_of_every_form_of_priors(priors, centers):
     assert centers_of(torch.tensor(priors)).tolist() == centers
 
@@ -121,5 +148,6 @@ def test_agreement_is_symmetric_and_whole_with_itself(pairs):
     value = agreement(first, second)
     assert value == agreement(second, first) and agreement(first, first) == 1
     either = [(a, b) for a, b in pairs if a > 0 or b > 0]
-    assert math.isclose(value, sum(a == b for a, b in either) / len(either) if either else 1,
-                        rel_tol=1e-6)
+    assert math.isclose(
+        value, sum(a == b for a, b in either) / len(either) if either else 1, rel_tol=1e-6
+    )

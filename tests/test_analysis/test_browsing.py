@@ -19,9 +19,19 @@ def folder(tmp_path_factory):
 
 
 def test_assigners_stand_side_by_side_and_the_unfit_are_told(folder):
-    browsed = browse(tiny_config(folder), assigners=[
-        "dict(type='ATSSAssigner', topk=5)", 'LLAAssigner', 'NoAssigner', 'MaxIoUAssigner'],
-        number=2, out_dir=folder / 'out', columns=2, width=640)
+    browsed = browse(
+        tiny_config(folder),
+        assigners=[
+            "dict(type='ATSSAssigner', topk=5)",
+            'LLAAssigner',
+            'NoAssigner',
+            'MaxIoUAssigner',
+        ],
+        number=2,
+        out_dir=folder / 'out',
+        columns=2,
+        width=640,
+    )
     assert list(browsed.summaries) == ['LLAAssigner', 'ATSSAssigner(topk=5)']
     assert browsed.failures.keys() == {'NoAssigner', 'MaxIoUAssigner'}
     assert 'pos_iou_thr' in browsed.failures['MaxIoUAssigner']
@@ -32,14 +42,19 @@ def test_assigners_stand_side_by_side_and_the_unfit_are_told(folder):
     assert 'agreement' not in lla and 0 <= atss['agreement'] <= 1
 
 
-@pytest.mark.parametrize('head, other', [
-    ('atss', "dict(type='ATSSAssigner', topk=5)"),
-    ('yolox', 'SimOTAAssigner'),
-    ('tood', "dict(type='TaskAlignedAssigner', topk=5)")])
+@pytest.mark.parametrize(
+    'head, other',
+    [
+        ('atss', "dict(type='ATSSAssigner', topk=5)"),
+        ('yolox', 'SimOTAAssigner'),
+        ('tood', "dict(type='TaskAlignedAssigner', topk=5)"),
+    ],
+)
 def test_any_head_shows_its_own_and_others(folder, head, other):
     unfit = "dict(type='RegionAssigner', center_ratio=0.2)"
-    browsed = browse(tiny_config(folder, head), assigners=[other, unfit], number=1,
-                     out_dir=folder / head)
+    browsed = browse(
+        tiny_config(folder, head), assigners=[other, unfit], number=1, out_dir=folder / head
+    )
     own = describe(tiny_config(folder, head).model.train_cfg.assigner)
     assert list(browsed.summaries) == [own, describe(read_assigner(other))]
     assert list(browsed.failures) == ['RegionAssigner(center_ratio=0.2)']
@@ -52,8 +67,10 @@ def test_weights_of_the_checkpoint_are_shown(folder):
         torch.nn.init.constant_(parameter, 0.01)
     path = folder / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
-    one, other = (browse(cfg, weights, number=1, out_dir=folder / 'weights').summaries
-                  for weights in (str(path), None))
+    one, other = (
+        browse(cfg, weights, number=1, out_dir=folder / 'weights').summaries
+        for weights in (str(path), None)
+    )
     assert one['LLAAssigner'] != other['LLAAssigner']
     torch.save(dict(state_dict={}), path)
     with pytest.raises(ValueError, match='lacks [0-9]+ of the [0-9]+ weights'):
@@ -63,9 +80,12 @@ def test_weights_of_the_checkpoint_are_shown(folder):
 def test_pictures_come_by_id_or_name_and_boxes_lie_on_them(folder):
     cfg = tiny_config(folder)
     cfg.train_dataloader.dataset = dict(
-        type='MultiImageMixDataset', dataset=cfg.train_dataloader.dataset, pipeline=[])
-    for pipeline in (cfg.train_dataloader.dataset.dataset.pipeline,
-                     cfg.val_dataloader.dataset.pipeline):
+        type='MultiImageMixDataset', dataset=cfg.train_dataloader.dataset, pipeline=[]
+    )
+    for pipeline in (
+        cfg.train_dataloader.dataset.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+    ):
         next(step for step in pipeline if step['type'] == 'Resize')['scale'] = (80, 60)
     dataset = plain_dataset(cfg, 'train')
     assert len(dataset) == 6
@@ -75,7 +95,7 @@ def test_pictures_come_by_id_or_name_and_boxes_lie_on_them(folder):
     assert sample['inputs'].shape == (3, 60, 80)
     boxes = torch.tensor([one['bbox'] for one in info['instances'] if not one['ignore_flag']])
     shown = sample['data_samples'].gt_instances.bboxes.tensor
-    inside = (boxes / 2).clamp(min=0).minimum(torch.tensor([80., 60., 80., 60.]))
+    inside = (boxes / 2).clamp(min=0).minimum(torch.tensor([80.0, 60.0, 80.0, 60.0]))
     assert torch.allclose(shown, inside.float(), atol=0.6)
     with pytest.raises(ValueError, match='no picture nobody'):
         find_pictures(dataset, ['nobody'])
@@ -84,7 +104,8 @@ def test_pictures_come_by_id_or_name_and_boxes_lie_on_them(folder):
 def test_assigners_are_read_from_words_dicts_and_configs():
     assert read_assigner('LLAAssigner') == dict(type='LLAAssigner')
     assert read_assigner("dict(type='A', cost=dict(type='B', w=2))") == dict(
-        type='A', cost=dict(type='B', w=2))
+        type='A', cost=dict(type='B', w=2)
+    )
     config = f'{ROOT}/configs/demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py'
     assert describe(read_assigner(config)) == 'ATSSAssigner(topk=9)'
     for text in ('dict(topk=5)', '3', 'dict(', 'No thing'):

@@ -18,7 +18,7 @@ from mmdet_lla.analysis.drawing import (
 )
 
 IMAGE = np.zeros((100, 120, 3), dtype=np.uint8)
-PEOPLE = np.array([[10., 10., 30., 60.], [60., 10., 80., 60.]])
+PEOPLE = np.array([[10.0, 10.0, 30.0, 60.0], [60.0, 10.0, 80.0, 60.0]])
 
 
 def has(image: np.ndarray, color: tuple) -> bool:
@@ -27,41 +27,44 @@ def has(image: np.ndarray, color: tuple) -> bool:
 
 
 def test_every_person_is_found_once():
-    detections = np.array([[10., 10., 30., 60.], [11., 11., 31., 61.], [90., 70., 99., 99.]])
+    detections = np.array(
+        [[10.0, 10.0, 30.0, 60.0], [11.0, 11.0, 31.0, 61.0], [90.0, 70.0, 99.0, 99.0]]
+    )
     assert match_detections(PEOPLE, detections).tolist() == [0, -1, -1]
     assert match_detections(PEOPLE[:0], detections).tolist() == [-1, -1, -1]
     assert match_detections(PEOPLE, detections[:0]).tolist() == []
 
 
 def test_the_threshold_balances_misses_and_false_alarms():
-    far = np.array([[90., 70., 110., 95.]])
+    far = np.array([[90.0, 70.0, 110.0, 95.0]])
     hit_far = np.concatenate([PEOPLE[:1], far])
-    pictures = [(PEOPLE[:1], hit_far, np.array(scores)) for scores in ([.9, .2], [.6, .7])]
+    pictures = [(PEOPLE[:1], hit_far, np.array(scores)) for scores in ([0.9, 0.2], [0.6, 0.7])]
     assert best_threshold(pictures) == 0.6
     assert best_threshold([(PEOPLE, np.zeros((0, 4)), np.zeros(0))]) == 0
 
 
 def test_hits_misses_and_false_alarms_have_their_colours():
     none = np.zeros((0, 4))
-    hit, far = PEOPLE[:1], np.array([[90., 70., 110., 95.]])
+    hit, far = PEOPLE[:1], np.array([[90.0, 70.0, 110.0, 95.0]])
     right = slice(126, None)
     drawn = draw_detections(IMAGE, PEOPLE[:1], none, hit, np.array([0.9]), 0.3)
     assert has(drawn[:, right], HIT) and not has(drawn[:, right], MISS)
     both = np.concatenate([hit, far])
-    drawn = draw_detections(IMAGE, PEOPLE, none, both, np.array([.9, .8]), 0.3)
+    drawn = draw_detections(IMAGE, PEOPLE, none, both, np.array([0.9, 0.8]), 0.3)
     assert all(has(drawn[:, right], color) for color in (HIT, MISS, FALSE_ALARM))
     drawn = draw_detections(IMAGE, PEOPLE, none, far, np.array([0.1]), score_thr=0.3)
     assert not has(drawn[:, right], FALSE_ALARM)
 
 
 def test_a_detection_in_an_ignore_region_is_no_false_alarm():
-    region = np.array([[85., 60., 115., 99.]])
-    drawn = draw_detections(IMAGE, PEOPLE[:0], region, np.array([[90., 70., 110., 95.]]),
-                            np.array([0.9]), 0.3)
+    region = np.array([[85.0, 60.0, 115.0, 99.0]])
+    drawn = draw_detections(
+        IMAGE, PEOPLE[:0], region, np.array([[90.0, 70.0, 110.0, 95.0]]), np.array([0.9]), 0.3
+    )
     assert not has(drawn, FALSE_ALARM) and has(drawn[:, 126:], IGNORED)
 
 
-POINTS = np.array([[20., 30.], [70., 30.], [100., 90.], [50., 90.]])
+POINTS = np.array([[20.0, 30.0], [70.0, 30.0], [100.0, 90.0], [50.0, 90.0]])
 LEVELS = np.array([0, 1, 2, 0])
 INSIDE = slice(BAR, BAR + len(IMAGE))  # between title and legend
 
@@ -70,7 +73,7 @@ def test_priors_are_drawn_in_their_persons_colour_and_outside_ones_rimmed():
     drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 2, 2, 0]))
     first, second = box_colors(2)
     assert tuple(drawn[BAR + 30, 20]) == first and tuple(drawn[BAR + 30, 70]) == second
-    outside = drawn[:BAR + 100]
+    outside = drawn[: BAR + 100]
     assert has(outside[:, 90:], WHITE) and not has(outside[:, :85], WHITE)
     assert tuple(drawn[BAR + 75, 90]) != (0, 0, 0)  # on the line to its box
     assert tuple(drawn[BAR + 90, 50]) == (0, 0, 0)  # background is left alone
@@ -81,8 +84,7 @@ def test_priors_are_drawn_in_their_persons_colour_and_outside_ones_rimmed():
 def test_contested_priors_have_a_core_in_the_colour_of_who_else_wanted_them():
     first, second = box_colors(2)
     wanted = np.array([[1, 1, 0, 1], [1, 0, 0, 1]], dtype=bool)
-    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 1, 0, 0]), 3,
-                            wanted=wanted)
+    drawn = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS, np.array([1, 1, 0, 0]), 3, wanted=wanted)
     assert tuple(drawn[BAR + 30, 20]) == second
     assert tuple(drawn[BAR + 30, 70]) == first  # nobody else wanted it
     assert tuple(drawn[BAR + 90, 50]) == (0, 0, 0)  # nobody got it
@@ -97,8 +99,14 @@ def test_boxes_left_with_none_are_crossed_out():
 
 
 def test_a_picture_without_people_or_levels_is_drawn():
-    nobody = draw_assignment(IMAGE, PEOPLE[:0], POINTS, LEVELS, np.zeros(4, dtype=int),
-                             wanted=np.zeros((0, 4), dtype=bool))
+    nobody = draw_assignment(
+        IMAGE,
+        PEOPLE[:0],
+        POINTS,
+        LEVELS,
+        np.zeros(4, dtype=int),
+        wanted=np.zeros((0, 4), dtype=bool),
+    )
     assert not has(nobody[INSIDE], WHITE) and nobody.shape[1:] == IMAGE.shape[1:]
     unknown = draw_assignment(IMAGE, PEOPLE, POINTS, LEVELS * 0 - 1, np.array([1, 2, 0, 0]))
     assert tuple(unknown[BAR + 30, 20]) == box_colors(2)[0]

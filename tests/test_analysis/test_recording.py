@@ -31,17 +31,21 @@ def build_head(name: str):
     return MODELS.build(cfg)
 
 
-def sample(seed: int, height: int = 96, width: int = 128,
-           boxes: tuple = ((10., 10., 40., 80.), )) -> dict:
+def sample(
+    seed: int, height: int = 96, width: int = 128, boxes: tuple = ((10.0, 10.0, 40.0, 80.0),)
+) -> dict:
     torch.manual_seed(seed)
     shape = dict(img_shape=(height, width), ori_shape=(height, width))
     data = DetDataSample(metainfo=shape)
-    data.gt_instances = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4),
-                                     labels=torch.zeros(len(boxes), dtype=torch.long))
-    data.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4),
-                                          labels=torch.zeros(0, dtype=torch.long))
-    return dict(inputs=torch.randint(0, 255, (3, height, width), dtype=torch.uint8),
-                data_samples=data)
+    data.gt_instances = InstanceData(
+        bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.zeros(len(boxes), dtype=torch.long)
+    )
+    data.ignored_instances = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+    )
+    return dict(
+        inputs=torch.randint(0, 255, (3, height, width), dtype=torch.uint8), data_samples=data
+    )
 
 
 @pytest.mark.parametrize('name', ['lla-fcos', 'lla-retinanet', 'atss'])
@@ -72,7 +76,7 @@ def test_levels_are_told_where_some_priors_are_left_out(name):
     small, large = assignments_of(build_head(name), [sample(0, 64, 96), sample(1)])
     assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
     assert small.levels.bincount(minlength=5).tolist() == [96, 24, 6, 2, 1]
-    alone, = assignments_of(build_head(name), [sample(0, 64, 96)])
+    (alone,) = assignments_of(build_head(name), [sample(0, 64, 96)])
     assert torch.equal(alone.pred_instances.priors, small.pred_instances.priors)
     assert torch.equal(alone.levels, small.levels)
 
@@ -81,15 +85,17 @@ def test_priors_off_the_grid_have_no_level():
     head = build_head('retina').bbox_head
     with recorded(head) as calls:
         head(tuple(torch.zeros(1, 96, side, side) for side in (16, 8, 4, 2, 1)))
-        priors = torch.tensor([[-32., -32., 32., 32.], [0.5, 0., 1., 1.], [-56., -64., 72., 64.]])
+        priors = torch.tensor(
+            [[-32.0, -32.0, 32.0, 32.0], [0.5, 0.0, 1.0, 1.0], [-56.0, -64.0, 72.0, 64.0]]
+        )
         head.assigner.assign(InstanceData(priors=priors), sample(0)['data_samples'].gt_instances)
     assert calls[0].levels.tolist() == [0, -1, -1]
 
 
 def test_each_box_alone_takes_its_k_cheapest():
-    boxes = ((10., 10., 40., 80.), (20., 12., 50., 82.), (0., 0., 3., 3.))
+    boxes = ((10.0, 10.0, 40.0, 80.0), (20.0, 12.0, 50.0, 82.0), (0.0, 0.0, 3.0, 3.0))
     model = build_head('lla')
-    call, = assignments_of(model, [sample(0, boxes=boxes)])
+    (call,) = assignments_of(model, [sample(0, boxes=boxes)])
     taken = wishes(call)
     assert taken.sum(1).tolist() == [model.bbox_head.assigner.topk] * 3
     # A prior that one box alone wants is that box's.
@@ -101,9 +107,10 @@ def test_each_box_alone_takes_its_k_cheapest():
 def test_ignore_boxes_wish_for_nothing():
     one = sample(0)
     one['data_samples'].ignored_instances = InstanceData(
-        bboxes=torch.tensor([[60., 10., 100., 80.]]), labels=torch.tensor([0]))
+        bboxes=torch.tensor([[60.0, 10.0, 100.0, 80.0]]), labels=torch.tensor([0])
+    )
     model = build_head('lla')
-    call, = assignments_of(model, [one])
+    (call,) = assignments_of(model, [one])
     assert (call.result.gt_inds == -1).any()
     assert wishes(call).sum() == model.bbox_head.assigner.topk
 
@@ -133,8 +140,10 @@ def test_recordings_may_end_in_any_order():
 def test_both_assigners_of_tood_are_seen(monkeypatch):
     model = build_head('tood')
     for epoch, assigner in ((0, 'initial_assigner'), (1, 'alignment_assigner')):
-        monkeypatch.setattr('mmdet.models.dense_heads.tood_head.MessageHub.get_current_instance',
-                            lambda epoch=epoch: dict_with_info(epoch=epoch))
+        monkeypatch.setattr(
+            'mmdet.models.dense_heads.tood_head.MessageHub.get_current_instance',
+            lambda epoch=epoch: dict_with_info(epoch=epoch),
+        )
         seen = []
         watched = getattr(model.bbox_head, assigner)
         assign = watched.assign
@@ -150,18 +159,20 @@ def dict_with_info(**info):
 
 def test_the_rpn_of_two_stages_is_looked_at():
     cfg = Config.fromfile(
-        ROOT / 'configs/baselines/faster-rcnn_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
+        ROOT / 'configs/baselines/faster-rcnn_r50-caffe_fpn_8xb2-30k_crowdhuman.py'
+    ).model
     cfg.backbone.update(init_cfg=None, depth=18)
     cfg.neck.in_channels = [64, 128, 256, 512]
     model = MODELS.build(cfg)
     assert head_with_assigner(model) is model.rpn_head
-    call, = assignments_of(model, [sample(0)])
+    (call,) = assignments_of(model, [sample(0)])
     assert (call.result.gt_inds == 1).any() and call.levels.max() == len(call.strides) - 1
 
 
 def test_a_detector_without_assigner_is_named():
     cfg = Config.fromfile(
-        ROOT / 'configs/baselines/fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
+        ROOT / 'configs/baselines/fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py'
+    ).model
     cfg.backbone.init_cfg = None
     with pytest.raises(ValueError, match='FCOS.*FCOSHead.*has no assigner'):
         head_with_assigner(MODELS.build(cfg))

@@ -18,11 +18,15 @@ SIZES = [(HEIGHT // s, WIDTH // s) for s in STRIDES]
 META = dict(img_shape=(HEIGHT, WIDTH), pad_shape=(HEIGHT, WIDTH), batch_input_shape=(HEIGHT, WIDTH))
 TRAIN = dict(allowed_border=-1, pos_weight=-1)
 ONE_ANCHOR = dict(
-    type='AnchorGenerator', octave_base_scale=8, scales_per_octave=1, ratios=[1.0],
-    strides=STRIDES)
+    type='AnchorGenerator', octave_base_scale=8, scales_per_octave=1, ratios=[1.0], strides=STRIDES
+)
 RETINA_ANCHORS = dict(
-    type='AnchorGenerator', octave_base_scale=4, scales_per_octave=3, ratios=[0.5, 1.0, 2.0],
-    strides=STRIDES)
+    type='AnchorGenerator',
+    octave_base_scale=4,
+    scales_per_octave=3,
+    ratios=[0.5, 1.0, 2.0],
+    strides=STRIDES,
+)
 CELLS = {**ONE_ANCHOR, 'octave_base_scale': 1}
 DELTAS = dict(type='DeltaXYWHBBoxCoder')
 
@@ -33,8 +37,10 @@ def crowd(seed: int, num: int) -> InstanceData:
     middle = torch.rand(num, 2, generator=rng) * torch.tensor([WIDTH, HEIGHT])
     height = 8 * 25 ** torch.rand(num, 1, generator=rng)
     half = torch.cat([0.41 * height, height], 1) / 2
-    return InstanceData(bboxes=torch.cat([middle - half, middle + half], 1),
-                        labels=torch.randint(CLASSES, (num, ), generator=rng))
+    return InstanceData(
+        bboxes=torch.cat([middle - half, middle + half], 1),
+        labels=torch.randint(CLASSES, (num,), generator=rng),
+    )
 
 
 class Predictions(NamedTuple):
@@ -48,9 +54,9 @@ def predict(gt_instances: InstanceData, priors: torch.Tensor, seed: int) -> Pred
     """Half of the boxes near one of the people, as late in a training."""
     rng = torch.Generator().manual_seed(seed)
     sides = 60 * torch.rand(len(priors), 4, generator=rng) + 1
-    bboxes = priors[:, [0, 1, 0, 1]] + sides * torch.tensor([-1., -1, 1, 1])
+    bboxes = priors[:, [0, 1, 0, 1]] + sides * torch.tensor([-1.0, -1, 1, 1])
     if len(gt_instances):
-        which = torch.randint(len(gt_instances), (len(priors), ), generator=rng)
+        which = torch.randint(len(gt_instances), (len(priors),), generator=rng)
         near = gt_instances.bboxes[which]
         # By a tenth of their sides, and at most so far that x1 < x2 and y1 < y2.
         noise = 0.1 * torch.randn(len(priors), 4, generator=rng).clamp(min=-4, max=4)
@@ -83,12 +89,21 @@ def spied(assigner: BaseAssigner):
 # Each takes an assigner's config, predictions, and lists of boxes, meta information and ignore
 # boxes a picture; gives the assigner and what makes the head call it.
 
+
 def at_yolox(assigner, preds, *pictures):
-    head = MODELS.build(dict(
-        type='YOLOXHead', num_classes=CLASSES, in_channels=8, feat_channels=8, strides=STRIDES,
-        train_cfg=ConfigDict(assigner=assigner)))
-    corner = torch.cat(MlvlPointGenerator(STRIDES, offset=0).grid_priors(
-        SIZES, device='cpu', with_stride=True))
+    head = MODELS.build(
+        dict(
+            type='YOLOXHead',
+            num_classes=CLASSES,
+            in_channels=8,
+            feat_channels=8,
+            strides=STRIDES,
+            train_cfg=ConfigDict(assigner=assigner),
+        )
+    )
+    corner = torch.cat(
+        MlvlPointGenerator(STRIDES, offset=0).grid_priors(SIZES, device='cpu', with_stride=True)
+    )
     size = preds.bboxes[:, 2:] - preds.bboxes[:, :2]
     middle = preds.bboxes[:, :2] + size / 2
     raw = torch.cat([(middle - corner[:, :2]) / corner[:, 2:], (size / corner[:, 2:]).log()], 1)
@@ -97,12 +112,20 @@ def at_yolox(assigner, preds, *pictures):
 
 
 def at_rtmdet(assigner, preds, *pictures):
-    head = MODELS.build(dict(
-        type='RTMDetSepBNHead', num_classes=CLASSES, in_channels=8, feat_channels=8,
-        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
-        bbox_coder=dict(type='DistancePointBBoxCoder'), with_objectness=False,
-        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
-        loss_bbox=dict(type='GIoULoss'), train_cfg=ConfigDict(assigner=assigner, **TRAIN)))
+    head = MODELS.build(
+        dict(
+            type='RTMDetSepBNHead',
+            num_classes=CLASSES,
+            in_channels=8,
+            feat_channels=8,
+            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
+            bbox_coder=dict(type='DistancePointBBoxCoder'),
+            with_objectness=False,
+            loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
+            loss_bbox=dict(type='GIoULoss'),
+            train_cfg=ConfigDict(assigner=assigner, **TRAIN),
+        )
+    )
     points = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     sides = torch.cat([points - preds.bboxes[:, :2], preds.bboxes[:, 2:] - points], 1)
     levels = to_levels(preds.logits), to_levels(sides)
@@ -110,13 +133,27 @@ def at_rtmdet(assigner, preds, *pictures):
 
 
 def at_tood(assigner, preds, *pictures):
-    head = MODELS.build(dict(
-        type='TOODHead', num_classes=CLASSES, in_channels=96, feat_channels=96, stacked_convs=1,
-        anchor_generator=ONE_ANCHOR, bbox_coder=DELTAS,
-        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, activated=True),
-        loss_bbox=dict(type='GIoULoss'), train_cfg=ConfigDict(
-            assigner=assigner, initial_assigner=dict(type='ATSSAssigner', topk=9),
-            initial_epoch=0, alpha=1, beta=6, **TRAIN)))
+    head = MODELS.build(
+        dict(
+            type='TOODHead',
+            num_classes=CLASSES,
+            in_channels=96,
+            feat_channels=96,
+            stacked_convs=1,
+            anchor_generator=ONE_ANCHOR,
+            bbox_coder=DELTAS,
+            loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, activated=True),
+            loss_bbox=dict(type='GIoULoss'),
+            train_cfg=ConfigDict(
+                assigner=assigner,
+                initial_assigner=dict(type='ATSSAssigner', topk=9),
+                initial_epoch=0,
+                alpha=1,
+                beta=6,
+                **TRAIN,
+            ),
+        )
+    )
     MessageHub.get_current_instance().update_info('epoch', 0)
     boxes = [level / stride for level, stride in zip(to_levels(preds.bboxes), STRIDES)]
     levels = to_levels(preds.logits.sigmoid()), boxes
@@ -124,11 +161,20 @@ def at_tood(assigner, preds, *pictures):
 
 
 def at_ddod(assigner, preds, *pictures):
-    head = MODELS.build(dict(
-        type='DDODHead', num_classes=CLASSES, in_channels=32, feat_channels=32, use_dcn=False,
-        anchor_generator=ONE_ANCHOR, bbox_coder=DELTAS, loss_cls=dict(
-            type='FocalLoss', use_sigmoid=True), loss_bbox=dict(type='GIoULoss'),
-        train_cfg=ConfigDict(assigner=assigner, reg_assigner=assigner, **TRAIN)))
+    head = MODELS.build(
+        dict(
+            type='DDODHead',
+            num_classes=CLASSES,
+            in_channels=32,
+            feat_channels=32,
+            use_dcn=False,
+            anchor_generator=ONE_ANCHOR,
+            bbox_coder=DELTAS,
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+            loss_bbox=dict(type='GIoULoss'),
+            train_cfg=ConfigDict(assigner=assigner, reg_assigner=assigner, **TRAIN),
+        )
+    )
     anchors = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     deltas = head.bbox_coder.encode(anchors, preds.bboxes)
     levels = [to_levels(one) for one in (preds.logits, deltas, preds.logits.sum(1, True))]
@@ -139,31 +185,55 @@ def at_anchor_head(kind: str, generator: dict, **kwargs) -> Callable:
     """RetinaHead, ATSSHead and FSAFHead, which hand over anchors alone."""
 
     def at(assigner, preds, gt_instances, metas, ignored):
-        head = MODELS.build(dict(
-            type=kind, num_classes=CLASSES, in_channels=32, feat_channels=32, stacked_convs=1,
-            anchor_generator=generator, bbox_coder=DELTAS,
-            train_cfg=ConfigDict(assigner=assigner, **TRAIN), **kwargs))
+        head = MODELS.build(
+            dict(
+                type=kind,
+                num_classes=CLASSES,
+                in_channels=32,
+                feat_channels=32,
+                stacked_convs=1,
+                anchor_generator=generator,
+                bbox_coder=DELTAS,
+                train_cfg=ConfigDict(assigner=assigner, **TRAIN),
+                **kwargs,
+            )
+        )
         anchors = head.get_anchors(SIZES, metas, device='cpu')
-        return head.assigner, lambda: head.get_targets(
-            *anchors, gt_instances, metas, ignored)
+        return head.assigner, lambda: head.get_targets(*anchors, gt_instances, metas, ignored)
 
     return at
 
 
 def at_reppoints(assigner, preds, gt_instances, metas, ignored):
-    head = MODELS.build(dict(
-        type='RepPointsHead', num_classes=CLASSES, in_channels=32, feat_channels=32,
-        point_feat_channels=32, point_strides=STRIDES,
-        train_cfg=ConfigDict(init=dict(assigner=assigner, pos_weight=-1),
-                             refine=dict(assigner=assigner, pos_weight=-1))))
+    head = MODELS.build(
+        dict(
+            type='RepPointsHead',
+            num_classes=CLASSES,
+            in_channels=32,
+            feat_channels=32,
+            point_feat_channels=32,
+            point_strides=STRIDES,
+            train_cfg=ConfigDict(
+                init=dict(assigner=assigner, pos_weight=-1),
+                refine=dict(assigner=assigner, pos_weight=-1),
+            ),
+        )
+    )
     points = head.get_points(SIZES, metas, device='cpu')
     return head.init_assigner, lambda: head.get_targets(*points, gt_instances, metas, ignored)
 
 
 def at_deformable_detr(assigner, preds, gt_instances, metas, ignored):
-    head = MODELS.build(dict(
-        type='DeformableDETRHead', num_classes=CLASSES, embed_dims=8, num_pred_layer=1,
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True), train_cfg=ConfigDict(assigner=assigner)))
+    head = MODELS.build(
+        dict(
+            type='DeformableDETRHead',
+            num_classes=CLASSES,
+            embed_dims=8,
+            num_pred_layer=1,
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+            train_cfg=ConfigDict(assigner=assigner),
+        )
+    )
     size = preds.bboxes[:, 2:] - preds.bboxes[:, :2]
     whole = torch.tensor([WIDTH, HEIGHT] * 2)
     normed = torch.cat([preds.bboxes[:, :2] + size / 2, size], 1) / whole

@@ -18,8 +18,14 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def inter_table(boxes: Tensor, preds: Tensor) -> Tensor:
-    return (torch.minimum(boxes[:, None, 2:], preds[:, 2:]) -
-            torch.maximum(boxes[:, None, :2], preds[:, :2])).clamp(min=0).prod(-1)
+    return (
+        (
+            torch.minimum(boxes[:, None, 2:], preds[:, 2:])
+            - torch.maximum(boxes[:, None, :2], preds[:, :2])
+        )
+        .clamp(min=0)
+        .prod(-1)
+    )
 
 
 def iou_table(boxes: Tensor, preds: Tensor) -> Tensor:
@@ -28,16 +34,23 @@ def iou_table(boxes: Tensor, preds: Tensor) -> Tensor:
 
 
 def giou_table(boxes: Tensor, preds: Tensor) -> Tensor:
-    hull = (torch.maximum(boxes[:, None, 2:], preds[:, 2:]) -
-            torch.minimum(boxes[:, None, :2], preds[:, :2])).clamp(min=0).prod(-1)
+    hull = (
+        (
+            torch.maximum(boxes[:, None, 2:], preds[:, 2:])
+            - torch.minimum(boxes[:, None, :2], preds[:, :2])
+        )
+        .clamp(min=0)
+        .prod(-1)
+    )
     hull = hull.clamp(min=torch.finfo().eps)
     union = areas(boxes)[:, None] + areas(preds) - inter_table(boxes, preds)
     return iou_table(boxes, preds) - (hull - union.clamp(min=torch.finfo().eps)) / hull
 
 
 def inside_table(boxes: Tensor, points: Tensor, margin: float) -> Tensor:
-    return (torch.minimum(points - boxes[:, None, :2], boxes[:, None, 2:] - points) >
-            margin).all(-1)
+    return (torch.minimum(points - boxes[:, None, :2], boxes[:, None, 2:] - points) > margin).all(
+        -1
+    )
 
 
 def central_table(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
@@ -45,9 +58,23 @@ def central_table(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
     return ((points - centre[:, None]).abs() < reach).all(-1)
 
 
-def cost_table(points, preds, scores, boxes, classes, cls_weight=1.0, reg_weight=1.5, alpha=0.25,
-               gamma=2.0, form='logits', candidates='inside', reach=None, cls_cost='focal',
-               reg_cost='iou', penalty=1000.) -> Tensor:
+def cost_table(
+    points,
+    preds,
+    scores,
+    boxes,
+    classes,
+    cls_weight=1.0,
+    reg_weight=1.5,
+    alpha=0.25,
+    gamma=2.0,
+    form='logits',
+    candidates='inside',
+    reach=None,
+    cls_cost='focal',
+    reg_cost='iou',
+    penalty=1000.0,
+) -> Tensor:
     points, preds, scores, boxes = (t.double() for t in (points, preds, scores, boxes))
     prob = scores.sigmoid() if form == 'logits' else scores
     if form == 'logits':
@@ -57,8 +84,9 @@ def cost_table(points, preds, scores, boxes, classes, cls_weight=1.0, reg_weight
         log_prob, log_not = prob.clamp(min=least).log(), (1 - prob).clamp(min=least).log()
     present = F.one_hot(classes, scores.size(1)).bool()[:, None]
     if cls_cost == 'focal':
-        cls = torch.where(present, -alpha * (1 - prob)**gamma * log_prob,
-                          -(1 - alpha) * prob**gamma * log_not).sum(-1)
+        cls = torch.where(
+            present, -alpha * (1 - prob) ** gamma * log_prob, -(1 - alpha) * prob**gamma * log_not
+        ).sum(-1)
     else:
         cls = torch.where(present, -log_prob, -log_not).sum(-1)
     if reg_cost == 'giou':
@@ -71,7 +99,7 @@ def cost_table(points, preds, scores, boxes, classes, cls_weight=1.0, reg_weight
     if candidates == 'inside':
         cost += penalty * ~inside_table(boxes, points, 0.01)
     elif candidates == 'center':
-        cost += penalty * ~(inside_table(boxes, points, 0.) & central_table(boxes, points, reach))
+        cost += penalty * ~(inside_table(boxes, points, 0.0) & central_table(boxes, points, reach))
     return cost
 
 
@@ -84,8 +112,9 @@ def barred_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) ->
         covered = (inter_table(ignored, priors) > iof_thr * areas(priors)).any(0)
     barred = covered
     if candidates == 'center':
-        barred = barred | ~(inside_table(boxes, points, 0.) |
-                            central_table(boxes, points, reach)).any(0)
+        barred = barred | ~(
+            inside_table(boxes, points, 0.0) | central_table(boxes, points, reach)
+        ).any(0)
     return barred, covered
 
 

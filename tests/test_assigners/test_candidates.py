@@ -32,10 +32,10 @@ def one_by_one(boxes, points):
 
 
 @pytest.mark.parametrize('kind', PRIORS)
-@pytest.mark.parametrize('size', [3., 20., 60.])
+@pytest.mark.parametrize('size', [3.0, 20.0, 60.0])
 def test_listed_pairs_are_those_inside_in_order(kind, size):
     for seed in range(5):
-        scene = make_scene(seed, kind, 15, 1, 1., size)
+        scene = make_scene(seed, kind, 15, 1, 1.0, size)
         points = centres(scene['priors'], kind)
         for ours, plain in zip(listed(scene['boxes'], points), one_by_one(scene['boxes'], points)):
             assert torch.equal(ours, plain)
@@ -43,18 +43,20 @@ def test_listed_pairs_are_those_inside_in_order(kind, size):
 
 def test_borders_fall_as_the_very_test_does():
     """Boxes whose sides lie a rounding error from the margin, at coordinates of any size."""
-    x = torch.tensor([0., 0.01, 8., 1e3, 1e3, 65536., 1e7])
+    x = torch.tensor([0.0, 0.01, 8.0, 1e3, 1e3, 65536.0, 1e7])
     points = torch.stack(torch.meshgrid(x, x, indexing='xy'), -1).view(-1, 2)
     boxes = []
-    for value in (0., 8., 1e3, 65536.):
+    for value in (0.0, 8.0, 1e3, 65536.0):
         side = torch.tensor(value)
         for _ in range(3):
             side = torch.nextafter(side, torch.tensor(-torch.inf))
-        for margin in (-INSIDE_MARGIN, 0., INSIDE_MARGIN):
+        for margin in (-INSIDE_MARGIN, 0.0, INSIDE_MARGIN):
             at = torch.tensor(value) + margin
             for _ in range(4):
-                boxes += [torch.stack([at, at, at + 9., at + 2e4]),
-                          torch.stack([at - 9., at - 2e4, at, at])]
+                boxes += [
+                    torch.stack([at, at, at + 9.0, at + 2e4]),
+                    torch.stack([at - 9.0, at - 2e4, at, at]),
+                ]
                 at = torch.nextafter(at, torch.tensor(torch.inf))
     boxes = torch.stack(boxes)
     for ours, plain in zip(listed(boxes, points), one_by_one(boxes, points)):
@@ -62,7 +64,7 @@ def test_borders_fall_as_the_very_test_does():
 
 
 def test_levels_are_grids():
-    scene = make_scene(0, 'points', 1, 1, 1., 20.)
+    scene = make_scene(0, 'points', 1, 1, 1.0, 20.0)
     grids = find_grids(scene['points'])
     assert grids.first.tolist() == [0, 192, 240]  # 16 x 12, 8 x 6, 4 x 3
     assert (grids.end - grids.begin).tolist() == [[16, 12], [8, 6], [4, 3]]
@@ -70,49 +72,54 @@ def test_levels_are_grids():
 
 
 def test_boxes_without_area_hold_nothing():
-    points = make_scene(0, 'points', 1, 1, 1., 20.)['points']
-    boxes = torch.tensor([[50., 50., 50., 50.], [60., 60., 20., 20.], [-9., -9., -1., -1.]])
+    points = make_scene(0, 'points', 1, 1, 1.0, 20.0)['points']
+    boxes = torch.tensor(
+        [[50.0, 50.0, 50.0, 50.0], [60.0, 60.0, 20.0, 20.0], [-9.0, -9.0, -1.0, -1.0]]
+    )
     assert all(not len(index) for index in listed(boxes, points))
 
 
 def test_near_a_centre_is_mmdets():
     simota = SimOTAAssigner(center_radius=1.5)
     for seed in range(5):
-        scene = make_scene(seed, 'strided', 15, 1, 1., 40.)
+        scene = make_scene(seed, 'strided', 15, 1, 1.0, 40.0)
         priors, boxes = scene['priors'], scene['boxes'].T
         reach = priors[:, 2:].T * 1.5
         valid, both = simota.get_in_gt_and_in_center_info(priors, scene['boxes'])
         assert valid.any() and both.any() and not valid.all()
         points = scene['points'].T
         assert torch.equal(in_any(boxes, points, reach), valid)
-        ours = (is_inside(boxes.unsqueeze(-1), points, 0.) &
-                is_near_centre(boxes.unsqueeze(-1), points, reach))
+        ours = is_inside(boxes.unsqueeze(-1), points, 0.0) & is_near_centre(
+            boxes.unsqueeze(-1), points, reach
+        )
         assert torch.equal(ours[:, valid].T, both)
 
 
 @pytest.mark.parametrize('chunk', [1, 1 << 18])
 def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
     monkeypatch.setattr(candidates, 'TABLE_CHUNK', chunk)
-    scene = make_scene(0, 'strided', 15, 1, 1., 40.)
+    scene = make_scene(0, 'strided', 15, 1, 1.0, 40.0)
     reach = scene['priors'][:, 2:].T
     boxes, points = scene['boxes'].T.unsqueeze(-1), scene['points'].T
-    either = is_inside(boxes, points, 0.) | is_near_centre(boxes, points, reach)
+    either = is_inside(boxes, points, 0.0) | is_near_centre(boxes, points, reach)
     assert torch.equal(in_any(scene['boxes'].T, points, reach), either.any(0))
     covered = is_covered(scene['points'], scene['boxes'], 0.5)
     assert torch.equal(covered, is_inside(boxes, points).any(0))
 
 
-@pytest.mark.parametrize('threshold', [0., 0.3, 0.5])
+@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5])
 def test_priors_are_covered_where_mmdet_ignores_them(threshold):
     """MaxIoUAssigner leaves -1 where an ignore box covers an anchor box."""
-    priors = make_scene(1, 'anchors', 1, 1, 1., 40.)['priors']
-    ignored = make_scene(2, 'anchors', 6, 1, 1., 60.)['boxes']
-    away = torch.tensor([[900., 900., 910., 910.]])
+    priors = make_scene(1, 'anchors', 1, 1, 1.0, 40.0)['priors']
+    ignored = make_scene(2, 'anchors', 6, 1, 1.0, 60.0)['boxes']
+    away = torch.tensor([[900.0, 900.0, 910.0, 910.0]])
     result = MaxIoUAssigner(
-        0.5, 0.5, ignore_iof_thr=max(threshold, 1e-12), match_low_quality=False).assign(
-            InstanceData(priors=priors),
-            InstanceData(bboxes=away, labels=torch.zeros(1, dtype=torch.long)),
-            InstanceData(bboxes=ignored))
+        0.5, 0.5, ignore_iof_thr=max(threshold, 1e-12), match_low_quality=False
+    ).assign(
+        InstanceData(priors=priors),
+        InstanceData(bboxes=away, labels=torch.zeros(1, dtype=torch.long)),
+        InstanceData(bboxes=ignored),
+    )
     covered = is_covered(priors, ignored, threshold)
     assert covered.any() and not covered.all()
     assert torch.equal(covered, result.gt_inds == -1)

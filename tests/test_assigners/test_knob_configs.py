@@ -16,18 +16,35 @@ KNOBS = CONFIGS / 'ablations/knobs'
 BASE = 'demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 CENTRE = dict(candidates='center', prior_form='points')
 SIMOTA = dict(
-    CENTRE, topk='dynamic', reg_weight=3.0, cls_cost='bce', reg_cost='iou_plus_eps',
-    ignore='unused', outside_penalty=1e5, ties='topk', score_form='probs')
+    CENTRE,
+    topk='dynamic',
+    reg_weight=3.0,
+    cls_cost='bce',
+    reg_cost='iou_plus_eps',
+    ignore='unused',
+    outside_penalty=1e5,
+    ties='topk',
+    score_form='probs',
+)
 
 #: What each config's assigner has otherwise than the base's.
 TURNED = dict(
-    k1=dict(topk=1), k5=dict(topk=5), k10={}, k15=dict(topk=15), k20=dict(topk=20),
+    k1=dict(topk=1),
+    k5=dict(topk=5),
+    k10={},
+    k15=dict(topk=15),
+    k20=dict(topk=20),
     kdynamic=dict(topk='dynamic'),
     **{f'reg{weight}': dict(reg_weight=float(weight)) for weight in ('0.5', '1', '2', '3')},
-    bce=dict(cls_cost='bce'), giou=dict(reg_cost='giou'), center=CENTRE,
-    all=dict(candidates='all'), picked=dict(contested='picked'),
+    bce=dict(cls_cost='bce'),
+    giou=dict(reg_cost='giou'),
+    center=CENTRE,
+    all=dict(candidates='all'),
+    picked=dict(contested='picked'),
     **{'ignore-overlap': dict(ignore='overlap'), 'ignore-unused': dict(ignore='unused')},
-    simota=SIMOTA, **{'no-iou': {}})
+    simota=SIMOTA,
+    **{'no-iou': {}},
+)
 
 
 def read(path) -> Config:
@@ -45,8 +62,11 @@ def head_of(cfg):
 
 
 def settings_of(assigner) -> dict:
-    return {name: getattr(assigner, name)
-            for name in inspect.signature(LLAAssigner.__init__).parameters if name != 'self'}
+    return {
+        name: getattr(assigner, name)
+        for name in inspect.signature(LLAAssigner.__init__).parameters
+        if name != 'self'
+    }
 
 
 def test_every_config_is_tested_here():
@@ -82,9 +102,11 @@ def make_batch(head, size=64):
     rng = torch.Generator().manual_seed(0)
     feats = [torch.randn(1, 96, size // s, size // s, generator=rng) for s in (8, 16, 32)]
     feats += [torch.randn(1, 96, 1, 1, generator=rng) for _ in range(2)]
-    gt = InstanceData(bboxes=torch.tensor([[4., 4., 30., 60.], [20., 8., 44., 62.]]),
-                      labels=torch.zeros(2, dtype=torch.long))
-    ignore = InstanceData(bboxes=torch.tensor([[40., 0., 60., 20.]]))
+    gt = InstanceData(
+        bboxes=torch.tensor([[4.0, 4.0, 30.0, 60.0], [20.0, 8.0, 44.0, 62.0]]),
+        labels=torch.zeros(2, dtype=torch.long),
+    )
+    ignore = InstanceData(bboxes=torch.tensor([[40.0, 0.0, 60.0, 20.0]]))
     return feats, head.forward(feats), [gt], [dict(img_shape=(size, size))], [ignore]
 
 

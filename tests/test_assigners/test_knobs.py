@@ -23,29 +23,48 @@ KNOBS = dict(
     cls_cost=['focal', 'bce'],
     reg_cost=['iou', 'iou_plus_eps', 'giou'],
     ignore=['compete', 'overlap', 'unused'],
-    ignore_iof_thr=[0., 0.3, 0.7],
-    outside_penalty=[0., 5., 1000., 1e5],
-    reg_weight=[0., 1.5, 3.],
-    score_form=['logits', 'probs'])
+    ignore_iof_thr=[0.0, 0.3, 0.7],
+    outside_penalty=[0.0, 5.0, 1000.0, 1e5],
+    reg_weight=[0.0, 1.5, 3.0],
+    score_form=['logits', 'probs'],
+)
 
 
 def ask_oracle(scene, kind, knobs):
     """What is expected of every prior, in mmdet's words, and by how much."""
-    knobs = {name: values[0] for name, values in KNOBS.items()} | dict(
-        topk=10, candidate_topk=10, reg_weight=1.5, outside_penalty=1000.) | knobs
+    knobs = (
+        {name: values[0] for name, values in KNOBS.items()}
+        | dict(topk=10, candidate_topk=10, reg_weight=1.5, outside_penalty=1000.0)
+        | knobs
+    )
     ignored = scene['ignored']
     takes_part = torch.ones_like(ignored) if knobs['ignore'] == 'compete' else ~ignored
     boxes, classes = scene['boxes'][takes_part], scene['classes'][takes_part]
     points, preds = scene['points'], scene['preds']
     reach = knobs['center_radius'] * scene['priors'][:, 2:] if kind == 'strided' else None
     cost = cost_table(
-        points, preds, scene['scores'], boxes, classes, reg_weight=knobs['reg_weight'],
-        form=knobs['score_form'], candidates=knobs['candidates'], reach=reach,
-        cls_cost=knobs['cls_cost'], reg_cost=knobs['reg_cost'], penalty=knobs['outside_penalty'])
+        points,
+        preds,
+        scene['scores'],
+        boxes,
+        classes,
+        reg_weight=knobs['reg_weight'],
+        form=knobs['score_form'],
+        candidates=knobs['candidates'],
+        reach=reach,
+        cls_cost=knobs['cls_cost'],
+        reg_cost=knobs['reg_cost'],
+        penalty=knobs['outside_penalty'],
+    )
     barred, covered = barred_priors(
-        scene['priors'] if kind == 'anchors' else points, points, boxes,
-        scene['boxes'][ignored & (knobs['ignore'] == 'overlap')], knobs['candidates'], reach,
-        knobs['ignore_iof_thr'])
+        scene['priors'] if kind == 'anchors' else points,
+        points,
+        boxes,
+        scene['boxes'][ignored & (knobs['ignore'] == 'overlap')],
+        knobs['candidates'],
+        reach,
+        knobs['ignore_iof_thr'],
+    )
     topk, margin = knobs['topk'], torch.inf
     if topk == 'dynamic':
         ious = iou_table(boxes.double(), preds.double()).masked_fill(barred, 0)
@@ -57,7 +76,7 @@ def ask_oracle(scene, kind, knobs):
 
 def needed_margin(spread, knobs):
     """Float32 tells costs apart to so much."""
-    largest = max(300. if spread > 100 else 1., knobs.get('outside_penalty', 1000.) / 1000)
+    largest = max(300.0 if spread > 100 else 1.0, knobs.get('outside_penalty', 1000.0) / 1000)
     return 1e-3 * largest
 
 
@@ -67,11 +86,13 @@ def needed_margin(spread, knobs):
     kind=st.sampled_from(PRIORS),
     num_boxes=st.integers(1, 20),
     num_classes=st.integers(1, 4),
-    spread=st.sampled_from([1., 4., 3000.]),
-    size=st.sampled_from([3., 20., 60.]),
-    knobs=st.fixed_dictionaries({name: st.sampled_from(values) for name, values in KNOBS.items()}))
-def test_every_combination_decides_as_the_oracle_does(seed, kind, num_boxes, num_classes, spread,
-                                                      size, knobs):
+    spread=st.sampled_from([1.0, 4.0, 3000.0]),
+    size=st.sampled_from([3.0, 20.0, 60.0]),
+    knobs=st.fixed_dictionaries({name: st.sampled_from(values) for name, values in KNOBS.items()}),
+)
+def test_every_combination_decides_as_the_oracle_does(
+    seed, kind, num_boxes, num_classes, spread, size, knobs
+):
     if knobs['candidates'] == 'center':
         kind = 'strided'
     scene = make_scene(seed, kind, num_boxes, num_classes, spread, size)
@@ -88,62 +109,99 @@ def test_every_combination_decides_as_the_oracle_does(seed, kind, num_boxes, num
     assert torch.equal(result.gt_inds, expected)
 
 
-@pytest.mark.parametrize('knobs', [
-    dict(candidates='center'), dict(candidates='all', topk='dynamic'),
-    dict(topk='dynamic', contested='picked'), dict(ignore='overlap', ties='topk'),
-    dict(cls_cost='bce', reg_cost='giou')], ids=str)
+@pytest.mark.parametrize(
+    'knobs',
+    [
+        dict(candidates='center'),
+        dict(candidates='all', topk='dynamic'),
+        dict(topk='dynamic', contested='picked'),
+        dict(ignore='overlap', ties='topk'),
+        dict(cls_cost='bce', reg_cost='giou'),
+    ],
+    ids=str,
+)
 def test_chunks_change_nothing(knobs, monkeypatch):
-    scene = make_scene(4, 'strided', 20, 3, 2., 40.)
+    scene = make_scene(4, 'strided', 20, 3, 2.0, 40.0)
     knobs = dict(knobs, prior_form='points')
     whole = assign(scene, **knobs)
-    for module, name in ((matching, 'PAIR_CHUNK'), (matching, 'TABLE_CHUNK'),
-                         (candidates_module, 'TABLE_CHUNK')):
+    for module, name in (
+        (matching, 'PAIR_CHUNK'),
+        (matching, 'TABLE_CHUNK'),
+        (candidates_module, 'TABLE_CHUNK'),
+    ):
         monkeypatch.setattr(module, name, 300)
     parts = assign(scene, **knobs)
     assert whole.gt_inds.any() and torch.equal(whole.gt_inds, parts.gt_inds)
 
 
 def test_knobs_at_their_defaults_are_lla():
-    scene = make_scene(5, 'points', 20, 2, 2., 40.)
-    default = dict(candidates='inside', contested='all', cls_cost='focal', reg_cost='iou',
-                   ignore='compete', ties='lower', outside_penalty=1000.)
+    scene = make_scene(5, 'points', 20, 2, 2.0, 40.0)
+    default = dict(
+        candidates='inside',
+        contested='all',
+        cls_cost='focal',
+        reg_cost='iou',
+        ignore='compete',
+        ties='lower',
+        outside_penalty=1000.0,
+    )
     assert torch.equal(assign(scene).gt_inds, assign(scene, **default).gt_inds)
 
 
-@pytest.mark.parametrize('knobs', [
-    dict(candidates='center'), dict(candidates='all'), dict(topk=1), dict(topk='dynamic'),
-    dict(contested='picked'), dict(cls_cost='bce'), dict(reg_cost='giou'),
-    dict(ignore='overlap'), dict(ignore='unused')], ids=str)
+@pytest.mark.parametrize(
+    'knobs',
+    [
+        dict(candidates='center'),
+        dict(candidates='all'),
+        dict(topk=1),
+        dict(topk='dynamic'),
+        dict(contested='picked'),
+        dict(cls_cost='bce'),
+        dict(reg_cost='giou'),
+        dict(ignore='overlap'),
+        dict(ignore='unused'),
+    ],
+    ids=str,
+)
 def test_every_knob_matters(knobs):
-    scene = make_scene(6, 'strided', 20, 2, 2., 40.)
+    scene = make_scene(6, 'strided', 20, 2, 2.0, 40.0)
     default = assign(scene, prior_form='points')
     assert not torch.equal(default.gt_inds, assign(scene, prior_form='points', **knobs).gt_inds)
 
 
 def test_overlap_marks_all_that_ignore_boxes_cover():
-    scene = make_scene(7, 'points', 8, 1, 2., 60.)
+    scene = make_scene(7, 'points', 8, 1, 2.0, 60.0)
     scene['ignored'][:] = False
     scene['ignored'][5:] = True
     result = assign(scene, ignore='overlap')
-    inside = ((scene['points'] > scene['boxes'][5:, None, :2] + 0.01) &
-              (scene['points'] < scene['boxes'][5:, None, 2:] - 0.01)).all(-1).any(0)
+    inside = (
+        (
+            (scene['points'] > scene['boxes'][5:, None, :2] + 0.01)
+            & (scene['points'] < scene['boxes'][5:, None, 2:] - 0.01)
+        )
+        .all(-1)
+        .any(0)
+    )
     assert inside.any() and torch.equal(result.gt_inds == -1, inside)
     assert (result.gt_inds > 0).any()
     assert (result.labels[inside] == -1).all() and not result.max_overlaps[inside].any()
 
 
 def test_unused_ignore_boxes_are_as_if_not_there():
-    scene = make_scene(8, 'points', 12, 1, 2., 40.)
+    scene = make_scene(8, 'points', 12, 1, 2.0, 40.0)
     scene['ignored'][::3] = True
-    kept = {k: v[~scene['ignored']] if k in ('boxes', 'classes', 'ignored') else v
-            for k, v in scene.items()}
+    kept = {
+        k: v[~scene['ignored']] if k in ('boxes', 'classes', 'ignored') else v
+        for k, v in scene.items()
+    }
     assert torch.equal(assign(scene, ignore='unused').gt_inds, assign(kept).gt_inds)
 
 
-@pytest.mark.parametrize('ignore, expected', [('compete', {-1, 0}), ('overlap', {-1, 0}),
-                                              ('unused', {0})])
+@pytest.mark.parametrize(
+    'ignore, expected', [('compete', {-1, 0}), ('overlap', {-1, 0}), ('unused', {0})]
+)
 def test_pictures_with_ignore_boxes_alone(ignore, expected):
-    scene = make_scene(9, 'points', 6, 1, 2., 60.)
+    scene = make_scene(9, 'points', 6, 1, 2.0, 60.0)
     scene['ignored'][:] = True
     result = assign(scene, ignore=ignore)
     assert set(result.gt_inds.tolist()) == expected and (result.labels == -1).all()
@@ -151,61 +209,73 @@ def test_pictures_with_ignore_boxes_alone(ignore, expected):
 
 def test_nothing_is_left_to_assign():
     """One ignore box covers all priors; or no prior is near any box."""
-    scene = make_scene(10, 'strided', 3, 1, 2., 20.)
+    scene = make_scene(10, 'strided', 3, 1, 2.0, 20.0)
     scene['ignored'] = torch.tensor([False, False, True])
-    scene['boxes'][2] = torch.tensor([-900., -900., 900., 900.])
+    scene['boxes'][2] = torch.tensor([-900.0, -900.0, 900.0, 900.0])
     knobs = dict(prior_form='points', candidates='center', topk='dynamic')
     result = assign(scene, ignore='overlap', **knobs)
     assert (result.gt_inds == -1).all()
-    scene['boxes'][:2] = torch.tensor([-900., -900., -890., -890.])
+    scene['boxes'][:2] = torch.tensor([-900.0, -900.0, -890.0, -890.0])
     assert not assign(scene, ignore='unused', **knobs).gt_inds.any()
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(topk='auto'), "topk must be an int >= 1 or 'dynamic', got 'auto'"),
-    (dict(topk=True), 'topk must be'),
-    (dict(candidate_topk=0), 'candidate_topk must be an int >= 1, got 0'),
-    (dict(candidates='center'), "candidates='center' .* expected prior_form='points', got 'auto'"),
-    (dict(candidates='center', prior_form='boxes'), "got 'boxes'"),
-    (dict(candidates='centre'), r"candidates must be one of \('inside', 'center', 'all'\)"),
-    (dict(center_radius=0), 'center_radius must be finite and > 0, got 0'),
-    (dict(center_radius=float('nan')), 'center_radius must be'),
-    (dict(contested='first'), 'contested must be one of'),
-    (dict(ties='higher'), 'ties must be one of'),
-    (dict(cls_cost='qfl'), 'cls_cost must be one of'),
-    (dict(reg_cost='l1'), 'reg_cost must be one of'),
-    (dict(ignore=None), 'ignore must be one of .* got None'),
-    (dict(ignore_iof_thr=1.), r'ignore_iof_thr must be in \[0, 1\), got 1.0'),
-    (dict(outside_penalty=-1), r'outside_penalty must be in \[0, 1e\+06\], got -1'),
-    (dict(outside_penalty=1e7), 'outside_penalty must be')])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(topk='auto'), "topk must be an int >= 1 or 'dynamic', got 'auto'"),
+        (dict(topk=True), 'topk must be'),
+        (dict(candidate_topk=0), 'candidate_topk must be an int >= 1, got 0'),
+        (
+            dict(candidates='center'),
+            "candidates='center' .* expected prior_form='points', got 'auto'",
+        ),
+        (dict(candidates='center', prior_form='boxes'), "got 'boxes'"),
+        (dict(candidates='centre'), r"candidates must be one of \('inside', 'center', 'all'\)"),
+        (dict(center_radius=0), 'center_radius must be finite and > 0, got 0'),
+        (dict(center_radius=float('nan')), 'center_radius must be'),
+        (dict(contested='first'), 'contested must be one of'),
+        (dict(ties='higher'), 'ties must be one of'),
+        (dict(cls_cost='qfl'), 'cls_cost must be one of'),
+        (dict(reg_cost='l1'), 'reg_cost must be one of'),
+        (dict(ignore=None), 'ignore must be one of .* got None'),
+        (dict(ignore_iof_thr=1.0), r'ignore_iof_thr must be in \[0, 1\), got 1.0'),
+        (dict(outside_penalty=-1), r'outside_penalty must be in \[0, 1e\+06\], got -1'),
+        (dict(outside_penalty=1e7), 'outside_penalty must be'),
+    ],
+)
 def test_wrong_knobs_are_named(kwargs, message):
     with pytest.raises(ValueError, match='LLAAssigner: .*' + message):
         LLAAssigner(**kwargs)
 
 
 def test_centres_need_strides():
-    scene = make_scene(11, 'points', 6, 1, 2., 40.)
+    scene = make_scene(11, 'points', 6, 1, 2.0, 40.0)
     with pytest.raises(ValueError, match=r"priors has shape .*, 2\).*'center' expected \(n, 4\)"):
         assign(scene, prior_form='points', candidates='center')
-    scene = make_scene(11, 'strided', 6, 1, 2., 40.)
+    scene = make_scene(11, 'strided', 6, 1, 2.0, 40.0)
     scene['priors'][3, 2] = 0
     with pytest.raises(ValueError, match='priors holds strides that are not > 0'):
         assign(scene, prior_form='points', candidates='center')
 
 
 def test_ignore_boxes_that_are_not_finite_are_named():
-    scene = make_scene(12, 'points', 6, 1, 2., 40.)
+    scene = make_scene(12, 'points', 6, 1, 2.0, 40.0)
     scene['ignored'][0] = True
     scene['boxes'][0, 0] = float('nan')
     with pytest.raises(ValueError, match='gt_instances_ignore.bboxes holds NaN'):
         assign(scene, ignore='overlap')
 
 
-@pytest.mark.parametrize('value, message', [
-    (float('nan'), 'scores holds NaN'), (float('-inf'), 'scores holds NaN'),
-    (1.5, r'outside \[0, 1\]')])
+@pytest.mark.parametrize(
+    'value, message',
+    [
+        (float('nan'), 'scores holds NaN'),
+        (float('-inf'), 'scores holds NaN'),
+        (1.5, r'outside \[0, 1\]'),
+    ],
+)
 def test_wrong_probabilities_are_named_before_torch_trips_over_them(value, message):
-    scene = make_scene(13, 'points', 6, 2, 2., 40.)
+    scene = make_scene(13, 'points', 6, 2, 2.0, 40.0)
     scene['scores'] = scene['scores'].sigmoid()
     scene['scores'][3, 1] = value
     with pytest.raises(ValueError, match=message):

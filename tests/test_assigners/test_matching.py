@@ -30,8 +30,18 @@ def run(cost, inside, topk, exhaustive=False, contested='all'):
 
     num_boxes, num_priors = cost.shape
     topk = np.broadcast_to(topk, num_boxes).clip(max=num_priors)
-    return match(rectangles, (size > 0).flatten().tolist(), size.flatten().tolist(), num_priors,
-                 topk, lambda box, prior: cost[box, prior], table_cost, exhaustive, None, contested)
+    return match(
+        rectangles,
+        (size > 0).flatten().tolist(),
+        size.flatten().tolist(),
+        num_priors,
+        topk,
+        lambda box, prior: cost[box, prior],
+        table_cost,
+        exhaustive,
+        None,
+        contested,
+    )
 
 
 def random_case(seed, num_boxes=12, num_priors=60, levels=4):
@@ -75,7 +85,7 @@ def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
     if chunk:
         monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
     rng = torch.Generator().manual_seed(0)
-    boxes = torch.tensor([[0., 0., 10., 20.]]) + torch.rand(30, 1, generator=rng) * 40
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]]) + torch.rand(30, 1, generator=rng) * 40
     preds = boxes.repeat(2, 1) + torch.randn(60, 4, generator=rng)
     ious = bbox_overlaps(boxes, preds)
     for candidate_topk in (1, 10, 999):
@@ -93,7 +103,7 @@ def test_costs_past_the_penalty_need_the_full_table():
 
 
 def test_packed_numbers_sort_by_cost_and_then_by_index():
-    cost = torch.tensor([0., 1e-45, 1e-8, 0.5, 0.5, 1., 999., 1e3, 3e38])
+    cost = torch.tensor([0.0, 1e-45, 1e-8, 0.5, 0.5, 1.0, 999.0, 1e3, 3e38])
     index = torch.tensor([9, 8, 7, 2**31 - 1, 0, 5, 4, 3, 2])
     order = sorted(range(len(cost)), key=lambda i: (cost[i].item(), index[i].item()))
     assert pack(cost, index).argsort().tolist() == order

@@ -34,9 +34,15 @@ def assigner_of(head: str) -> dict:
 
 
 @pytest.mark.parametrize('seed, num, num_ignored', [(0, 0, 0), (1, 1, 0), (2, 30, 6), (3, 0, 6)])
-@pytest.mark.parametrize('head, home, offset', [
-    ('yolox', at_yolox, 0.5), ('rtmdet', at_rtmdet, 0), ('tood', at_tood, 0),
-    ('ddod', at_ddod, 0)])
+@pytest.mark.parametrize(
+    'head, home, offset',
+    [
+        ('yolox', at_yolox, 0.5),
+        ('rtmdet', at_rtmdet, 0),
+        ('tood', at_tood, 0),
+        ('ddod', at_ddod, 0),
+    ],
+)
 def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_ignored):
     """What each head hands over is read for what it is."""
     points = torch.cat(MlvlPointGenerator(STRIDES, offset).grid_priors(SIZES, device='cpu'))
@@ -49,12 +55,13 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
     if head == 'yolox' and not num:
         assert not calls  # it calls nobody for a picture without boxes
         return
-    (args, kwargs, result), = calls
+    ((args, kwargs, result),) = calls
     handed = args[0] if args else kwargs['pred_instances']
     logits = handed.scores if head in ('rtmdet', 'ddod') else handed.scores.logit()
     # YOLOX has no use for priors that are left out of the loss.
     plain = LLAAssigner(ignore='unused' if head == 'yolox' else 'compete').assign(
-        InstanceData(priors=points, bboxes=handed.bboxes, scores=logits), gt_instances, ignored)
+        InstanceData(priors=points, bboxes=handed.bboxes, scores=logits), gt_instances, ignored
+    )
     assert torch.equal(result.gt_inds, plain.gt_inds)
     torch.testing.assert_close(result.max_overlaps, plain.max_overlaps)
     assert num < 30 or result.gt_inds.unique().numel() > 20
@@ -63,7 +70,8 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
         positive = result.gt_inds > 0
         of_class = handed.scores[positive, gt_instances.labels[result.gt_inds[positive] - 1]]
         torch.testing.assert_close(
-            result.assign_metrics[positive], of_class * result.max_overlaps[positive]**6)
+            result.assign_metrics[positive], of_class * result.max_overlaps[positive] ** 6
+        )
         assert not result.assign_metrics[~positive].any()
 
 
@@ -71,7 +79,12 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
 def test_a_head_that_hands_over_priors_alone_is_told_the_way_out(head):
     points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
     home = at_anchor_head(head, ONE_ANCHOR)
-    _, run = home(dict(type='LLAAssigner'), predict(crowd(0, 3), points, 0), [crowd(0, 3)], [META],
-                  [crowd(1, 1)])
+    _, run = home(
+        dict(type='LLAAssigner'),
+        predict(crowd(0, 3), points, 0),
+        [crowd(0, 3)],
+        [META],
+        [crowd(1, 1)],
+    )
     with pytest.raises(ValueError, match=r"no bboxes, scores.*YOLOX, RTMDet.*type='LLAHead'"):
         run()

@@ -53,14 +53,17 @@ class Case(NamedTuple):
 
 
 MAX_IOU = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
-HUNGARIAN = dict(type='HungarianAssigner', match_costs=[
-    dict(type='FocalLossCost', weight=2.0),
-    dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-    dict(type='IoUCost', iou_mode='giou', weight=2.0)])
+HUNGARIAN = dict(
+    type='HungarianAssigner',
+    match_costs=[
+        dict(type='FocalLossCost', weight=2.0),
+        dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
+        dict(type='IoUCost', iou_mode='giou', weight=2.0),
+    ],
+)
 CENTER = dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4)
 ATSS = dict(type='ATSSAssigner', topk=9)
-CELL_CENTRES = dict(anchor_generator=dict(
-    type='MlvlPointGenerator', offset=0.5, strides=STRIDES))
+CELL_CENTRES = dict(anchor_generator=dict(type='MlvlPointGenerator', offset=0.5, strides=STRIDES))
 
 
 def anchors(generator: dict) -> dict:
@@ -71,45 +74,59 @@ TOP, FSAF = dict(loss_bbox=dict(type='GIoULoss')), dict(reg_decoded_bbox=True)
 CASES = {
     'SimOTA, points': Case(dict(type='SimOTAAssigner'), at_yolox, CELL_CENTRES),
     'SimOTA, anchors': Case(
-        dict(type='SimOTAAssigner'), at_yolox,
-        anchors({**ONE_ANCHOR, 'center_offset': 0.5})),
+        dict(type='SimOTAAssigner'), at_yolox, anchors({**ONE_ANCHOR, 'center_offset': 0.5})
+    ),
     'DynamicSoftLabel, points': Case(dict(type='DynamicSoftLabelAssigner'), at_rtmdet),
     'DynamicSoftLabel, anchors': Case(
-        dict(type='DynamicSoftLabelAssigner'), at_rtmdet, anchors(ONE_ANCHOR)),
+        dict(type='DynamicSoftLabelAssigner'), at_rtmdet, anchors(ONE_ANCHOR)
+    ),
     'TaskAligned, points': Case(dict(type='TaskAlignedAssigner', topk=13), at_tood),
     'TaskAligned, anchors': Case(
-        dict(type='TaskAlignedAssigner', topk=13), at_tood, anchors(ONE_ANCHOR)),
+        dict(type='TaskAlignedAssigner', topk=13), at_tood, anchors(ONE_ANCHOR)
+    ),
     'MaxIoU, points': Case(MAX_IOU, at_anchor_head('RetinaHead', ONE_ANCHOR)),
     'MaxIoU, anchors': Case(
-        MAX_IOU, at_anchor_head('RetinaHead', RETINA_ANCHORS), anchors(RETINA_ANCHORS)),
+        MAX_IOU, at_anchor_head('RetinaHead', RETINA_ANCHORS), anchors(RETINA_ANCHORS)
+    ),
     'MaxIoU with ignore boxes': Case(
-        {**MAX_IOU, 'ignore_iof_thr': 0.5}, at_anchor_head('RetinaHead', ONE_ANCHOR)),
+        {**MAX_IOU, 'ignore_iof_thr': 0.5}, at_anchor_head('RetinaHead', ONE_ANCHOR)
+    ),
     'ATSS, points': Case(ATSS, at_anchor_head('ATSSHead', ONE_ANCHOR, **TOP)),
     'ATSS, anchors': Case(
-        ATSS, at_anchor_head('ATSSHead', RETINA_ANCHORS, **TOP), anchors(RETINA_ANCHORS)),
+        ATSS, at_anchor_head('ATSSHead', RETINA_ANCHORS, **TOP), anchors(RETINA_ANCHORS)
+    ),
     'ATSS with ignore boxes': Case(
-        {**ATSS, 'ignore_iof_thr': 0.5}, at_anchor_head('ATSSHead', ONE_ANCHOR, **TOP)),
+        {**ATSS, 'ignore_iof_thr': 0.5}, at_anchor_head('ATSSHead', ONE_ANCHOR, **TOP)
+    ),
     'CenterRegion, points': Case(CENTER, at_anchor_head('FSAFHead', CELLS, **FSAF)),
     'CenterRegion, anchors': Case(
-        CENTER, at_anchor_head('FSAFHead', CELLS, **FSAF), anchors(CELLS)),
+        CENTER, at_anchor_head('FSAFHead', CELLS, **FSAF), anchors(CELLS)
+    ),
     'Point, points': Case(dict(type='PointAssigner', pos_num=3), at_reppoints),
     'Point, anchors': Case(
-        dict(type='PointAssigner', pos_num=3), at_reppoints, anchors(ONE_ANCHOR)),
+        dict(type='PointAssigner', pos_num=3), at_reppoints, anchors(ONE_ANCHOR)
+    ),
     'Hungarian, points': Case(HUNGARIAN, at_deformable_detr),
     'Hungarian, anchors': Case(HUNGARIAN, at_deformable_detr, anchors(ONE_ANCHOR)),
 }
 
 
 def build_head(assigner: dict, **kwargs):
-    cfg = dict(type='LLAHead', num_classes=CLASSES, in_channels=32, feat_channels=32,
-               stacked_convs=1, anchor_generator=dict(
-                   type='MlvlPointGenerator', offset=0, strides=STRIDES),
-               train_cfg=ConfigDict(assigner=assigner))
+    cfg = dict(
+        type='LLAHead',
+        num_classes=CLASSES,
+        in_channels=32,
+        feat_channels=32,
+        stacked_convs=1,
+        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
+        train_cfg=ConfigDict(assigner=assigner),
+    )
     return MODELS.build({**cfg, **kwargs})
 
 
-@pytest.mark.parametrize('seed, num, num_ignored', [
-    (0, 0, 0), (1, 1, 6), (2, 30, 0), (3, 30, 6), (4, 0, 6)])
+@pytest.mark.parametrize(
+    'seed, num, num_ignored', [(0, 0, 0), (1, 1, 6), (2, 30, 0), (3, 30, 6), (4, 0, 6)]
+)
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_decides_as_at_home(case, seed, num, num_ignored):
     gt_instances, ignored = crowd(seed, num), crowd(100 + seed, num_ignored)
@@ -135,7 +152,7 @@ def test_decides_as_at_home(case, seed, num, num_ignored):
     def ours(ignored):
         with spied(head.assigner) as calls:
             head._get_targets_single(logits, bboxes, gt_instances, ignored, META, priors, view)
-        (pred_instances, ), _, result = calls[0]
+        (pred_instances,), _, result = calls[0]
         return pred_instances, result.gt_inds
 
     handed, gt_inds = ours(ignored)
@@ -160,13 +177,19 @@ def test_boxes_around_points_are_an_anchor_generators(offset, scale, ratio):
     view = View('boxes', anchor_scale=scale, anchor_ratio=ratio)
     anchors = AnchorGenerator(STRIDES, [ratio], scales=[scale], center_offset=offset)
     torch.testing.assert_close(
-        view.of_priors(points, strides), torch.cat(anchors.grid_priors(SIZES, device='cpu')),
-        rtol=0, atol=0 if ratio == 1 else 1e-4)
+        view.of_priors(points, strides),
+        torch.cat(anchors.grid_priors(SIZES, device='cpu')),
+        rtol=0,
+        atol=0 if ratio == 1 else 1e-4,
+    )
 
 
 def test_points_of_boxes_are_centres_with_their_levels_strides():
-    own, strides = torch.tensor([[-4., 0, 12, 4], [8, 8, 8, 8]]), torch.tensor([[8., 4], [16, 16]])
-    centres = torch.tensor([[4., 2], [8, 8]])
+    own, strides = (
+        torch.tensor([[-4.0, 0, 12, 4], [8, 8, 8, 8]]),
+        torch.tensor([[8.0, 4], [16, 16]]),
+    )
+    centres = torch.tensor([[4.0, 2], [8, 8]])
     assert torch.equal(View('points').of_priors(own, strides), centres)
     strided = View('strided points').of_priors(own, strides)
     assert torch.equal(strided, torch.cat([centres, strides], 1))
@@ -181,7 +204,7 @@ class AllToTheFirst(BaseAssigner):
 
     def assign(self, pred_instances, gt_instances, gt_instances_ignore=None, **kwargs):
         self.handed = pred_instances, kwargs
-        gt_inds = torch.full((len(pred_instances), ), int(len(gt_instances) > 0))
+        gt_inds = torch.full((len(pred_instances),), int(len(gt_instances) > 0))
         return AssignResult(len(gt_instances), gt_inds, None, None)
 
 
@@ -203,21 +226,32 @@ class MoreOfMaxIoU(MaxIoUAssigner):
 
 
 def test_an_unknown_assigner_is_told_how_to_declare_itself():
-    with pytest.raises(ValueError, match=(
-            r"AllToTheFirst wants.*class, wants = .*View\(.*config, train_cfg = "
-            r".*assigner_view=dict\(priors=")):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r'AllToTheFirst wants.*class, wants = .*View\(.*config, train_cfg = '
+            r'.*assigner_view=dict\(priors='
+        ),
+    ):
         build_head(dict(type='AllToTheFirst'))
     with pytest.raises(ValueError, match='what ApproxMaxIoUAssigner wants'):
         view_of(ApproxMaxIoUAssigner(0.5, 0.5))
 
 
-@pytest.mark.parametrize('cfg, view', [
-    (dict(assigner=dict(type='SaysSo')), SaysSo.wants),
-    (dict(assigner=dict(type='SaysSo'), assigner_view=dict(scores='logits', img_meta=False)),
-     View('points', 'logits', levels=True, kwargs=dict(sharpness=2))),
-    (dict(assigner=dict(type='AllToTheFirst'), assigner_view=dict(
-        priors='strided points')), View('strided points')),
-])
+@pytest.mark.parametrize(
+    'cfg, view',
+    [
+        (dict(assigner=dict(type='SaysSo')), SaysSo.wants),
+        (
+            dict(assigner=dict(type='SaysSo'), assigner_view=dict(scores='logits', img_meta=False)),
+            View('points', 'logits', levels=True, kwargs=dict(sharpness=2)),
+        ),
+        (
+            dict(assigner=dict(type='AllToTheFirst'), assigner_view=dict(priors='strided points')),
+            View('strided points'),
+        ),
+    ],
+)
 @pytest.mark.parametrize('form', [{}, anchors(RETINA_ANCHORS)], ids=['points', 'anchors'])
 def test_ones_own_assigner_is_handed_what_it_declares(cfg, view, form):
     head = build_head(None, train_cfg=ConfigDict(cfg), **form)
@@ -232,8 +266,10 @@ def test_ones_own_assigner_is_handed_what_it_declares(cfg, view, form):
     if view.scores is not None:
         assert (handed.scores.min() >= 0) == (view.scores == 'probs')
     assert set(kwargs) == set(view.kwargs) | {
-        name for name, wanted in dict(num_level_priors=view.levels, img_meta=view.img_meta).items()
-        if wanted}
+        name
+        for name, wanted in dict(num_level_priors=view.levels, img_meta=view.img_meta).items()
+        if wanted
+    }
     if view.levels:
         assert sum(kwargs['num_level_priors']) == len(handed.priors)
     if view.img_meta:
@@ -244,8 +280,9 @@ def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch
     asked = []
     for kind, name in ((InstanceData, 'cpu'), (torch.Tensor, 'to')):
         to = getattr(kind, name)
-        monkeypatch.setattr(kind, name, lambda self, *a, name=name, to=to: (
-            asked.append((name, *a)) or to(self, *a)))
+        monkeypatch.setattr(
+            kind, name, lambda self, *a, name=name, to=to: asked.append((name, *a)) or to(self, *a)
+        )
     assigner, boxes = AllToTheFirst(), torch.zeros(1, 4)
     gt_instances = InstanceData(bboxes=boxes, labels=torch.zeros(1, dtype=torch.long))
     args = torch.zeros(1, 2), [1], boxes, torch.zeros(1, 1), gt_instances, gt_instances, META
@@ -253,7 +290,7 @@ def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch
         asked.clear()
         result = View('points', 'probs', on_cpu=on_cpu).assign(assigner, *args)
         assert result.gt_inds.tolist() == [1] and result.labels is None
-        assert asked.count(('cpu', )) == 3 * on_cpu
+        assert asked.count(('cpu',)) == 3 * on_cpu
         assert asked.count(('to', boxes.device)) == on_cpu
     assert view_of(PointAssigner()).on_cpu
 
@@ -263,7 +300,8 @@ def test_views_are_inherited_and_overridden():
     assert view_of(OtherScores()) == View('boxes', 'logits')
     assert view_of(MoreOfMaxIoU(0.5, 0.5)) == View('boxes')
     assert view_of(MoreOfMaxIoU(0.5, 0.5), dict(anchor_ratio=2.4)) == View(
-        'boxes', anchor_ratio=2.4)
+        'boxes', anchor_ratio=2.4
+    )
 
 
 def test_views_that_depend_on_the_assigners_own_arguments():
@@ -272,20 +310,30 @@ def test_views_that_depend_on_the_assigners_own_arguments():
     lla = dict(gives_iou=True, counts_ignored=True)
     assert view_of(LLAAssigner()) == View('own', 'logits', **lla)
     assert view_of(LLAAssigner(score_form='probs', prior_form='boxes')) == View(
-        'boxes', 'probs', **lla)
+        'boxes', 'probs', **lla
+    )
     assert view_of(LLAAssigner.simota()) == View('strided points', 'probs', gives_iou=True)
     # Priors that an overlap takes out were not won.
     assert not view_of(LLAAssigner(ignore='overlap')).counts_ignored
 
 
-@pytest.mark.parametrize('make, words', [
-    (lambda: View('anchors'), 'priors must be one of .*anchors'),
-    (lambda: View('boxes', 'sigmoids'), 'scores must be one of .*sigmoids'),
-    (lambda: View('boxes', anchor_scale=0), 'anchor_scale must be finite and > 0, got 0'),
-    (lambda: View('boxes', anchor_ratio=float('nan')), 'anchor_ratio'),
-    (lambda: view_of(LLAAssigner(), dict(score='probs')), 'no argument score; expected .*scores'),
-    (lambda: view_of(type('Odd', (SaysSo, ), dict(wants='boxes'))()), "Odd.wants must be a View"),
-])
+@pytest.mark.parametrize(
+    'make, words',
+    [
+        (lambda: View('anchors'), 'priors must be one of .*anchors'),
+        (lambda: View('boxes', 'sigmoids'), 'scores must be one of .*sigmoids'),
+        (lambda: View('boxes', anchor_scale=0), 'anchor_scale must be finite and > 0, got 0'),
+        (lambda: View('boxes', anchor_ratio=float('nan')), 'anchor_ratio'),
+        (
+            lambda: view_of(LLAAssigner(), dict(score='probs')),
+            'no argument score; expected .*scores',
+        ),
+        (
+            lambda: view_of(type('Odd', (SaysSo,), dict(wants='boxes'))()),
+            'Odd.wants must be a View',
+        ),
+    ],
+)
 def test_wrong_views_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()

@@ -32,8 +32,11 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'make_crowd.py'
 
 def digest(root):
     """Content of every file of a folder."""
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(Path(root).rglob('*')) if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(Path(root).rglob('*'))
+        if p.is_file()
+    }
 
 
 def scenes(count, params=SMALL, seed=0):
@@ -60,8 +63,11 @@ def test_same_files_whatever_the_number_of_workers(dataset, tmp_path):
 
 def test_a_seed_and_a_split_decide_the_pictures(dataset, tmp_path):
     build_dataset(tmp_path / 'other', 1, 1, SMALL, seed=6, progress=False)
-    pictures = [p.read_bytes() for root in (dataset, tmp_path / 'other')
-                for p in (root / 'Images').iterdir()]
+    pictures = [
+        p.read_bytes()
+        for root in (dataset, tmp_path / 'other')
+        for p in (root / 'Images').iterdir()
+    ]
     assert len(set(pictures)) == len(pictures) == 11
 
 
@@ -98,8 +104,12 @@ def test_another_data_set_is_replaced_only_on_request(tmp_path):
     assert digest(tmp_path) == before
     assert build_dataset(tmp_path, 1, 0, SMALL, seed=1, overwrite=True, progress=False)
     assert sorted(digest(tmp_path)) == [
-        'Images/crowd_train_000000.jpg', 'annotation_train.odgt', MANIFEST, 'id_hw_train.json',
-        'notes.txt']
+        'Images/crowd_train_000000.jpg',
+        'annotation_train.odgt',
+        MANIFEST,
+        'id_hw_train.json',
+        'notes.txt',
+    ]
 
 
 def test_a_foreign_data_set_is_never_touched(tmp_path):
@@ -113,9 +123,15 @@ def test_a_foreign_data_set_is_never_touched(tmp_path):
 def test_mmdet_reads_every_box_and_no_picture(dataset, split, count, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('a picture was read')
+
     monkeypatch.setattr('mmdet.datasets.crowdhuman.get', refuse)
-    read = CrowdHumanDataset(data_root=str(dataset), ann_file=f'annotation_{split}.odgt',
-                             data_prefix=dict(img='Images/'), pipeline=[], test_mode=True)
+    read = CrowdHumanDataset(
+        data_root=str(dataset),
+        ann_file=f'annotation_{split}.odgt',
+        data_prefix=dict(img='Images/'),
+        pipeline=[],
+        test_mode=True,
+    )
     records = load_records(dataset)[split]
     assert len(read) == len(records) == count
     for k, record in enumerate(records):
@@ -139,13 +155,23 @@ def test_mmdets_metric_reads_it(dataset, tmp_path):
         x, y, w, h = np.array([person['fbox'] for person in record['gtboxes']], float).T
         boxes = np.tile(np.stack([x, y, x + w, y + h], 1), (2, 1))
         boxes += rng.normal(0, 0.08, boxes.shape) * np.tile(np.stack([w, h], 1), (2, 2))
-        samples.append(dict(img_id=record['ID'], ori_shape=(240, 320), pred_instances=dict(
-            bboxes=torch.tensor(boxes, dtype=torch.float32),
-            scores=torch.tensor(rng.random(len(boxes)), dtype=torch.float32))))
+        samples.append(
+            dict(
+                img_id=record['ID'],
+                ori_shape=(240, 320),
+                pred_instances=dict(
+                    bboxes=torch.tensor(boxes, dtype=torch.float32),
+                    scores=torch.tensor(rng.random(len(boxes)), dtype=torch.float32),
+                ),
+            )
+        )
     values = []
     for kind in (CrowdHumanMetric, CrowdMetric):
-        metric = kind(str(dataset / 'annotation_val.odgt'), metric=['AP', 'MR', 'JI'],
-                      outfile_prefix=str(tmp_path / kind.__name__))
+        metric = kind(
+            str(dataset / 'annotation_val.odgt'),
+            metric=['AP', 'MR', 'JI'],
+            outfile_prefix=str(tmp_path / kind.__name__),
+        )
         metric.process(None, samples)
         values.append(metric.evaluate(len(samples)))
     assert 0.1 < values[0]['crowd_human/mAP'] < 0.9
@@ -223,17 +249,29 @@ def test_statistics_of_the_default_density(default_scenes):
 
 
 def test_density_orders_the_pictures():
-    means = [statistics([to_record('', s.people, 320, 240)
-                         for s in scenes(8, CrowdParams(320, 240).with_density(d))])['people']
-             for d in ('sparse', '20', 'dense')]
+    means = [
+        statistics(
+            [
+                to_record('', s.people, 320, 240)
+                for s in scenes(8, CrowdParams(320, 240).with_density(d))
+            ]
+        )['people']
+        for d in ('sparse', '20', 'dense')
+    ]
     assert means[0] < means[1] < means[2]
 
 
 def test_statistics_count_pairs_and_leave_out_the_ignored():
     def one(box, tag='person', ignore=False):
         return Annotated(box, box, box, tag, ignore, 1.0)
-    people = [one((0, 0, 10, 20)), one((1, 0, 11, 20)), one((40, 0, 60, 40)),
-              one((0, 0, 10, 20), ignore=True), one((0, 0, 10, 20), 'mask', True)]
+
+    people = [
+        one((0, 0, 10, 20)),
+        one((1, 0, 11, 20)),
+        one((40, 0, 60, 40)),
+        one((0, 0, 10, 20), ignore=True),
+        one((0, 0, 10, 20), 'mask', True),
+    ]
     measured = statistics([to_record('a', people, 100, 100), to_record('b', [], 100, 100)])
     assert measured['people'] == 1.5 and measured['ignored'] == 1.0
     assert measured['pairs_0.5'] == measured['pairs_0.6'] == 0.5
@@ -257,8 +295,12 @@ def test_boxes_of_a_person_are_those_of_what_is_drawn(yaw, sitting):
         rows = np.flatnonzero((sprite.alpha > 127).any(1))
         x0, y0, x1, y1 = (150 * v for v in person.figure.bounds())
         cols = np.flatnonzero((sprite.alpha > 127).any(0))
-        drawn = (sprite.left + cols[0], -(sprite.top + rows[-1] + 1), sprite.left + cols[-1] + 1,
-                 -(sprite.top + rows[0]))
+        drawn = (
+            sprite.left + cols[0],
+            -(sprite.top + rows[-1] + 1),
+            sprite.left + cols[-1] + 1,
+            -(sprite.top + rows[0]),
+        )
         assert np.abs(np.array(drawn) - (x0, y0, x1, y1)).max() < 2.5
         fx0, fy0, fx1, fy1 = person.fbox
         hx0, hy0, hx1, hy1 = person.hbox
@@ -287,10 +329,19 @@ def test_capsules_reach_their_radii_beyond_both_ends():
     assert np.isfinite(capsule((1, 1), (1, 1), 1, 1)).all()
 
 
-@pytest.mark.parametrize('values,name', [
-    (dict(width=10), 'width'), (dict(height=480.0), 'height'), (dict(people=-1), 'people'),
-    (dict(people=1000), 'people'), (dict(tight=1.5), 'tight'), (dict(clutter=(5, 2)), 'clutter'),
-    (dict(min_height_px=2), 'min_height_px'), (dict(drop_visible=0.5), 'drop_visible')])
+@pytest.mark.parametrize(
+    'values,name',
+    [
+        (dict(width=10), 'width'),
+        (dict(height=480.0), 'height'),
+        (dict(people=-1), 'people'),
+        (dict(people=1000), 'people'),
+        (dict(tight=1.5), 'tight'),
+        (dict(clutter=(5, 2)), 'clutter'),
+        (dict(min_height_px=2), 'min_height_px'),
+        (dict(drop_visible=0.5), 'drop_visible'),
+    ],
+)
 def test_parameters_out_of_range_are_named(values, name):
     with pytest.raises(ValueError, match=name):
         CrowdParams(**values)
@@ -302,10 +353,16 @@ def test_unknown_densities_are_refused(density):
         CrowdParams().with_density(density)
 
 
-@pytest.mark.parametrize('arguments,name', [
-    (dict(train=-1, val=1), 'train'), (dict(train=0, val=0), 'both 0'),
-    (dict(train=1, val=1.5), 'val'), (dict(train=1, val=1, workers=0), 'workers'),
-    (dict(train=1, val=1, seed=-1), 'seed')])
+@pytest.mark.parametrize(
+    'arguments,name',
+    [
+        (dict(train=-1, val=1), 'train'),
+        (dict(train=0, val=0), 'both 0'),
+        (dict(train=1, val=1.5), 'val'),
+        (dict(train=1, val=1, workers=0), 'workers'),
+        (dict(train=1, val=1, seed=-1), 'seed'),
+    ],
+)
 def test_bad_numbers_are_named_before_anything_is_written(tmp_path, arguments, name):
     with pytest.raises(ValueError, match=name):
         build_dataset(tmp_path / 'set', **arguments)
@@ -313,20 +370,39 @@ def test_bad_numbers_are_named_before_anything_is_written(tmp_path, arguments, n
 
 
 def test_the_tool_names_what_is_wrong(tmp_path):
-    run = subprocess.run([sys.executable, str(TOOL), str(tmp_path / 'set'), '--size', '640'],
-                         capture_output=True, text=True, cwd=tmp_path)
+    run = subprocess.run(
+        [sys.executable, str(TOOL), str(tmp_path / 'set'), '--size', '640'],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert run.returncode == 1
     assert run.stderr.strip().splitlines()[-1] == (
-        "error: --size must look like 640x480, got '640'")
+        "error: --size must look like 640x480, got '640'"
+    )
 
 
 def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, capsys):
     def run(*more):
-        command = [str(TOOL), str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size',
-                   '320x240', '--density', '4', '--workers', '1', *more]
+        command = [
+            str(TOOL),
+            str(tmp_path / 'set'),
+            '--train',
+            '2',
+            '--val',
+            '1',
+            '--size',
+            '320x240',
+            '--density',
+            '4',
+            '--workers',
+            '1',
+            *more,
+        ]
         monkeypatch.setattr(sys, 'argv', command)
         runpy.run_path(str(TOOL), run_name='__main__')
         return capsys.readouterr().out
+
     first = run()
     assert 'generated 3 pictures' in first and '22.64' in first
     assert 'nothing to do' in run()

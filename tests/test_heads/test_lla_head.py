@@ -14,36 +14,62 @@ from mmdet_lla import LLAHead
 
 TRAIN_CFG = ConfigDict(assigner=dict(type='LLAAssigner'))
 # Every assigner that is known, with mmdet's customary arguments.
-ASSIGNERS = {cfg['type']: cfg for cfg in (
-    dict(type='LLAAssigner'),
-    dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
-    dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
-    dict(type='SimOTAAssigner'),
-    dict(type='DynamicSoftLabelAssigner'),
-    dict(type='TaskAlignedAssigner', topk=13),
-    dict(type='PointAssigner', pos_num=1),
-    dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4),
-    dict(type='HungarianAssigner', match_costs=[
-        dict(type='FocalLossCost', weight=2.0),
-        dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-        dict(type='IoUCost', weight=2.0)]),
-)}
+ASSIGNERS = {
+    cfg['type']: cfg
+    for cfg in (
+        dict(type='LLAAssigner'),
+        dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
+        dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
+        dict(type='SimOTAAssigner'),
+        dict(type='DynamicSoftLabelAssigner'),
+        dict(type='TaskAlignedAssigner', topk=13),
+        dict(type='PointAssigner', pos_num=1),
+        dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4),
+        dict(
+            type='HungarianAssigner',
+            match_costs=[
+                dict(type='FocalLossCost', weight=2.0),
+                dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
+                dict(type='IoUCost', weight=2.0),
+            ],
+        ),
+    )
+}
 TEST_CFG = ConfigDict(
-    nms_pre=1000, min_bbox_size=-1, score_thr=0.05, max_per_img=300,
-    nms=dict(type='nms', iou_threshold=0.6))
+    nms_pre=1000,
+    min_bbox_size=-1,
+    score_thr=0.05,
+    max_per_img=300,
+    nms=dict(type='nms', iou_threshold=0.6),
+)
 ANCHORS = dict(
     anchor_generator=dict(
-        type='AnchorGenerator', ratios=[1.0, 2.0], octave_base_scale=4, scales_per_octave=1,
-        strides=[8, 16, 32, 64, 128]),
-    bbox_coder=dict(type='DeltaXYWHBBoxCoder'))
+        type='AnchorGenerator',
+        ratios=[1.0, 2.0],
+        octave_base_scale=4,
+        scales_per_octave=1,
+        strides=[8, 16, 32, 64, 128],
+    ),
+    bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+)
 REFERENCE_NAMES = dict(
-    cls_subnet='cls_convs', bbox_subnet='reg_convs', cls_score='retina_cls',
-    bbox_pred='retina_reg', ious_pred='retina_iou')
+    cls_subnet='cls_convs',
+    bbox_subnet='reg_convs',
+    cls_score='retina_cls',
+    bbox_pred='retina_reg',
+    ious_pred='retina_iou',
+)
 
 
 def build(num_classes=1, in_channels=32, **kwargs) -> LLAHead:
-    cfg = dict(type='LLAHead', num_classes=num_classes, in_channels=in_channels, feat_channels=32,
-               train_cfg=TRAIN_CFG, test_cfg=TEST_CFG)
+    cfg = dict(
+        type='LLAHead',
+        num_classes=num_classes,
+        in_channels=in_channels,
+        feat_channels=32,
+        train_cfg=TRAIN_CFG,
+        test_cfg=TEST_CFG,
+    )
     return MODELS.build({**cfg, **kwargs})
 
 
@@ -60,9 +86,11 @@ def our_name(name: str) -> str:
 def golden(request):
     z = load(request.param)
     head = build(
-        num_classes=z['out_cls/0'].size(1), conv_bias=True,
-        bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False))
-    state = {our_name(k[len('state/'):]): v for k, v in z.items() if k.startswith('state/')}
+        num_classes=z['out_cls/0'].size(1),
+        conv_bias=True,
+        bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False),
+    )
+    state = {our_name(k[len('state/') :]): v for k, v in z.items() if k.startswith('state/')}
     shapes = head.state_dict()
     head.load_state_dict({k: v.reshape(shapes[k].shape) for k, v in state.items()})
     return z, head
@@ -86,7 +114,7 @@ def test_outputs_losses_and_gradients_are_the_references(golden):
     for name, value in losses.items():
         torch.testing.assert_close(value, z[name].float(), rtol=1e-4, atol=0)
     sum(losses.values()).backward()
-    gradients = {our_name(k[len('grad/'):]): v for k, v in z.items() if k.startswith('grad/')}
+    gradients = {our_name(k[len('grad/') :]): v for k, v in z.items() if k.startswith('grad/')}
     assert len(gradients) == 6
     parameters = dict(head.named_parameters())
     for name, theirs in gradients.items():
@@ -120,18 +148,20 @@ def test_detections_are_the_references():
 
 
 def instances(*boxes):
-    return InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
-                        labels=torch.zeros(len(boxes), dtype=torch.long))
+    return InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
+        labels=torch.zeros(len(boxes), dtype=torch.long),
+    )
 
 
-BOX = (20., 20., 90., 110.)
+BOX = (20.0, 20.0, 90.0, 110.0)
 EMPTY = instances()
 PICTURES = {
     'no boxes': ([EMPTY, EMPTY], None),
     'only ignore boxes': ([EMPTY, EMPTY], [instances(BOX), instances(BOX)]),
     'one with, one without': ([instances(BOX), EMPTY], [EMPTY, instances(BOX)]),
-    'box of no area': ([instances((5., 5., 5., 5.)), instances(BOX)], [EMPTY, EMPTY]),
-    'box outside the picture': ([instances((-90., -90., -10., -10.)), EMPTY], None),
+    'box of no area': ([instances((5.0, 5.0, 5.0, 5.0)), instances(BOX)], [EMPTY, EMPTY]),
+    'box outside the picture': ([instances((-90.0, -90.0, -10.0, -10.0)), EMPTY], None),
 }
 
 
@@ -177,9 +207,11 @@ def test_any_picture_trains_every_parameter_under_any_assigner(assigner, form):
 def crowd(num_classes, seed=0, num=12):
     rng = torch.Generator().manual_seed(seed)
     middle = 128 * torch.rand(num, 2, generator=rng)
-    half = torch.tensor([0.5, 1.]) * (5 + 30 * torch.rand(num, 1, generator=rng))
-    return InstanceData(bboxes=torch.cat([middle - half, middle + half], 1),
-                        labels=torch.randint(num_classes, (num, ), generator=rng))
+    half = torch.tensor([0.5, 1.0]) * (5 + 30 * torch.rand(num, 1, generator=rng))
+    return InstanceData(
+        bboxes=torch.cat([middle - half, middle + half], 1),
+        labels=torch.randint(num_classes, (num,), generator=rng),
+    )
 
 
 def predictions(head):
@@ -188,9 +220,11 @@ def predictions(head):
     sizes = [128 // s for s in (8, 16, 32, 64, 128)]
     places = head.num_base_priors
     low, high = (5, 45) if head.with_points else (-0.5, 0.5)
-    return ([torch.randn(1, places * head.num_classes, s, s).requires_grad_() for s in sizes],
-            [torch.empty(1, places * 4, s, s).uniform_(low, high) for s in sizes],
-            [torch.randn(1, places, s, s) for s in sizes])
+    return (
+        [torch.randn(1, places * head.num_classes, s, s).requires_grad_() for s in sizes],
+        [torch.empty(1, places * 4, s, s).uniform_(low, high) for s in sizes],
+        [torch.randn(1, places, s, s) for s in sizes],
+    )
 
 
 @FORMS
@@ -203,8 +237,13 @@ def test_targets_say_the_same_whoever_assigns(monkeypatch, assigner, form):
     head.assigner.assign = lambda *a, **kw: results.append(assign(*a, **kw)) or results[-1]
     for name in ('loss_cls', 'loss_bbox', 'loss_iou'):
         loss = getattr(head, name)
-        monkeypatch.setattr(loss, 'forward', lambda *a, name=name, to=loss.forward, **kw: (
-            given.__setitem__(name, (a, kw)) or to(*a, **kw)))
+        monkeypatch.setattr(
+            loss,
+            'forward',
+            lambda *a, name=name, to=loss.forward, **kw: (
+                given.__setitem__(name, (a, kw)) or to(*a, **kw)
+            ),
+        )
     outs = predictions(head)
     gt_instances, ignored = crowd(3), crowd(3, seed=1, num=3)
     losses = head.loss_by_feat(*outs, [gt_instances], [META], [ignored])
@@ -218,8 +257,9 @@ def test_targets_say_the_same_whoever_assigns(monkeypatch, assigner, form):
     bboxes, targets = given['loss_bbox'][0]
     assert torch.equal(targets, gt_instances.bboxes[gt_inds[positive] - 1])
     ious = given['loss_iou'][0][1]
-    torch.testing.assert_close(ious, bbox_overlaps(bboxes, targets, is_aligned=True),
-                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        ious, bbox_overlaps(bboxes, targets, is_aligned=True), rtol=1e-4, atol=1e-5
+    )
     # Ignore boxes count in the divisor where they compete, in LLA.
     counted = gt_inds != 0 if assigner == 'LLAAssigner' else gt_inds > 0
     assert {float(kw['avg_factor']) for _, kw in given.values()} == {float(counted.sum())}
@@ -242,13 +282,17 @@ def test_inverted_boxes_are_refused_whoever_assigns(assigner):
     head = build(train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
     outs = predictions(head)
     outs = [[torch.cat([level, level]) for level in kind] for kind in outs]
-    whole, bad = instances(BOX, (7., 7., 7., 7.)), instances(BOX, (60., 20., 59.5, 110.))
+    whole, bad = instances(BOX, (7.0, 7.0, 7.0, 7.0)), instances(BOX, (60.0, 20.0, 59.5, 110.0))
     metas = [dict(META, img_path='first.jpg'), dict(META, img_path='second.jpg')]
     losses = head.loss_by_feat(*outs, [whole, whole], metas, [bad, EMPTY])
     assert all(0 <= loss < 1e3 for loss in losses.values())
-    with pytest.raises(ValueError, match=(
+    with pytest.raises(
+        ValueError,
+        match=(
             r'gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2.* '
-            r'got \[60.0, 20.0, 59.5, 110.0\].*second.jpg')):
+            r'got \[60.0, 20.0, 59.5, 110.0\].*second.jpg'
+        ),
+    ):
         head.loss_by_feat(*outs, [whole, bad], metas, [EMPTY, EMPTY])
 
 
@@ -282,9 +326,15 @@ def test_priors_won_by_ignore_boxes_leave_the_loss_but_count_in_the_divisor():
     without = head.loss_by_feat(*outs, [EMPTY], [{}], None)
     result = head.assigner.assign(
         InstanceData(
-            priors=torch.cat(head.prior_generator.grid_priors([f.shape[-2:] for f in feats],
-                                                              device='cpu')),
-            bboxes=torch.zeros(1364, 4), scores=torch.zeros(1364, 1)), EMPTY, instances(BOX))
+            priors=torch.cat(
+                head.prior_generator.grid_priors([f.shape[-2:] for f in feats], device='cpu')
+            ),
+            bboxes=torch.zeros(1364, 4),
+            scores=torch.zeros(1364, 1),
+        ),
+        EMPTY,
+        instances(BOX),
+    )
     assert int((result.gt_inds == -1).sum()) == 10
     assert 0 < with_ignore['loss_cls'] < without['loss_cls'] / 10
 
@@ -302,12 +352,15 @@ def test_both_forms_and_towers():
     assert names == {'cls_convs', 'reg_convs', 'retina_cls', 'retina_reg', 'retina_iou', 'scales'}
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder')), 'do not go together'),
-    (dict(conv_bias=False), 'conv_bias'),
-    (dict(reg_decoded_bbox=False), 'reg_decoded_bbox'),
-    (dict(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False)), 'use_sigmoid'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder')), 'do not go together'),
+        (dict(conv_bias=False), 'conv_bias'),
+        (dict(reg_decoded_bbox=False), 'reg_decoded_bbox'),
+        (dict(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False)), 'use_sigmoid'),
+    ],
+)
 def test_wrong_arguments_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)

@@ -51,12 +51,18 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def train(folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1,
-          **changes) -> tuple[Runner, Witness]:
+def train(
+    folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1, **changes
+) -> tuple[Runner, Witness]:
     cfg = tiny_config(folder, head)
-    cfg.merge_from_dict(dict(
-        work_dir=str(folder / name), experiment_name=f'{folder.name}-{name}-{epochs}',
-        train_cfg=dict(max_epochs=epochs), **changes))
+    cfg.merge_from_dict(
+        dict(
+            work_dir=str(folder / name),
+            experiment_name=f'{folder.name}-{name}-{epochs}',
+            train_cfg=dict(max_epochs=epochs),
+            **changes,
+        )
+    )
     cfg.visualizer.name = cfg.experiment_name  # there is one visualizer a name
     if hook is not None:
         cfg.custom_hooks = [dict(type='AssignmentHook', **hook)]
@@ -70,8 +76,11 @@ def scalars(runner: Runner) -> dict[int, dict[str, float]]:
     """What the files of the visualizer hold of the hook, by step."""
     path = Path(runner.work_dir) / runner.timestamp / 'vis_data/scalars.json'
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {line['step']: {name: value for name, value in line.items() if name != 'step'}
-            for line in lines if 'assign/priors_per_box' in line}
+    return {
+        line['step']: {name: value for name, value in line.items() if name != 'step'}
+        for line in lines
+        if 'assign/priors_per_box' in line
+    }
 
 
 @pytest.mark.parametrize('head', ['lla', 'yolox'])
@@ -81,40 +90,52 @@ def test_a_training_is_the_same_with_and_without(folder, head):
     watched_run, watched = train(folder, f'{head}-watched', head, hook)
     assert len(plain.losses) == 3 and plain.losses == watched.losses
     states = (run.model.state_dict() for run in (plain_run, watched_run))
-    for (name, value), other in zip(*(s.items() if i == 0 else s.values()
-                                      for i, s in enumerate(states))):
+    for (name, value), other in zip(
+        *(s.items() if i == 0 else s.values() for i, s in enumerate(states))
+    ):
         assert torch.equal(value, other), name
     assert list(scalars(watched_run)) == [1, 2, 3]
 
 
 def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
     runner, witness = train(
-        folder, 'values', hook=dict(interval=2),
-        visualizer=dict(vis_backends=[dict(type=f'{kind}VisBackend')
-                                      for kind in ('Local', 'Tensorboard')]))
+        folder,
+        'values',
+        hook=dict(interval=2),
+        visualizer=dict(
+            vis_backends=[dict(type=f'{kind}VisBackend') for kind in ('Local', 'Tensorboard')]
+        ),
+    )
     found = scalars(runner)
     assert list(found) == [2, 3]  # the third step stood alone at the end
     for step, calls in ((2, witness.steps[0] + witness.steps[1]), (3, witness.steps[2])):
-        taken = [(call.result.gt_inds == 1 + i).sum().item()
-                 for call in calls for i in range(len(call.gt_instances))]
+        taken = [
+            (call.result.gt_inds == 1 + i).sum().item()
+            for call in calls
+            for i in range(len(call.gt_instances))
+        ]
         levels = torch.cat([call.levels[call.result.gt_inds > 0] for call in calls])
         ious = torch.cat([call.result.max_overlaps[call.result.gt_inds > 0] for call in calls])
         values = {name.split('/')[1]: value for name, value in found[step].items()}
         expected = dict(
-            priors_per_box=np.mean(taken), boxes_without=np.mean(np.array(taken) == 0),
-            positives_per_picture=sum(taken) / len(calls), pred_iou=ious.mean().item(),
-            **{f'level_{i}': (levels == i).float().mean().item() for i in range(5)})
+            priors_per_box=np.mean(taken),
+            boxes_without=np.mean(np.array(taken) == 0),
+            positives_per_picture=sum(taken) / len(calls),
+            pred_iou=ious.mean().item(),
+            **{f'level_{i}': (levels == i).float().mean().item() for i in range(5)},
+        )
         assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-5)
         assert 0 <= values['outside'] <= 1
         if step == 2:
-            last = [(call.result.gt_inds > 0, wishes(call).sum(0) > 1)
-                    for call in witness.steps[1]]
+            last = [(call.result.gt_inds > 0, wishes(call).sum(0) > 1) for call in witness.steps[1]]
             assert values['contested'] == pytest.approx(
-                sum((a & b).sum().item() for a, b in last) / sum(a.sum().item() for a, _ in last))
+                sum((a & b).sum().item() for a, b in last) / sum(a.sum().item() for a, _ in last)
+            )
     runner.visualizer.close()
     board = EventAccumulator(f'{runner.work_dir}/{runner.timestamp}/vis_data').Reload()
     assert [(event.step, event.value) for event in board.Scalars('assign/outside')] == [
-        (step, pytest.approx(values['assign/outside'])) for step, values in found.items()]
+        (step, pytest.approx(values['assign/outside'])) for step, values in found.items()
+    ]
     hub = runner.message_hub.get_scalar('assign/priors_per_box')
     assert hub.current() == found[3]['assign/priors_per_box']
 
@@ -122,8 +143,10 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
 def test_pictures_are_drawn_after_the_chosen_updates(folder):
     runner, _ = train(folder, 'pictures', hook=dict(draw_at=[0, 2, 3], num_pictures=2))
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
-    steps = sorted((name[:-len(step) - 1], int(step)) for name, step in (
-        (path.stem, path.stem.rsplit('_', 1)[1]) for path in images.iterdir()))
+    steps = sorted(
+        (name[: -len(step) - 1], int(step))
+        for name, step in ((path.stem, path.stem.rsplit('_', 1)[1]) for path in images.iterdir())
+    )
     names = sorted({name for name, _ in steps})
     assert len(names) == 2 and steps == [(name, step) for name in names for step in (0, 2, 3)]
     first, last = (cv2.imread(str(images / f'{names[0]}_{step}.png')) for step in (0, 3))
@@ -132,8 +155,9 @@ def test_pictures_are_drawn_after_the_chosen_updates(folder):
 
 def test_a_resumed_training_goes_on_counting(folder):
     train(folder, 'resumed', hook=dict(interval=3))
-    runner, witness = train(folder, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2,
-                            resume=True)
+    runner, witness = train(
+        folder, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2, resume=True
+    )
     assert len(witness.losses) == 3 and list(scalars(runner)) == [6]
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     assert {path.stem.rsplit('_', 1)[1] for path in images.iterdir()} == {'4'}
@@ -141,17 +165,38 @@ def test_a_resumed_training_goes_on_counting(folder):
 
 def test_a_head_without_assigner_is_told_when_training_begins(folder):
     cfg = tiny_config(folder)
-    cfg.merge_from_dict(dict(
-        experiment_name=f'{folder.name}-none', custom_hooks=[dict(type='AssignmentHook')],
-        model=dict(bbox_head=dict(_delete_=True, type='FCOSHead', num_classes=1, in_channels=96,
-                                  feat_channels=64, stacked_convs=1), train_cfg=None)))
+    cfg.merge_from_dict(
+        dict(
+            experiment_name=f'{folder.name}-none',
+            custom_hooks=[dict(type='AssignmentHook')],
+            model=dict(
+                bbox_head=dict(
+                    _delete_=True,
+                    type='FCOSHead',
+                    num_classes=1,
+                    in_channels=96,
+                    feat_channels=64,
+                    stacked_convs=1,
+                ),
+                train_cfg=None,
+            ),
+        )
+    )
     with pytest.raises(ValueError, match='AssignmentHook: .*FCOSHead.*no assigner'):
         Runner.from_cfg(cfg).train()
 
 
-@pytest.mark.parametrize('name, value', [
-    ('interval', 0), ('draw_interval', 0), ('num_pictures', 0), ('draw_at', [-1]),
-    ('draw_at', [1.5]), ('split', 'test')])
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('interval', 0),
+        ('draw_interval', 0),
+        ('num_pictures', 0),
+        ('draw_at', [-1]),
+        ('draw_at', [1.5]),
+        ('split', 'test'),
+    ],
+)
 def test_bad_arguments_are_named(name, value):
     with pytest.raises(ValueError, match=f'AssignmentHook: {name}|AssignmentHook: .*{value}'):
         AssignmentHook(**{name: value})

@@ -48,12 +48,21 @@ WITHIN = dict(max_epochs=4, interval=1, checkpoint=dict(by_epoch=False))
 ITERATIONS = dict(max_iters=17, interval=1)
 
 
-@pytest.mark.parametrize('training, stop_at, workers', [
-    (EPOCHS, 9, 0), (EPOCHS, 8, 0), (WITHIN, 8, 0), (WITHIN, 1, 0), (ITERATIONS, 5, 0),
-    (ITERATIONS, 12, 0), (dict(ITERATIONS, sampler='InfiniteSampler'), 14, 0),
-    (dict(ITERATIONS, sampler='InfiniteSampler', batch_sampler=None), 14, 0),
-    (WITHIN, 5, 1), (ITERATIONS, 14, 1),
-])
+@pytest.mark.parametrize(
+    'training, stop_at, workers',
+    [
+        (EPOCHS, 9, 0),
+        (EPOCHS, 8, 0),
+        (WITHIN, 8, 0),
+        (WITHIN, 1, 0),
+        (ITERATIONS, 5, 0),
+        (ITERATIONS, 12, 0),
+        (dict(ITERATIONS, sampler='InfiniteSampler'), 14, 0),
+        (dict(ITERATIONS, sampler='InfiniteSampler', batch_sampler=None), 14, 0),
+        (WITHIN, 5, 1),
+        (ITERATIONS, 14, 1),
+    ],
+)
 def test_resumed_training_is_the_same(tmp_path, training, stop_at, workers):
     whole = run(tmp_path / 'whole', workers=workers, **training)
     run(tmp_path / 'cut', stop_at=stop_at, workers=workers, **training)
@@ -64,8 +73,9 @@ def test_resumed_training_is_the_same(tmp_path, training, stop_at, workers):
 
 
 def test_augmentation_is_the_same_with_and_without_workers(tmp_path):
-    seen = [run(tmp_path / str(workers), workers=workers, **EPOCHS).model.seen
-            for workers in (0, 2)]
+    seen = [
+        run(tmp_path / str(workers), workers=workers, **EPOCHS).model.seen for workers in (0, 2)
+    ]
     assert seen[0] == seen[1]
 
 
@@ -85,7 +95,7 @@ def test_every_epoch_holds_every_picture_once(tmp_path):
     seen = run(tmp_path, stop_at=9, **ITERATIONS).model.seen
     seen += run(tmp_path, resume=True, **ITERATIONS).model.seen
     for epoch in range(4):
-        indices = sum((batch for batch, _ in seen[4 * epoch:4 * epoch + 4]), [])
+        indices = sum((batch for batch, _ in seen[4 * epoch : 4 * epoch + 4]), [])
         assert sorted(indices) == list(range(10))
 
 
@@ -102,8 +112,7 @@ def test_pictures_trained_on_are_not_read_again(tmp_path, monkeypatch):
     run(tmp_path, stop_at=13, **ITERATIONS)
     runner = make_runner(tmp_path, next(names), resume=True, **ITERATIONS)
     read, prepare = [], Numbers.prepare_data
-    monkeypatch.setattr(
-        Numbers, 'prepare_data', lambda self, i: read.append(i) or prepare(self, i))
+    monkeypatch.setattr(Numbers, 'prepare_data', lambda self, i: read.append(i) or prepare(self, i))
     runner.train()
     trained = sum((batch for batch, _ in runner.model.seen), [])
     assert len(runner.model.seen) == 4 and read == trained
@@ -117,5 +126,9 @@ def test_changed_data_set_goes_on_at_an_epoch(tmp_path):
 
 def test_no_batch_at_all_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='2 pictures make no batch'):
-        run(tmp_path, size=2, batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True),
-            **EPOCHS)
+        run(
+            tmp_path,
+            size=2,
+            batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True),
+            **EPOCHS,
+        )

@@ -40,7 +40,8 @@ def fail(folder, monkeypatch, break_at, iteration=4, **kwargs):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_term_iteration_and_dump(tmp_path, monkeypatch, value):
     runner, report = fail(
-        tmp_path, monkeypatch, lambda model, out: dict(out, loss_b=out['loss_b'] * value))
+        tmp_path, monkeypatch, lambda model, out: dict(out, loss_b=out['loss_b'] * value)
+    )
     assert re.search(rf'iteration 5 \(epoch 2\).*: loss_b is {value} \(loss_a is', report)
     assert 'weights lost: none' in report and 'hint: lower the learning rate' in report
     step = load_step(tmp_path / 'non_finite_iter_5_rank_0.pth')
@@ -53,15 +54,21 @@ def test_term_iteration_and_dump(tmp_path, monkeypatch, value):
 
 def test_gradient_alone(tmp_path, monkeypatch):
     """The square root of 0 is finite, its slope is not."""
-    _, report = fail(tmp_path, monkeypatch, lambda model, out: dict(
-        out, loss_c=(model.line.weight.sum() * 0).sqrt()))
+    _, report = fail(
+        tmp_path,
+        monkeypatch,
+        lambda model, out: dict(out, loss_c=(model.line.weight.sum() * 0).sqrt()),
+    )
     assert 'the norm of the gradients is nan, the losses are finite' in report
 
 
 def test_sum_that_overflows(tmp_path, monkeypatch):
     huge = torch.tensor(3e38)
-    _, report = fail(tmp_path, monkeypatch, lambda model, out: dict(
-        loss_a=out['loss_a'] + huge, loss_b=out['loss_b'] + huge))
+    _, report = fail(
+        tmp_path,
+        monkeypatch,
+        lambda model, out: dict(loss_a=out['loss_a'] + huge, loss_b=out['loss_b'] + huge),
+    )
     assert 'the sum of all losses overflows' in report
 
 
@@ -96,7 +103,8 @@ def test_pictures_that_are_not_finite(tmp_path):
     dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
     prepare = type(dataset).prepare_data
     type(dataset).prepare_data = lambda self, i: dict(
-        prepare(self, i), inputs=torch.tensor([0., float('inf')]))
+        prepare(self, i), inputs=torch.tensor([0.0, float('inf')])
+    )
     try:
         with pytest.raises(NonFiniteError, match='the pictures themselves are not finite'):
             runner.train()
@@ -107,7 +115,8 @@ def test_pictures_that_are_not_finite(tmp_path):
 def test_healthy_training_is_untouched(tmp_path):
     guarded, bare = (
         make_runner(tmp_path / str(i), next(names), max_epochs=2, hooks=hooks)
-        for i, hooks in enumerate([{}, dict(nan_guard=dict(type='IterTimerHook'))]))
+        for i, hooks in enumerate([{}, dict(nan_guard=dict(type='IterTimerHook'))])
+    )
     assert any(isinstance(hook, NaNGuardHook) for hook in guarded.hooks)
     assert not any(isinstance(hook, NaNGuardHook) for hook in bare.hooks)
     for runner in (guarded, bare):
@@ -120,8 +129,10 @@ def test_dump_of_a_detection_batch(tmp_path):
     sample = DetDataSample(
         metainfo=dict(img_path='a.jpg', img_shape=(3, 4), flip=False),
         gt_instances=InstanceData(
-            bboxes=HorizontalBoxes(torch.eye(4)), labels=torch.arange(4), masks=['left out'] * 4),
-        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)))
+            bboxes=HorizontalBoxes(torch.eye(4)), labels=torch.arange(4), masks=['left out'] * 4
+        ),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
+    )
     batch = dict(inputs=[torch.ones(3, 2, 2, dtype=torch.uint8)], data_samples=[sample])
     save_step(tmp_path / 'step.pth', batch, torch.nn.Linear(1, 1), iteration=3)
     read = load_step(tmp_path / 'step.pth')['batch']

@@ -128,7 +128,7 @@ def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(folder):
     entry = whole.index(b'PK\x01\x02')
     while entry >= 0:
         for method in (8, 12, 14, 99):  # deflate, bzip2, LZMA, none
-            path.write_bytes(whole[:entry + 10] + bytes([method]) + whole[entry + 11:])
+            path.write_bytes(whole[: entry + 10] + bytes([method]) + whole[entry + 11 :])
             faults += checkpoint_fault(path) is not None
         entry = whole.find(b'PK\x01\x02', entry + 1)
     assert faults > 20
@@ -137,7 +137,7 @@ def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(folder):
 
 class Evil:
     def __reduce__(self):
-        return os.mkdir, (os.environ['EVIL'], )
+        return os.mkdir, (os.environ['EVIL'],)
 
 
 def test_foreign_classes_are_refused_and_not_executed(folder, monkeypatch):
@@ -170,29 +170,48 @@ def test_full_disk_ends_with_a_message_and_the_last_checkpoint_stays(tmp_path, m
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', fsync)
-    runner = make_runner(tmp_path, next(names), max_epochs=5, interval=1,
-                         checkpoint=dict(max_keep_ckpts=2))
-    with pytest.raises(CheckpointError, match=(
+    runner = make_runner(
+        tmp_path, next(names), max_epochs=5, interval=1, checkpoint=dict(max_keep_ckpts=2)
+    )
+    with pytest.raises(
+        CheckpointError,
+        match=(
             r'epoch_3.pth could not be written: No space left on device. The last good '
-            r'checkpoint is .*epoch_2.pth; make room and go on with --resume')):
+            r'checkpoint is .*epoch_2.pth; make room and go on with --resume'
+        ),
+    ):
         runner.train()
     assert checkpoint_fault(tmp_path / 'epoch_2.pth') is None
     assert not list(tmp_path.glob('*.part'))
     monkeypatch.undo()
-    make_runner(tmp_path, next(names), max_epochs=5, interval=1, resume=True,
-                checkpoint=dict(max_keep_ckpts=2)).train()
+    make_runner(
+        tmp_path,
+        next(names),
+        max_epochs=5,
+        interval=1,
+        resume=True,
+        checkpoint=dict(max_keep_ckpts=2),
+    ).train()
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_4.pth', 'epoch_5.pth']
 
 
 def test_outdated_checkpoints_go_after_the_new_one_is_there(tmp_path, monkeypatch):
     there = []
     remove = LocalBackend.remove
-    monkeypatch.setattr(LocalBackend, 'remove', lambda self, path: there.append(
-        sorted(p.name for p in tmp_path.glob('*.pth'))) or remove(self, path))
-    make_runner(tmp_path, next(names), max_epochs=4, interval=1,
-                checkpoint=dict(max_keep_ckpts=2)).train()
-    assert there == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'],
-                     ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']]
+    monkeypatch.setattr(
+        LocalBackend,
+        'remove',
+        lambda self, path: (
+            there.append(sorted(p.name for p in tmp_path.glob('*.pth'))) or remove(self, path)
+        ),
+    )
+    make_runner(
+        tmp_path, next(names), max_epochs=4, interval=1, checkpoint=dict(max_keep_ckpts=2)
+    ).train()
+    assert there == [
+        ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'],
+        ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth'],
+    ]
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_4.pth')
 
 
@@ -208,15 +227,23 @@ class Scores(BaseLoop):
         self.runner.call_hook('after_val_epoch', metrics=metrics)
 
 
-ACCURACY, LOSS = [0.3, 0.5, 0.4, 0.6], [4., 3., 5., 2.]
+ACCURACY, LOSS = [0.3, 0.5, 0.4, 0.6], [4.0, 3.0, 5.0, 2.0]
 SCORES = dict(acc=ACCURACY), dict(acc=ACCURACY, loss=LOSS)
 
 
 def validated(folder, scores, **kwargs):
     return make_runner(
-        folder, next(names), max_epochs=4, interval=1, size=3, val_dataloader={}, val_evaluator={},
+        folder,
+        next(names),
+        max_epochs=4,
+        interval=1,
+        size=3,
+        val_dataloader={},
+        val_evaluator={},
         val_cfg=dict(type='Scores', scores=scores),
-        checkpoint=dict(max_keep_ckpts=2, save_best=list(scores)), **kwargs)
+        checkpoint=dict(max_keep_ckpts=2, save_best=list(scores)),
+        **kwargs,
+    )
 
 
 class Killed(BaseException):
@@ -263,9 +290,11 @@ def test_a_whole_best_checkpoint_at_every_moment(tmp_path, monkeypatch, scores):
         if not (folder / 'last_checkpoint').exists():
             continue
         last = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)
-        known = {os.path.basename(path)
-                 for name, path in last['message_hub']['runtime_info'].items()
-                 if name.startswith('best_ckpt')}
+        known = {
+            os.path.basename(path)
+            for name, path in last['message_hub']['runtime_info'].items()
+            if name.startswith('best_ckpt')
+        }
         assert known <= found
         if last['meta']['epoch'] > 1:  # every metric has found a best one by then
             assert len(known) == len(scores)
@@ -285,8 +314,11 @@ def test_a_best_checkpoint_that_cannot_be_written(tmp_path, monkeypatch):
         put(self, obj, path)
 
     monkeypatch.setattr(AtomicBackend, 'put', full)
-    with pytest.raises(CheckpointError, match='best checkpoint could not be written: No space left '
-                       'on device. The last good checkpoint is .*/epoch_2.pth; make room'):
+    with pytest.raises(
+        CheckpointError,
+        match='best checkpoint could not be written: No space left '
+        'on device. The last good checkpoint is .*/epoch_2.pth; make room',
+    ):
         validated(tmp_path, SCORES[0]).train()
     assert checkpoint_fault(tmp_path / 'best_acc_epoch_1.pth') is None
 
@@ -294,8 +326,9 @@ def test_a_best_checkpoint_that_cannot_be_written(tmp_path, monkeypatch):
 def test_resuming_from_a_best_checkpoint_is_not_exact(tmp_path):
     validated(tmp_path, SCORES[0]).train()
     said = []
-    runner = validated(tmp_path, SCORES[0], resume=True,
-                       load_from=str(tmp_path / 'best_acc_epoch_4.pth'))
+    runner = validated(
+        tmp_path, SCORES[0], resume=True, load_from=str(tmp_path / 'best_acc_epoch_4.pth')
+    )
     runner.logger.warning = said.append
     runner.train()
     assert "has no ['optimizer', 'param_schedulers'], which start anew" in ' '.join(said)

@@ -14,8 +14,7 @@ from torch import nn
 
 @DATASETS.register_module()
 class Numbers(BaseDataset):
-    """``size`` numbers; the augmentation adds noise from Python's, numpy's and torch's generators.
-    """
+    """``size`` numbers; the augmentation adds noise of Python's, numpy's and torch's generators."""
 
     def __init__(self, size: int, pipeline=(), **kwargs) -> None:
         self.size = size
@@ -46,34 +45,65 @@ class Line(BaseModel):
         if mode == 'tensor':
             return out
         self.seen.append(([int(i) for i in index], inputs.tolist()))
-        return dict(loss_a=(out - inputs.sum(1, keepdim=True)).square().mean(),
-                    loss_b=out.abs().mean())
+        return dict(
+            loss_a=(out - inputs.sum(1, keepdim=True)).square().mean(), loss_b=out.abs().mean()
+        )
 
 
-def make_runner(work_dir, name, max_iters=None, max_epochs=None, workers=0, interval=2,
-                checkpoint=None, size=10, sampler='DefaultSampler', seed=3, hooks=None,
-                batch_sampler=dict(type='AspectRatioBatchSampler'), **kwargs) -> Runner:
+def make_runner(
+    work_dir,
+    name,
+    max_iters=None,
+    max_epochs=None,
+    workers=0,
+    interval=2,
+    checkpoint=None,
+    size=10,
+    sampler='DefaultSampler',
+    seed=3,
+    hooks=None,
+    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    **kwargs,
+) -> Runner:
     """A runner with our hooks; over iterations if ``max_iters`` is given."""
     train_cfg = dict(by_epoch=True, max_epochs=max_epochs)
     if max_iters is not None:
         train_cfg = dict(by_epoch=False, max_iters=max_iters)
-    cfg = Config(dict(
-        model=dict(type='Line'),
-        train_dataloader=dict(
-            batch_size=3, num_workers=workers, persistent_workers=workers > 0,
-            sampler=dict(type=sampler, shuffle=True),
-            batch_sampler=batch_sampler,
-            dataset=dict(type='Numbers', size=size)),
-        train_cfg=train_cfg,
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
-            dict(type='CosineAnnealingLR', T_max=5, by_epoch=max_iters is None)],
-        default_hooks=dict(
-            checkpoint=dict(type='SafeCheckpointHook', interval=interval,
-                            **{'by_epoch': max_iters is None, **(checkpoint or {})}),
-            **{'exact_resume': dict(type='ExactResumeHook'),
-               'nan_guard': dict(type='NaNGuardHook'), **(hooks or {})}),
-        default_scope='mmdet', work_dir=str(work_dir), experiment_name=name, log_level='ERROR',
-        randomness=dict(seed=seed), **kwargs))
+    cfg = Config(
+        dict(
+            model=dict(type='Line'),
+            train_dataloader=dict(
+                batch_size=3,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                sampler=dict(type=sampler, shuffle=True),
+                batch_sampler=batch_sampler,
+                dataset=dict(type='Numbers', size=size),
+            ),
+            train_cfg=train_cfg,
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
+                dict(type='CosineAnnealingLR', T_max=5, by_epoch=max_iters is None),
+            ],
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='SafeCheckpointHook',
+                    interval=interval,
+                    **{'by_epoch': max_iters is None, **(checkpoint or {})},
+                ),
+                **{
+                    'exact_resume': dict(type='ExactResumeHook'),
+                    'nan_guard': dict(type='NaNGuardHook'),
+                    **(hooks or {}),
+                },
+            ),
+            default_scope='mmdet',
+            work_dir=str(work_dir),
+            experiment_name=name,
+            log_level='ERROR',
+            randomness=dict(seed=seed),
+            **kwargs,
+        )
+    )
     return Runner.from_cfg(cfg)

@@ -19,11 +19,11 @@ def make(dtype, lr=0.1, **kwargs):
         return model, OptimWrapper(optimizer, **kwargs)
     wrapper = AutocastOptimWrapper(dtype, optimizer=optimizer, **kwargs)
     if dtype == 'float16':  # a scale that has found itself, with which no step overflows
-        wrapper.loss_scaler.load_state_dict(dict(wrapper.loss_scaler.state_dict(), scale=256.))
+        wrapper.loss_scaler.load_state_dict(dict(wrapper.loss_scaler.state_dict(), scale=256.0))
     return model, wrapper
 
 
-def step(model, wrapper, factor=1.):
+def step(model, wrapper, factor=1.0):
     inputs = torch.linspace(-1, 1, 8).view(2, 4)
     with wrapper.optim_context(model):
         out = model(inputs)

@@ -26,13 +26,27 @@ from mmdet_lla.evaluation import CrowdMetric
 GN = dict(type='GN', num_groups=4, requires_grad=True)
 MODEL = dict(
     type='RetinaNet',
-    data_preprocessor=dict(type='DetDataPreprocessor', mean=[128.] * 3, std=[64.] * 3),
+    data_preprocessor=dict(type='DetDataPreprocessor', mean=[128.0] * 3, std=[64.0] * 3),
     backbone=dict(type='ResNet', depth=18, base_channels=8, norm_cfg=GN, norm_eval=False),
-    neck=dict(type='FPN', in_channels=[8, 16, 32, 64], start_level=1, out_channels=16,
-              add_extra_convs='on_output', num_outs=5),
-    bbox_head=dict(type='LLAHead', num_classes=1, in_channels=16, feat_channels=16,
-                   stacked_convs=1, norm_cfg=GN),
-    train_cfg=dict(assigner=dict(type='LLAAssigner')), test_cfg=dict())
+    neck=dict(
+        type='FPN',
+        in_channels=[8, 16, 32, 64],
+        start_level=1,
+        out_channels=16,
+        add_extra_convs='on_output',
+        num_outs=5,
+    ),
+    bbox_head=dict(
+        type='LLAHead',
+        num_classes=1,
+        in_channels=16,
+        feat_channels=16,
+        stacked_convs=1,
+        norm_cfg=GN,
+    ),
+    train_cfg=dict(assigner=dict(type='LLAAssigner')),
+    test_cfg=dict(),
+)
 
 #: Name: boxes of each of the four pictures, and how many of them are to be ignored. Process 1 of 2
 #: has pictures 1 and 3, process 3 of 4 picture 3.
@@ -50,8 +64,11 @@ def picture(index, boxes, ignored):
     corner = torch.rand(boxes, 2, generator=draw) * 70
     size = 8 + torch.rand(boxes, 2, generator=draw) * 40
     bboxes = torch.cat([corner, corner + size], 1)
-    sample = DetDataSample(metainfo=dict(
-        img_id=index, img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1., 1.)))
+    sample = DetDataSample(
+        metainfo=dict(
+            img_id=index, img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1.0, 1.0)
+        )
+    )
     for name, part in (('gt_instances', bboxes[ignored:]), ('ignored_instances', bboxes[:ignored])):
         setattr(sample, name, InstanceData(bboxes=part, labels=torch.zeros(len(part)).long()))
     pixels = torch.randint(0, 256, (3, 96, 128), generator=draw, dtype=torch.uint8)
@@ -68,10 +85,13 @@ def train(scene, rank, world, dtype):
     shards = list(zip(*SCENES[scene]))[rank::world]
     logs = []
     for step in range(2):
-        pictures = [picture(10 * step + rank + world * i, *counts)
-                    for i, counts in enumerate(shards)]
-        batch = dict(inputs=[one['inputs'].to(dtype) for one in pictures],
-                     data_samples=[one['data_samples'] for one in pictures])
+        pictures = [
+            picture(10 * step + rank + world * i, *counts) for i, counts in enumerate(shards)
+        ]
+        batch = dict(
+            inputs=[one['inputs'].to(dtype) for one in pictures],
+            data_samples=[one['data_samples'] for one in pictures],
+        )
         terms = model.train_step(batch, wrapper)
         values = torch.stack([terms[name].detach() for name in sorted(terms)])
         if world > 1:
@@ -99,8 +119,11 @@ def main():
     if 'RANK' in os.environ:
         dist.init_process_group('gloo')
     rank, world = get_dist_info()
-    result = {scene: train(scene, rank, world, torch.float64) for scene in SCENES
-              if world < 4 or scene != 'an uneven last batch'}
+    result = {
+        scene: train(scene, rank, world, torch.float64)
+        for scene in SCENES
+        if world < 4 or scene != 'an uneven last batch'
+    }
     result['metrics'] = evaluate(rank)
     if rank == 0:
         with open(sys.argv[1], 'w') as file:

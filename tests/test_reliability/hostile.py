@@ -56,7 +56,7 @@ def invert(rng, boxes):
     """A copy with a side that is negative, by a little or by much."""
     boxes, side = boxes.clone(), int(rng.integers(2))
     box = boxes[int(rng.integers(len(boxes)))]
-    box[side + 2] = box[side] - rng.choice([1e-2, 1., 1e3]) * max(1., abs(float(box[side])))
+    box[side + 2] = box[side] - rng.choice([1e-2, 1.0, 1e3]) * max(1.0, abs(float(box[side])))
     return boxes
 
 
@@ -78,7 +78,8 @@ def check_assigner(seed):
     num_classes = int(rng.choice([1, 1, 3, 80]))
     topk = int(rng.choice([1, 2, 10, 300]))
     dtype = [torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16][
-        int(rng.integers(5))]
+        int(rng.integers(5))
+    ]
     points = torch.tensor(rng.uniform((0, 0), (128, 96), (num_priors, 2)), dtype=torch.float32)
     if rng.random() < 0.5:  # on a grid, as from a head
         points = (points / 8).round() * 8
@@ -95,7 +96,8 @@ def check_assigner(seed):
         return assigner.assign(
             InstanceData(priors=points, bboxes=preds, scores=scores),
             InstanceData(bboxes=wrap(gts), labels=labels),
-            InstanceData(bboxes=wrap(ignored)) if num_ignored else None)
+            InstanceData(bboxes=wrap(ignored)) if num_ignored else None,
+        )
 
     if num_gts and seed % 4 == 0:
         fault = int(rng.integers(6))
@@ -110,14 +112,19 @@ def check_assigner(seed):
             wrong[int(rng.integers(num_gts))] = int(rng.choice([-1, num_classes, 999]))
             raises('gt_instances.labels holds a value outside', assign, preds, scores, gts, wrong)
         elif fault == 4:
-            raises('gt_instances.bboxes holds a box with x2 < x1', assign, preds, scores,
-                   invert(rng, gts))
+            raises(
+                'gt_instances.bboxes holds a box with x2 < x1',
+                assign,
+                preds,
+                scores,
+                invert(rng, gts),
+            )
         else:
             raises('expected one device', assign, preds, scores, gts.to('meta'), labels.to('meta'))
         return
     result = assign()
     gt_inds, overlaps = result.gt_inds, result.max_overlaps
-    assert gt_inds.shape == overlaps.shape == result.labels.shape == (num_priors, )
+    assert gt_inds.shape == overlaps.shape == result.labels.shape == (num_priors,)
     assert gt_inds.min() >= -1 and gt_inds.max() <= num_gts
     assert overlaps.isfinite().all() and 0 <= overlaps.min() and overlaps.max() <= 1
     assert (overlaps[gt_inds == 0] == 0).all()
@@ -139,24 +146,34 @@ HEADS = {}
 
 def make_head(strides):
     if strides not in HEADS:
-        HEADS[strides] = MODELS.build(dict(
-            type='LLAHead', num_classes=2, in_channels=4, feat_channels=4, stacked_convs=0,
-            norm_cfg=None, train_cfg=dict(assigner=dict(type='LLAAssigner')),
-            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=list(strides))))
+        HEADS[strides] = MODELS.build(
+            dict(
+                type='LLAHead',
+                num_classes=2,
+                in_channels=4,
+                feat_channels=4,
+                stacked_convs=0,
+                norm_cfg=None,
+                train_cfg=dict(assigner=dict(type='LLAAssigner')),
+                anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=list(strides)),
+            )
+        )
     return HEADS[strides]
 
 
 def check_head(seed):
     rng = np.random.default_rng(seed)
-    strides = [(8, ), (8, 16), (8, 16, 32, 64, 128)][int(rng.integers(3))]
+    strides = [(8,), (8, 16), (8, 16, 32, 64, 128)][int(rng.integers(3))]
     side = int(rng.choice([1, 32, 64]))
     pictures = int(rng.choice([1, 2, 3]))
     sizes = [-(-side // stride) for stride in strides]
     scale = rng.choice([0.1, 3, 50])
 
     def maps(channels, positive=False):
-        values = [torch.tensor(rng.normal(0, scale, (pictures, channels, n, n)),
-                               dtype=torch.float32) for n in sizes]
+        values = [
+            torch.tensor(rng.normal(0, scale, (pictures, channels, n, n)), dtype=torch.float32)
+            for n in sizes
+        ]
         return [(v.relu() * s if positive else v).requires_grad_() for v, s in zip(values, strides)]
 
     preds = [maps(2), maps(4, positive=True), maps(1)]
@@ -164,8 +181,9 @@ def check_head(seed):
     for _ in range(pictures):
         boxes = hostile_boxes(rng, int(rng.choice([0, 1, 4, 30])), side, side, inverted=False)
         wrap = HorizontalBoxes if seed % 2 else torch.as_tensor
-        gts.append(InstanceData(bboxes=wrap(boxes), labels=torch.tensor(
-            rng.integers(0, 2, len(boxes)))))
+        gts.append(
+            InstanceData(bboxes=wrap(boxes), labels=torch.tensor(rng.integers(0, 2, len(boxes))))
+        )
         ignored.append(InstanceData(bboxes=wrap(hostile_boxes(rng, int(rng.choice([0, 2]))))))
     metas = [dict(img_shape=(side, side))] * pictures
     head = make_head(strides)
@@ -197,12 +215,20 @@ def check_metric(seed):
         if len(gts) and count:
             near = rng.random(count) < 0.5
             found[near] = gts[rng.integers(0, len(gts), near.sum())] + 2
-        steps = rng.choice([2., 1e9])
-        samples.append(dict(
-            img_id=f'{index}', ori_shape=(96, 128),
-            gt_instances=dict(bboxes=gts), ignored_instances=dict(bboxes=ignored),
-            pred_instances=dict(bboxes=found, labels=torch.zeros(count).long(), scores=torch.tensor(
-                np.floor(rng.random(count) * steps) / steps))))
+        steps = rng.choice([2.0, 1e9])
+        samples.append(
+            dict(
+                img_id=f'{index}',
+                ori_shape=(96, 128),
+                gt_instances=dict(bboxes=gts),
+                ignored_instances=dict(bboxes=ignored),
+                pred_instances=dict(
+                    bboxes=found,
+                    labels=torch.zeros(count).long(),
+                    scores=torch.tensor(np.floor(rng.random(count) * steps) / steps),
+                ),
+            )
+        )
 
     def evaluate(samples):
         metric = CrowdMetric(metric=['AP', 'MR', 'JI', 'recall'])
@@ -229,10 +255,22 @@ def good_file(folder, lines=4):
     records = []
     for index in range(lines):
         Image.new('RGB', (64, 48)).save(folder / 'Images' / f'picture{index}.jpg')
-        records.append(dict(ID=f'picture{index}', gtboxes=[dict(
-            tag='person', fbox=box, vbox=box, hbox=box, extra=dict(ignore=0, box_id=i),
-            head_attr=dict(ignore=0)) for i, box in enumerate(
-                rng.integers(1, 40, (5, 4)).tolist())]))
+        records.append(
+            dict(
+                ID=f'picture{index}',
+                gtboxes=[
+                    dict(
+                        tag='person',
+                        fbox=box,
+                        vbox=box,
+                        hbox=box,
+                        extra=dict(ignore=0, box_id=i),
+                        head_attr=dict(ignore=0),
+                    )
+                    for i, box in enumerate(rng.integers(1, 40, (5, 4)).tolist())
+                ],
+            )
+        )
     return [json.dumps(record) for record in records]
 
 
@@ -244,11 +282,11 @@ def mutate(rng, lines):
     way = int(rng.integers(10))
     values = ['null', '"5"', 'NaN', '1e999', '-Infinity', '[]', '{}', 'true', '1e300', '""', '-3']
     if way == 0:
-        line = line[:place] + line[place + 1:]
+        line = line[:place] + line[place + 1 :]
     elif way == 1:
         line = line[:place] + str(rng.choice(list('{}[],:"x0\\ \t'))) + line[place:]
     elif way == 2:
-        line = line[:place] + chr(int(rng.integers(1, 255))) + line[place + 1:]
+        line = line[:place] + chr(int(rng.integers(1, 255))) + line[place + 1 :]
     elif way == 3:
         line = line[:place]
     elif way == 4:
@@ -286,8 +324,13 @@ def check_annotations(seed, folder):
     path = folder / 'broken.odgt'
     path.write_bytes(content)
     try:
-        data = CrowdDataset(data_root=str(folder), ann_file='broken.odgt', test_mode=True,
-                            serialize_data=False, cache_dir=str(folder / 'cache'))
+        data = CrowdDataset(
+            data_root=str(folder),
+            ann_file='broken.odgt',
+            test_mode=True,
+            serialize_data=False,
+            cache_dir=str(folder / 'cache'),
+        )
     except (ValueError, FileNotFoundError) as error:
         said = str(error)
         assert 'picture' in said or 'broken.odgt' in said, said

@@ -1,5 +1,4 @@
-"""A hook, for configs, that records what a training step must give however many processes share it.
-"""
+"""A hook for configs: records what a step must give however many processes share it."""
 
 import json
 from pathlib import Path

@@ -12,24 +12,37 @@ SIZES = (4, 2)
 
 @pytest.fixture(scope='module')
 def head():
-    return MODELS.build(dict(
-        type='LLAHead', num_classes=1, in_channels=4, feat_channels=4, stacked_convs=0,
-        norm_cfg=None, train_cfg=dict(assigner=dict(type='LLAAssigner')),
-        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16])))
+    return MODELS.build(
+        dict(
+            type='LLAHead',
+            num_classes=1,
+            in_channels=4,
+            feat_channels=4,
+            stacked_convs=0,
+            norm_cfg=None,
+            train_cfg=dict(assigner=dict(type='LLAAssigner')),
+            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16]),
+        )
+    )
 
 
 def pictures(count):
     """Predictions and boxes; every third picture has none."""
     draw = torch.Generator().manual_seed(0)
-    maps = [[torch.randn(count, channels, n, n, generator=draw) for n in SIZES]
-            for channels in (1, 4, 1)]
+    maps = [
+        [torch.randn(count, channels, n, n, generator=draw) for n in SIZES]
+        for channels in (1, 4, 1)
+    ]
     maps[1] = [value.abs() * 8 for value in maps[1]]
     gts = []
     for index in range(count):
         corner = torch.rand(index % 3, 2, generator=draw) * 24
         size = 4 + torch.rand(index % 3, 2, generator=draw) * 12
-        gts.append(InstanceData(bboxes=torch.cat([corner, corner + size], 1),
-                                labels=torch.zeros(index % 3).long()))
+        gts.append(
+            InstanceData(
+                bboxes=torch.cat([corner, corner + size], 1), labels=torch.zeros(index % 3).long()
+            )
+        )
     return maps, gts
 
 

@@ -1,5 +1,4 @@
-"""A training on a disk that is really full; benchmarks/reliability/full_disk.py does it more often.
-"""
+"""A training on a really full disk; benchmarks/reliability/full_disk.py does it more often."""
 
 import os
 import re
@@ -14,8 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def may_mount(tmp_path):
-    probe = subprocess.run(['unshare', '--map-root-user', '--mount', 'mount', '-t', 'tmpfs',
-                            'tmpfs', str(tmp_path)], capture_output=True, text=True)
+    probe = subprocess.run(
+        ['unshare', '--map-root-user', '--mount', 'mount', '-t', 'tmpfs', 'tmpfs', str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
     if probe.returncode:
         pytest.skip(f'nothing may be mounted here: {probe.stderr}')
 
@@ -24,8 +26,11 @@ def may_mount(tmp_path):
 def test_full_disk_is_survived(may_mount):
     done = subprocess.run(
         [sys.executable, str(ROOT / 'benchmarks/reliability/full_disk.py'), '--times', '1'],
-        capture_output=True, text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"1 times a full disk: \{'(a checkpoint|No room to write .*)': 1\}; 0 diff",
-                     done.stdout), done.stdout
+    assert re.search(
+        r"1 times a full disk: \{'(a checkpoint|No room to write .*)': 1\}; 0 diff", done.stdout
+    ), done.stdout

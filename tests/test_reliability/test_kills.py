@@ -20,9 +20,20 @@ SCRIPT = ROOT / 'benchmarks' / 'reliability' / 'kills.py'
 @pytest.mark.slow
 def test_killed_training_ends_with_the_same_weights():
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), '--kills', '3', '--per-run', '3', '--only',
-         'epochs, checkpoints within'], capture_output=True, text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
+        [
+            sys.executable,
+            str(SCRIPT),
+            '--kills',
+            '3',
+            '--per-run',
+            '3',
+            '--only',
+            'epochs, checkpoints within',
+        ],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search('3 kills in 1 runs, .*: 0 differences', done.stdout), done.stdout
 

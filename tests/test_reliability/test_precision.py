@@ -15,9 +15,17 @@ from mmdet_lla.assigners import LLAAssigner
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
     torch.manual_seed(0)
-    head = MODELS.build(dict(
-        type='LLAHead', num_classes=3, in_channels=16, feat_channels=16, stacked_convs=1,
-        norm_cfg=dict(type='GN', num_groups=4), train_cfg=dict(assigner=dict(type='LLAAssigner'))))
+    head = MODELS.build(
+        dict(
+            type='LLAHead',
+            num_classes=3,
+            in_channels=16,
+            feat_channels=16,
+            stacked_convs=1,
+            norm_cfg=dict(type='GN', num_groups=4),
+            train_cfg=dict(assigner=dict(type='LLAAssigner')),
+        )
+    )
     head.init_weights()
     seen, assign = [], LLAAssigner.assign
 
@@ -30,8 +38,12 @@ def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
     rng = np.random.default_rng(0)
     for _ in range(3):
         feats = [torch.randn(2, 16, n, n) * 3 for n in (12, 6, 3, 2, 1)]
-        gts = [InstanceData(bboxes=hostile_boxes(rng, 40, inverted=False),
-                            labels=torch.randint(0, 3, (40, ))) for _ in range(2)]
+        gts = [
+            InstanceData(
+                bboxes=hostile_boxes(rng, 40, inverted=False), labels=torch.randint(0, 3, (40,))
+            )
+            for _ in range(2)
+        ]
         with torch.autocast('cpu', dtype):
             outs = head(tuple(feats))
             assert outs[0][0].dtype == dtype
@@ -40,8 +52,9 @@ def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
     assert len(seen) == 6
     for given, result in seen:
         preds = given['pred_instances']
-        values = InstanceData(priors=preds.priors, bboxes=preds.bboxes.float(),
-                              scores=preds.scores.float())
+        values = InstanceData(
+            priors=preds.priors, bboxes=preds.bboxes.float(), scores=preds.scores.float()
+        )
         again = assign(LLAAssigner(), values, given['gt_instances'])
         assert torch.equal(again.gt_inds, result.gt_inds) and (again.gt_inds > 0).any()
         assert torch.equal(again.max_overlaps, result.max_overlaps)

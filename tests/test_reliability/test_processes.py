@@ -19,10 +19,21 @@ def result(folder, processes):
     launch = []
     if processes > 1:
         launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)]
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
-        map(str, (ROOT, ROOT / 'tests', ROOT / 'tests' / 'test_evaluation'))))
-    done = subprocess.run([sys.executable, *launch, str(SCRIPT), str(out)], env=env,
-                          capture_output=True, text=True, timeout=900)
+    env = dict(
+        os.environ,
+        OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore',
+        PYTHONPATH=os.pathsep.join(
+            map(str, (ROOT, ROOT / 'tests', ROOT / 'tests' / 'test_evaluation'))
+        ),
+    )
+    done = subprocess.run(
+        [sys.executable, *launch, str(SCRIPT), str(out)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
 
@@ -41,4 +52,5 @@ def test_processes_equal_one(one, tmp_path, processes):
     for scene in several.keys() - {'metrics'}:
         for key in ('losses', 'weights', 'norm'):
             np.testing.assert_allclose(
-                several[scene][key], one[scene][key], rtol=1e-5, atol=1e-7, err_msg=(scene, key))
+                several[scene][key], one[scene][key], rtol=1e-5, atol=1e-7, err_msg=(scene, key)
+            )

@@ -23,7 +23,7 @@ from mmdet_lla.hooks.checkpoint_files import checkpoint_fault
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONFIG = '''
+CONFIG = """
 _base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 data_root = '{crowd}/'
 model = dict(
@@ -51,7 +51,7 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, weight_d
 randomness = dict(seed=1)
 log_level = 'WARNING'
 work_dir = 'work'
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +78,7 @@ def call(scene, monkeypatch):
     def call(tool, *args):
         """Run a tool in this process; what it says at a bad end, else None."""
         monkeypatch.setattr(sys, 'argv', [tool, 'config.py', *args])
-        loaders = ('test_dataloader', ) if tool == 'test.py' else ('train_dataloader', )
+        loaders = ('test_dataloader',) if tool == 'test.py' else ('train_dataloader',)
         try:
             importlib.import_module('_mmdet_tool').run(tool, loaders)
         except SystemExit as error:
@@ -93,7 +93,7 @@ class Evil:
         self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (str(self.path), )
+        return os.mkdir, (str(self.path),)
 
 
 @pytest.fixture
@@ -114,10 +114,18 @@ def test_no_tool_executes_a_pickle(call, scene, evil, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for tool, args in (
             ('train.py', ['--cfg-options', f'load_from={evil}']),
-            ('train.py', ['--cfg-options',
-                          f'load_from=http://127.0.0.1:{server.server_port}/{evil}']),
-            ('train.py', ['--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
-                          f'model.backbone.init_cfg.checkpoint={evil}']),
+            (
+                'train.py',
+                ['--cfg-options', f'load_from=http://127.0.0.1:{server.server_port}/{evil}'],
+            ),
+            (
+                'train.py',
+                [
+                    '--cfg-options',
+                    'model.backbone.init_cfg.type=Pretrained',
+                    f'model.backbone.init_cfg.checkpoint={evil}',
+                ],
+            ),
             ('test.py', [evil]),
         ):
             with pytest.raises(Exception, match='[Ww]eights.only'):
@@ -143,20 +151,29 @@ def test_full_disk_and_nan_end_with_a_message(call, scene):
     assert checkpoint_fault('work/epoch_1.pth') is None and not list(scene.rglob('*.part'))
     assert call('train.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=2') is None
 
-    said = call('train.py', '--cfg-options', 'train_cfg.max_epochs=20', 'work_dir=wild',
-                'optim_wrapper.optimizer.lr=1e20', 'optim_wrapper.clip_grad=None')
+    said = call(
+        'train.py',
+        '--cfg-options',
+        'train_cfg.max_epochs=20',
+        'work_dir=wild',
+        'optim_wrapper.optimizer.lr=1e20',
+        'optim_wrapper.clip_grad=None',
+    )
     assert 'Training stopped in iteration' in said and 'annotation' not in said
     assert 'first module with such an output: ' in said and '.jpg' in said and 'hint: ' in said
-    dump, = (scene / 'wild').glob('non_finite_iter_*_rank_0.pth')
+    (dump,) = (scene / 'wild').glob('non_finite_iter_*_rank_0.pth')
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools/replay_step.py'), 'config.py', str(dump)],
-        capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+    )
     module = said.split('first module with such an output: ')[1].split('\n')[0]
     assert f'not finite: {module}' in done.stdout, done.stdout + done.stderr
 
 
 #: srun as far as our scripts go: notes its arguments, and starts the tasks with Slurm's variables.
-SRUN = '''#!/usr/bin/env bash
+SRUN = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > srun.txt
 while [ "$1" != python ]; do
     case $1 in --ntasks=*) export SLURM_NTASKS=${1#*=} ;; esac
@@ -166,7 +183,7 @@ export SLURM_NODELIST=here
 for task in $(seq $((SLURM_NTASKS - 1))); do SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & done
 SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
 wait
-'''
+"""
 
 
 @pytest.fixture
@@ -181,15 +198,24 @@ def launch(scene, monkeypatch):
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     env = dict(
-        os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}', OMP_NUM_THREADS='1',
-        PYTHONWARNINGS='ignore', PORT=str(port), GPUS='2', PATH=os.pathsep.join(
-            [str(bin_), os.path.dirname(sys.executable), os.environ['PATH']]))
+        os.environ,
+        PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}',
+        OMP_NUM_THREADS='1',
+        PYTHONWARNINGS='ignore',
+        PORT=str(port),
+        GPUS='2',
+        PATH=os.pathsep.join([str(bin_), os.path.dirname(sys.executable), os.environ['PATH']]),
+    )
     del env['LOCAL_RANK']
 
     def launch(script, *args, **more):
         return subprocess.Popen(
-            ['bash', str(ROOT / 'tools' / script), *args], env=dict(env, **more), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            ['bash', str(ROOT / 'tools' / script), *args],
+            env=dict(env, **more),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     return launch
 
@@ -207,11 +233,17 @@ HALF = ('--cfg-options', 'train_dataloader.batch_size=1', 'train_dataloader.batc
 def one(call, scene):
     """A training in one process; its work directory."""
     with open('config.py', 'a') as file:
-        file.write("custom_imports = dict(imports=['mmdet_lla', 'test_reliability.record_steps'], "
-                   "allow_failed_imports=False)\ncustom_hooks = [dict(type='RecordSteps')]\n"
-                   "train_cfg.update(max_epochs=2)\n")
-    assert call('train.py', '--work-dir', 'one', '--cfg-options',
-                'train_dataloader.batch_sampler=None') is None
+        file.write(
+            "custom_imports = dict(imports=['mmdet_lla', 'test_reliability.record_steps'], "
+            "allow_failed_imports=False)\ncustom_hooks = [dict(type='RecordSteps')]\n"
+            'train_cfg.update(max_epochs=2)\n'
+        )
+    assert (
+        call(
+            'train.py', '--work-dir', 'one', '--cfg-options', 'train_dataloader.batch_sampler=None'
+        )
+        is None
+    )
     return scene / 'one'
 
 
@@ -220,31 +252,78 @@ def one(call, scene):
 def test_two_processes_train_and_test_with_the_tools(one, call, launch, how):
     """Divisor, losses and metrics of the scripts of tools/ are those of one process."""
     if how == 'torchrun on two machines':  # as one would by hand, here on the same
-        wait(*[launch('dist_train.sh', 'config.py', '1', '--work-dir', 'two', *HALF, NNODES='2',
-                      NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1') for rank in range(2)])
+        wait(
+            *[
+                launch(
+                    'dist_train.sh',
+                    'config.py',
+                    '1',
+                    '--work-dir',
+                    'two',
+                    *HALF,
+                    NNODES='2',
+                    NODE_RANK=str(rank),
+                    MASTER_ADDR='127.0.0.1',
+                )
+                for rank in range(2)
+            ]
+        )
     else:
-        wait(launch('slurm_train.sh', 'cluster', 'crowds', 'config.py', 'two', *HALF,
-                    SRUN_ARGS='--gres=none --requeue'))
+        wait(
+            launch(
+                'slurm_train.sh',
+                'cluster',
+                'crowds',
+                'config.py',
+                'two',
+                *HALF,
+                SRUN_ARGS='--gres=none --requeue',
+            )
+        )
         said = Path('srun.txt').read_text().splitlines()
-        assert said[:said.index('python')] == [
-            '-p', 'cluster', '--job-name=crowds', '--gres=gpu:2', '--ntasks=2',
-            '--ntasks-per-node=2', '--cpus-per-task=5', '--kill-on-bad-exit=1', '--gres=none',
-            '--requeue']
+        assert said[: said.index('python')] == [
+            '-p',
+            'cluster',
+            '--job-name=crowds',
+            '--gres=gpu:2',
+            '--ntasks=2',
+            '--ntasks-per-node=2',
+            '--cpus-per-task=5',
+            '--kill-on-bad-exit=1',
+            '--gres=none',
+            '--requeue',
+        ]
     steps = [json.loads(Path(name, 'steps.json').read_text()) for name in ('one', 'two')]
     assert len(steps[0]) == 4 and min(step[0] for step in steps[0]) > 10
     np.testing.assert_allclose(steps[1], steps[0], rtol=1e-5)
-    states = [torch.load(f'{name}/epoch_2.pth', weights_only=True)['state_dict']
-              for name in ('one', 'two')]
+    states = [
+        torch.load(f'{name}/epoch_2.pth', weights_only=True)['state_dict']
+        for name in ('one', 'two')
+    ]
     for name, value in states[0].items():  # a ReLU of an input of some 1e-7 may turn
         torch.testing.assert_close(states[1][name], value, rtol=1e-5, atol=1e-5)
     if how == 'Slurm on one':
-        wait(launch('slurm_test.sh', 'cluster', 'crowds', 'config.py', 'one/epoch_2.pth',
-                    '--work-dir', 'tested_by_two'))
+        wait(
+            launch(
+                'slurm_test.sh',
+                'cluster',
+                'crowds',
+                'config.py',
+                'one/epoch_2.pth',
+                '--work-dir',
+                'tested_by_two',
+            )
+        )
     else:
-        wait(launch('dist_test.sh', 'config.py', 'one/epoch_2.pth', '2', '--work-dir',
-                    'tested_by_two'))
+        wait(
+            launch(
+                'dist_test.sh', 'config.py', 'one/epoch_2.pth', '2', '--work-dir', 'tested_by_two'
+            )
+        )
     assert call('test.py', 'one/epoch_2.pth', '--work-dir', 'tested_by_one') is None
-    results = [json.loads(next(Path(f'tested_by_{name}').glob('*/*.json')).read_text())
-               for name in ('one', 'two')]
+    results = [
+        json.loads(next(Path(f'tested_by_{name}').glob('*/*.json')).read_text())
+        for name in ('one', 'two')
+    ]
     for key in ('crowd_human/mAP', 'crowd_human/mMR', 'crowd_human/JI'):
         assert results[0][key] == results[1][key]

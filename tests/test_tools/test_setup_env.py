@@ -48,18 +48,28 @@ def test_stack_replaces_and_adds_lines(tmp_path):
     (tmp_path / 'requirements-new.txt').write_text('onedl-mmcv==2.3.6\nnumpy==2.2.6\nimaug==1\n')
     assert setup_env.stacks(tmp_path) == ['new']
     assert setup_env.stack_pins(tmp_path) == {
-        'torch': 'torch==2', 'numpy': 'numpy==2.4.6', 'mmcv': 'mmcv==2.1.0'}
+        'torch': 'torch==2',
+        'numpy': 'numpy==2.4.6',
+        'mmcv': 'mmcv==2.1.0',
+    }
     assert setup_env.stack_pins(tmp_path, 'new') == {
-        'torch': 'torch==2', 'numpy': 'numpy==2.2.6', 'mmcv': 'onedl-mmcv==2.3.6',
-        'imaug': 'imaug==1'}
+        'torch': 'torch==2',
+        'numpy': 'numpy==2.2.6',
+        'mmcv': 'onedl-mmcv==2.3.6',
+        'imaug': 'imaug==1',
+    }
 
 
 def test_stacks_differ_in_what_they_are_named_for():
     usual, onedl, numpy1 = (setup_env.stack_pins(REPO, name) for name in ('', 'onedl', 'numpy1'))
     assert [usual[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == [
-        'mmengine', 'mmcv', 'mmdet']
+        'mmengine',
+        'mmcv',
+        'mmdet',
+    ]
     assert [onedl[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == list(
-        setup_env.FORK)
+        setup_env.FORK
+    )
     assert usual['numpy'].startswith('numpy==2.') and numpy1['numpy'].startswith('numpy==1.')
     assert all(numpy1[name] == usual[name] for name in ('torch', 'mmengine', 'mmcv', 'mmdet'))
 
@@ -85,10 +95,19 @@ def test_stack_has_an_environment_of_its_own(monkeypatch, stack, folder):
 @pytest.mark.skipif(shutil.which('make') is None, reason='this machine has no make')
 @pytest.mark.parametrize('stack, folder', [('', '.venv'), ('onedl', '.venv-onedl')])
 def test_make_names_the_same_environment(stack, folder):
-    environ = {name: value for name, value in os.environ.items()  # a make above us leaves some
-               if name not in ('MAKEFLAGS', 'MFLAGS', 'VENV', 'PYTHON', 'STACK')}
-    said = subprocess.run(['make', '-n', 'test', f'STACK={stack}'], cwd=REPO, env=environ,
-                          capture_output=True, text=True, check=True).stdout
+    environ = {
+        name: value
+        for name, value in os.environ.items()  # a make above us leaves some
+        if name not in ('MAKEFLAGS', 'MFLAGS', 'VENV', 'PYTHON', 'STACK')
+    }
+    said = subprocess.run(
+        ['make', '-n', 'test', f'STACK={stack}'],
+        cwd=REPO,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert f"--venv '{folder}'" in said and f'{folder}/bin/python -m pytest' in said
     assert (f"--stack '{stack}'" in said) == bool(stack)
 
@@ -103,10 +122,20 @@ def test_fork_is_recognised():
     assert not setup_env.uses_fork(STOCK) and not setup_env.uses_fork({})
 
 
-@pytest.mark.parametrize('dists, stack, fits', [
-    ({}, '', True), (STOCK, '', True), (STOCK, 'numpy1', True), (STOCK, 'onedl', False),
-    ({}, 'onedl', True), (ONEDL, 'onedl', True), (ONEDL, '', False),
-    ({**STOCK, **ONEDL}, '', False), ({**STOCK, **ONEDL}, 'onedl', False)])
+@pytest.mark.parametrize(
+    'dists, stack, fits',
+    [
+        ({}, '', True),
+        (STOCK, '', True),
+        (STOCK, 'numpy1', True),
+        (STOCK, 'onedl', False),
+        ({}, 'onedl', True),
+        (ONEDL, 'onedl', True),
+        (ONEDL, '', False),
+        ({**STOCK, **ONEDL}, '', False),
+        ({**STOCK, **ONEDL}, 'onedl', False),
+    ],
+)
 def test_no_family_is_installed_over_the_other(dists, stack, fits):
     pins = setup_env.stack_pins(REPO, stack)
     if fits:
@@ -118,11 +147,17 @@ def test_no_family_is_installed_over_the_other(dists, stack, fits):
     assert command.split() == sorted(set(dists) - {'numpy'})
 
 
-@pytest.mark.parametrize('dists, stack, own, problem', [
-    (STOCK, '', True, None), (ONEDL, 'onedl', True, None), ({}, 'onedl', True, 'is missing'),
-    ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', True, 'is 2.3.5'),
-    ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', False, None),
-    (STOCK, 'onedl', True, 'is missing')])
+@pytest.mark.parametrize(
+    'dists, stack, own, problem',
+    [
+        (STOCK, '', True, None),
+        (ONEDL, 'onedl', True, None),
+        ({}, 'onedl', True, 'is missing'),
+        ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', True, 'is 2.3.5'),
+        ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', False, None),
+        (STOCK, 'onedl', True, 'is missing'),
+    ],
+)
 def test_mmcv_of_either_family_stays_where_it_fits(monkeypatch, dists, stack, own, problem):
     monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
     environment = setup_env.Environment(Path('/v'), own, setup_env.stack_pins(REPO, stack))
@@ -136,15 +171,34 @@ def test_environment_of_the_users_keeps_its_family(tmp_path, monkeypatch, dists,
     monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
     monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
     monkeypatch.setattr(setup_env, 'run_logged', lambda *args: None)
-    monkeypatch.setattr(setup_env, 'probe', lambda python: {
-        'version': [3, 11, 7], 'short': '3.11', 'has_pip': True, 'torch': '2.13.0', 'cuda': None,
-        'site': str(tmp_path), 'dists': dists})
+    monkeypatch.setattr(
+        setup_env,
+        'probe',
+        lambda python: {
+            'version': [3, 11, 7],
+            'short': '3.11',
+            'has_pip': True,
+            'torch': '2.13.0',
+            'cuda': None,
+            'site': str(tmp_path),
+            'dists': dists,
+        },
+    )
     asked = []
-    monkeypatch.setattr(setup_env.Environment, 'pip', lambda self, arguments, *_: asked.extend(
-        arguments))
+    monkeypatch.setattr(
+        setup_env.Environment, 'pip', lambda self, arguments, *_: asked.extend(arguments)
+    )
     setup_env.set_up(tmp_path, None, 'mark')
-    assert asked == ['install', 'setuptools<81', 'wheel', 'ninja', 'install',
-                     '--no-build-isolation', '--editable', f'{REPO}[{extra},tests,tensorboard]']
+    assert asked == [
+        'install',
+        'setuptools<81',
+        'wheel',
+        'ninja',
+        'install',
+        '--no-build-isolation',
+        '--editable',
+        f'{REPO}[{extra},tests,tensorboard]',
+    ]
 
 
 # ------------------------------------------------------------------------------ wheel cache
@@ -152,24 +206,33 @@ BASE = dict(tag='cp311', platform='linux_x86_64', torch='2.13.0+cpu', mmcv='mmcv
 
 
 def test_wheel_key_names_what_the_wheel_depends_on():
-    assert (setup_env.wheel_key(**BASE)
-            == 'cp311-linux_x86_64-torch2.13.0+cpu-mmcv2.1.0-cpuops')
+    assert setup_env.wheel_key(**BASE) == 'cp311-linux_x86_64-torch2.13.0+cpu-mmcv2.1.0-cpuops'
     assert setup_env.wheel_key(**BASE, gpu='8.0;9.0').endswith('-cuda8.0_9.0')
-    assert (setup_env.wheel_key(**{**BASE, 'mmcv': 'onedl-mmcv==2.3.6'})
-            == 'cp311-linux_x86_64-torch2.13.0+cpu-onedl-mmcv2.3.6-cpuops')
+    assert (
+        setup_env.wheel_key(**{**BASE, 'mmcv': 'onedl-mmcv==2.3.6'})
+        == 'cp311-linux_x86_64-torch2.13.0+cpu-onedl-mmcv2.3.6-cpuops'
+    )
 
 
-@pytest.mark.parametrize('change', [
-    dict(tag='cp312'), dict(platform='linux_aarch64'), dict(torch='2.13.0+cu130'),
-    dict(torch='2.13.1+cpu'), dict(mmcv='mmcv==2.1.1'), dict(mmcv='onedl-mmcv==2.1.0'),
-    dict(gpu='9.0'), dict(gpu='all')])
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(tag='cp312'),
+        dict(platform='linux_aarch64'),
+        dict(torch='2.13.0+cu130'),
+        dict(torch='2.13.1+cpu'),
+        dict(mmcv='mmcv==2.1.1'),
+        dict(mmcv='onedl-mmcv==2.1.0'),
+        dict(gpu='9.0'),
+        dict(gpu='all'),
+    ],
+)
 def test_wheel_key_differs_with_each_part(change):
     assert setup_env.wheel_key(**{**BASE, **change}) != setup_env.wheel_key(**BASE)
 
 
 def test_cache_folder_follows_xdg():
-    assert (setup_env.cache_dir({'XDG_CACHE_HOME': '/cache'})
-            == Path('/cache/mmdet_lla/wheels'))
+    assert setup_env.cache_dir({'XDG_CACHE_HOME': '/cache'}) == Path('/cache/mmdet_lla/wheels')
     assert setup_env.cache_dir({}) == Path.home() / '.cache' / 'mmdet_lla' / 'wheels'
 
 
@@ -196,10 +259,11 @@ def test_stored_wheel_is_found_again(tmp_path, mmcv):
 def test_broken_or_bare_wheel_leaves_the_cache(tmp_path, damage):
     wheel = make_wheel(
         tmp_path / 'mmcv-2.1.0-py3-none-any.whl',
-        ['mmcv/__init__.py'] if damage == 'bare' else ['mmcv/_ext.so', 'mmcv/ops.py'])
+        ['mmcv/__init__.py'] if damage == 'bare' else ['mmcv/_ext.so', 'mmcv/ops.py'],
+    )
     if damage != 'bare':
         content = wheel.read_bytes()
-        wheel.write_bytes(content[:len(content) // 2] if damage == 'cut short' else b'')
+        wheel.write_bytes(content[: len(content) // 2] if damage == 'cut short' else b'')
     assert setup_env.cached_wheel(tmp_path) is None
     assert not wheel.exists()
 
@@ -212,13 +276,18 @@ def test_failed_store_leaves_nothing_behind(tmp_path):
 
 # ------------------------------------------------------------------------------ what is missing
 def test_nothing_missing_where_all_is_there():
-    assert setup_env.missing_build_tools('/inc', '3.11', {}, lambda name: name,
-                                         lambda path: path == '/inc/Python.h') == []
+    assert (
+        setup_env.missing_build_tools(
+            '/inc', '3.11', {}, lambda name: name, lambda path: path == '/inc/Python.h'
+        )
+        == []
+    )
 
 
 def test_missing_compiler_and_headers_are_named_with_their_packages():
     cxx, cc, headers = setup_env.missing_build_tools(
-        '/inc', '3.11', {'CC': 'ccache clang'}, lambda name: None, lambda path: False)
+        '/inc', '3.11', {'CC': 'ccache clang'}, lambda name: None, lambda path: False
+    )
     assert 'C++ compiler (c++)' in cxx and 'build-essential' in cxx
     assert 'C compiler (ccache)' in cc
     assert '/inc/Python.h' in headers and 'python3.11-dev' in headers
@@ -226,7 +295,8 @@ def test_missing_compiler_and_headers_are_named_with_their_packages():
 
 def test_missing_headers_alone():
     messages = setup_env.missing_build_tools(
-        '/inc', '3.12', {}, lambda name: name, lambda path: False)
+        '/inc', '3.12', {}, lambda name: name, lambda path: False
+    )
     assert len(messages) == 1 and 'python3.12-dev' in messages[0]
 
 
@@ -256,8 +326,13 @@ def test_missing_system_library_of_opencv_is_named(monkeypatch):
 def interpreters(**versions):
     def probe(name):
         version = versions.get(Path(name).name.replace('.', '_'))
-        return version and {'executable': name, 'version': list(version),
-                            'short': '{}.{}'.format(*version), 'has_venv': version[2] != 0}
+        return version and {
+            'executable': name,
+            'version': list(version),
+            'short': '{}.{}'.format(*version),
+            'has_venv': version[2] != 0,
+        }
+
     return probe
 
 
@@ -266,8 +341,12 @@ def test_tested_python_comes_first(monkeypatch):
     found = interpreters(python3=(3, 12, 4), python3_11=(3, 11, 2))
     assert setup_env.choose_python(None, found)['short'] == '3.11'
     assert setup_env.choose_python('python3', found)['short'] == '3.12'
-    assert setup_env.choose_python(
-        None, interpreters(python3=(3, 13, 1), python3_12=(3, 12, 1)))['short'] == '3.12'
+    assert (
+        setup_env.choose_python(None, interpreters(python3=(3, 13, 1), python3_12=(3, 12, 1)))[
+            'short'
+        ]
+        == '3.12'
+    )
 
 
 def test_wrong_pythons_are_listed(monkeypatch):
@@ -306,12 +385,16 @@ def test_cuda_build_names_toolkit_and_architectures(tmp_path):
     assert environ['TORCH_CUDA_ARCH_LIST'] == '9.0' and environ['MAX_JOBS'] == '7'
     assert 'CUDA_VISIBLE_DEVICES' not in environ
     assert 'TORCH_CUDA_ARCH_LIST' not in setup_env.build_environment(
-        {}, '/v/bin', tmp_path, '/cuda', 'all')
+        {}, '/v/bin', tmp_path, '/cuda', 'all'
+    )
 
 
 def test_cuda_home_needs_compiler_and_headers():
-    toolkit = {'/usr/local/cuda/bin/nvcc', '/usr/local/cuda/include/cuda_runtime.h',
-               '/opt/wrapper/bin/nvcc'}
+    toolkit = {
+        '/usr/local/cuda/bin/nvcc',
+        '/usr/local/cuda/include/cuda_runtime.h',
+        '/opt/wrapper/bin/nvcc',
+    }
     find = setup_env.find_cuda_home
     assert find({}, lambda _: '/opt/wrapper/bin/nvcc', toolkit.__contains__) == '/usr/local/cuda'
     assert find({}, lambda _: None, toolkit.__contains__) == '/usr/local/cuda'
@@ -321,6 +404,7 @@ def test_cuda_home_needs_compiler_and_headers():
 
 def test_compiled_ops_are_recognised(tmp_path):
     from mmcv.ops import get_compiling_cuda_version
+
     assert setup_env.ops_of(sys.executable) == get_compiling_cuda_version()
     assert setup_env.ops_of('/bin/false') is None
 
@@ -338,9 +422,11 @@ def test_failed_command_shows_its_end_and_the_log(tmp_path):
 
 def test_broken_off_command_ends_with_its_children(tmp_path, monkeypatch):
     child = tmp_path / 'child'
-    script = ('import pathlib, subprocess, sys; '
-              'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]); '
-              f'pathlib.Path({str(child)!r}).write_text(str(child.pid)); child.wait()')
+    script = (
+        'import pathlib, subprocess, sys; '
+        'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]); '
+        f'pathlib.Path({str(child)!r}).write_text(str(child.pid)); child.wait()'
+    )
 
     def progress():
         if child.exists() and child.read_text():
@@ -349,8 +435,9 @@ def test_broken_off_command_ends_with_its_children(tmp_path, monkeypatch):
 
     monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
     with pytest.raises(KeyboardInterrupt):
-        setup_env.run_logged([sys.executable, '-c', script], tmp_path / 'log', 'compiling',
-                             progress=progress)
+        setup_env.run_logged(
+            [sys.executable, '-c', script], tmp_path / 'log', 'compiling', progress=progress
+        )
     for _ in range(100):
         try:
             state = Path(f'/proc/{child.read_text()}/stat').read_text().split()[2]
@@ -364,8 +451,12 @@ def test_broken_off_command_ends_with_its_children(tmp_path, monkeypatch):
 
 def test_long_command_shows_its_progress(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
-    setup_env.run_logged([sys.executable, '-c', 'import time; time.sleep(0.4)'],
-                         tmp_path / 'log', 'compiling', progress=lambda: '3 of 9 files')
+    setup_env.run_logged(
+        [sys.executable, '-c', 'import time; time.sleep(0.4)'],
+        tmp_path / 'log',
+        'compiling',
+        progress=lambda: '3 of 9 files',
+    )
     assert re.search(r'\.\.\. compiling: \d s, 3 of 9 files', capsys.readouterr().out)
 
 
@@ -422,8 +513,10 @@ def test_environment_that_is_no_environment_is_left_alone(tmp_path, monkeypatch,
 
 def test_lock_is_waited_for(tmp_path, monkeypatch):
     lock = tmp_path / 'lock'
-    script = (f'import fcntl, sys; file = open({str(lock)!r}, "w"); fcntl.flock(file, 2); '
-              'print("held", flush=True); sys.stdin.read()')
+    script = (
+        f'import fcntl, sys; file = open({str(lock)!r}, "w"); fcntl.flock(file, 2); '
+        'print("held", flush=True); sys.stdin.read()'
+    )
     said = []
 
     def say(text):
@@ -431,8 +524,9 @@ def test_lock_is_waited_for(tmp_path, monkeypatch):
         holder.stdin.close()  # lets the holder go
 
     monkeypatch.setattr(setup_env, 'say', say)
-    with subprocess.Popen([sys.executable, '-c', script], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout.readline() == b'held\n'
         with setup_env.locked(lock, 'waiting for the other'):
             assert holder.wait() == 0

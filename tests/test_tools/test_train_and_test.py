@@ -18,7 +18,7 @@ from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 ROOT = Path(__file__).resolve().parents[2]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 
-CONFIG = '''
+CONFIG = """
 _base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
     backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -33,14 +33,25 @@ val_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=1, val_interval=1)
-'''
+"""
 
 
 def call(tool: Path, *args, cwd: Path, ok: bool = True) -> str:
-    env = {**os.environ, 'CROWD_ROOT': f'{cwd}/crowd/', 'OMP_NUM_THREADS': '1',
-           'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}
-    done = subprocess.run([sys.executable, str(tool), *map(str, args)], cwd=cwd, env=env,
-                          capture_output=True, text=True, timeout=300)
+    env = {
+        **os.environ,
+        'CROWD_ROOT': f'{cwd}/crowd/',
+        'OMP_NUM_THREADS': '1',
+        'PYTHONPATH': str(ROOT),
+        'PYTHONWARNINGS': 'ignore',
+    }
+    done = subprocess.run(
+        [sys.executable, str(tool), *map(str, args)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output[-3000:]
     return output
@@ -68,16 +79,34 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene):
     assert losses and all(0 < loss < 100 for loss in losses)
     assert re.search(r'crowd_human/mAP: [\d.]+', output)
 
-    output = call(theirs / 'train.py', 'config.py', '--work-dir', 'work', '--resume',
-                  '--cfg-options', 'train_cfg.max_epochs=2', cwd=scene)
+    output = call(
+        theirs / 'train.py',
+        'config.py',
+        '--work-dir',
+        'work',
+        '--resume',
+        '--cfg-options',
+        'train_cfg.max_epochs=2',
+        cwd=scene,
+    )
     assert 'resumed epoch: 1' in output
     state = torch.load(scene / 'work/epoch_2.pth', weights_only=True)
     assert state['meta']['epoch'] == 2 and 'bbox_head.retina_iou.weight' in state['state_dict']
 
     results = []
     for name, tools in dict(ours=ours, theirs=theirs).items():
-        call(tools / 'test.py', 'config.py', 'work/epoch_2.pth', '--work-dir', name,
-             '--out', 'results.pkl', '--show-dir', 'shown', cwd=scene)
+        call(
+            tools / 'test.py',
+            'config.py',
+            'work/epoch_2.pth',
+            '--work-dir',
+            name,
+            '--out',
+            'results.pkl',
+            '--show-dir',
+            'shown',
+            cwd=scene,
+        )
         results.append(metrics(scene / name))
         assert len(load(scene / 'results.pkl')) == 4
         assert len(list((scene / name).rglob('shown/*.jpg'))) == 4
@@ -85,13 +114,19 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene):
         assert results[0][f'crowd_human/{key}'] == results[1][f'crowd_human/{key}']
 
 
-@pytest.mark.parametrize('tool, args, words', [
-    ('train.py', ['config.py', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
-     'nowhere/annotation_train.odgt(.|\n)*tools/make_crowd.py'),
-    ('train.py', ['--work-dir', 'work', 'no_config.py'], 'no_config.py'),
-    ('train.py', ['no_weights.py'], 'no_weights.pth(.|\n)*mobilenet_v2.py'),
-    ('test.py', ['config.py', 'nothing.pth'], 'nothing.pth'),
-])
+@pytest.mark.parametrize(
+    'tool, args, words',
+    [
+        (
+            'train.py',
+            ['config.py', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
+            'nowhere/annotation_train.odgt(.|\n)*tools/make_crowd.py',
+        ),
+        ('train.py', ['--work-dir', 'work', 'no_config.py'], 'no_config.py'),
+        ('train.py', ['no_weights.py'], 'no_weights.pth(.|\n)*mobilenet_v2.py'),
+        ('test.py', ['config.py', 'nothing.pth'], 'nothing.pth'),
+    ],
+)
 def test_missing_things_end_with_what_to_do(scene, monkeypatch, tool, args, words):
     monkeypatch.chdir(scene)
     monkeypatch.setenv('CROWD_ROOT', f'{scene}/crowd/')
@@ -99,9 +134,10 @@ def test_missing_things_end_with_what_to_do(scene, monkeypatch, tool, args, word
     monkeypatch.setattr(sys, 'argv', [tool, *args])
     (scene / 'no_weights.py').write_text(
         "_base_ = './config.py'\nmodel = dict(backbone=dict(init_cfg=dict(\n"
-        "    _delete_=True, type='Pretrained', checkpoint='no_weights.pth')))\n")
+        "    _delete_=True, type='Pretrained', checkpoint='no_weights.pth')))\n"
+    )
     mmdet_tool = importlib.import_module('_mmdet_tool')
-    loaders = ('train_dataloader', ) if tool == 'train.py' else ('test_dataloader', )
+    loaders = ('train_dataloader',) if tool == 'train.py' else ('test_dataloader',)
     with pytest.raises(SystemExit) as error:
         mmdet_tool.run(tool, loaders)
     assert re.search(words, str(error.value)), error.value

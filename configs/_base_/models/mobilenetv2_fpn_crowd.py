@@ -2,7 +2,8 @@
 _base_ = './r50-caffe_fpn_crowd.py'
 model = dict(
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(
         _delete_=True,
         type='MobileNetV2',
@@ -11,7 +12,9 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='{{$MOBILENET_V2:weights/mobilenet_v2_imagenet.pth}}')),
+            type='Pretrained', checkpoint='{{$MOBILENET_V2:weights/mobilenet_v2_imagenet.pth}}'
+        ),
+    ),
     neck=dict(in_channels=[32, 96, 320], out_channels=96, start_level=0),
-    bbox_head=dict(in_channels=96, feat_channels=96, stacked_convs=2))
+    bbox_head=dict(in_channels=96, feat_channels=96, stacked_convs=2),
+)

@@ -14,12 +14,14 @@ param_scheduler = [
         end=28125,
         # The file of LLA itself says 24,735, those of its siblings 24,375: 26 of 30 epochs.
         milestones=[18750, 24375],
-        gamma=0.1)
+        gamma=0.1,
+    ),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
-    paramwise_cfg=dict(norm_decay_mult=0.))
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+)
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5625))

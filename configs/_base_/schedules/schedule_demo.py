@@ -13,15 +13,16 @@ param_scheduler = [
         begin=0,
         end=max_epochs,
         eta_min_ratio=0.01,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.),
-    clip_grad=dict(max_norm=10))
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+    clip_grad=dict(max_norm=10),
+)
 auto_scale_lr = dict(enable=False, base_batch_size=4)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
-default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
 custom_hooks = [dict(type='ChannelsLastHook')]

@@ -7,4 +7,7 @@ model = dict(
             type='CenterRegionAssigner',
             pos_scale=0.2,
             neg_scale=0.2,
-            min_pos_iof=0.01)))
+            min_pos_iof=0.01,
+        )
+    )
+)

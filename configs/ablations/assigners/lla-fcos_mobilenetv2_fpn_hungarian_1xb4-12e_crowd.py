@@ -8,5 +8,8 @@ model = dict(
             match_costs=[
                 dict(type='FocalLossCost', weight=2.0),
                 dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-                dict(type='IoUCost', iou_mode='giou', weight=2.0)
-            ])))
+                dict(type='IoUCost', iou_mode='giou', weight=2.0),
+            ],
+        )
+    )
+)

@@ -9,5 +9,8 @@ model = dict(
             pos_iou_thr=0.5,
             neg_iou_thr=0.4,
             min_pos_iou=0,
-            ignore_iof_thr=-1),
-        assigner_view=dict(anchor_ratio=2.4)))
+            ignore_iof_thr=-1,
+        ),
+        assigner_view=dict(anchor_ratio=2.4),
+    )
+)

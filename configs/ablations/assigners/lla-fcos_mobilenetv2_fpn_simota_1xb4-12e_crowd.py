@@ -1,4 +1,3 @@
 # LLAHead under YOLOX's assigner.
 _base_ = '../../demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-model = dict(
-    train_cfg=dict(assigner=dict(_delete_=True, type='SimOTAAssigner', center_radius=2.5)))
+model = dict(train_cfg=dict(assigner=dict(_delete_=True, type='SimOTAAssigner', center_radius=2.5)))

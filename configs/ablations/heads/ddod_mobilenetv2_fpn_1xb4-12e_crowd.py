@@ -8,4 +8,6 @@ model = dict(
         assigner=dict(type='ATSSAssigner', topk=9, alpha=0.8),
         reg_assigner=dict(type='ATSSAssigner', topk=9, alpha=0.5),
         allowed_border=-1,
-        pos_weight=-1))
+        pos_weight=-1,
+    ),
+)

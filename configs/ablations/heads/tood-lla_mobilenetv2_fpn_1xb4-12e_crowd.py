@@ -2,4 +2,5 @@
 # other assigner to begin with.
 _base_ = './tood_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
-    train_cfg=dict(initial_epoch=0, assigner=dict(_delete_=True, type='TaskAlignedLLAAssigner')))
+    train_cfg=dict(initial_epoch=0, assigner=dict(_delete_=True, type='TaskAlignedLLAAssigner'))
+)

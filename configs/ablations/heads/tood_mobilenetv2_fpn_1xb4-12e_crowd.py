@@ -10,7 +10,9 @@ model = dict(
             use_sigmoid=True,
             activated=True,
             beta=2.0,
-            loss_weight=1.0)),
+            loss_weight=1.0,
+        ),
+    ),
     train_cfg=dict(
         _delete_=True,
         initial_epoch=4,
@@ -19,4 +21,6 @@ model = dict(
         alpha=1,
         beta=6,
         allowed_border=-1,
-        pos_weight=-1))
+        pos_weight=-1,
+    ),
+)

@@ -8,4 +8,7 @@ model = dict(
             type='LLAAssigner',
             prior_form='points',
             score_form='probs',
-            ignore='unused')))
+            ignore='unused',
+        )
+    )
+)

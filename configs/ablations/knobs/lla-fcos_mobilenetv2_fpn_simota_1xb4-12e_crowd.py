@@ -16,4 +16,7 @@ model = dict(
             score_form='probs',
             # Roundings and ties as in mmdet.
             outside_penalty=1e5,
-            ties='topk')))
+            ties='topk',
+        )
+    )
+)

@@ -15,9 +15,16 @@ from .study import Failure, Run, Study, outdated, plan_runs, remove_checkpoints
 from .variants import Variant, load_variants
 
 
-def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: int = 1,
-           options: Mapping | None = None, keep_checkpoints: bool = True, train: bool = True,
-           command: Sequence[str] = ()) -> list[Failure]:
+def ablate(
+    configs: Sequence[str],
+    seeds: Sequence[int],
+    work_dir: Path,
+    jobs: int = 1,
+    options: Mapping | None = None,
+    keep_checkpoints: bool = True,
+    train: bool = True,
+    command: Sequence[str] = (),
+) -> list[Failure]:
     """Train and test each config for each seed, as far as it is not done; write what came of it.
 
     Args:
@@ -49,8 +56,9 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: i
     rows = rows_of(runs, differing, work_dir)
     write_results(work_dir, rows, failures)
     if rows:
-        weighed = write_report(work_dir / 'report.html', variants, runs, rows, differing, failures,
-                               shlex.join(command))
+        weighed = write_report(
+            work_dir / 'report.html', variants, runs, rows, differing, failures, shlex.join(command)
+        )
         write_results(work_dir, rows, failures, dict(estimates=estimates(weighed)))
     if train and not keep_checkpoints:
         for run in runs:
@@ -60,25 +68,35 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: Path, jobs: i
     return failures
 
 
-def _execute(variants: list[Variant], runs: list[Run], work_dir: Path, jobs: int,
-             keep_checkpoints: bool, differing: dict) -> list[Failure]:
+def _execute(
+    variants: list[Variant],
+    runs: list[Run],
+    work_dir: Path,
+    jobs: int,
+    keep_checkpoints: bool,
+    differing: dict,
+) -> list[Failure]:
     lock = FileLock(work_dir / '.lock')
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f'another study runs in {work_dir}; give this one another --work-dir, or '
-                         '--report-only') from None
+        raise ValueError(
+            f'another study runs in {work_dir}; give this one another --work-dir, or --report-only'
+        ) from None
     progress = StudyProgress()
     try:
         for variant in variants:
             old = [folder.name for folder in outdated(variant, work_dir)]
             if old and not any(run.folder.exists() for run in runs if run.variant is variant):
-                progress.say(f'{variant.name}: the config or its data are not those of '
-                             f'{", ".join(old)}; it is trained anew, the old runs stay there')
+                progress.say(
+                    f'{variant.name}: the config or its data are not those of '
+                    f'{", ".join(old)}; it is trained anew, the old runs stay there'
+                )
         study = Study(runs, jobs, keep_checkpoints, kept_seed=runs[0].seed)
         return study.execute(
-            progress, on_done=lambda: write_results(
-                work_dir, rows_of(runs, differing, work_dir), []))
+            progress,
+            on_done=lambda: write_results(work_dir, rows_of(runs, differing, work_dir), []),
+        )
     finally:
         progress.close()
         lock.release()

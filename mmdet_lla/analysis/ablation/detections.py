@@ -38,16 +38,20 @@ class TestSet:
         self.mr_ref = crowd.get('mr_ref', 'CALTECH_-2')
         self.iou_thr = crowd.get('iou_thres', 0.5)
         if crowd:
-            annotations = load_odgt(crowd['ann_file'], EVAL_MODES[crowd.get('eval_mode', 'body')],
-                                    crowd.get('backend_args'))
+            annotations = load_odgt(
+                crowd['ann_file'],
+                EVAL_MODES[crowd.get('eval_mode', 'body')],
+                crowd.get('backend_args'),
+            )
         else:
             init_default_scope(cfg.get('default_scope', 'mmdet'))
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
             annotations = [_annotation(dataset.get_data_info(i)) for i in range(len(dataset))]
         self.annotations = {annotation.img_id: annotation for annotation in annotations}
 
-    def evaluate(self, detections: Sequence[CrowdDetections],
-                 with_jaccard: bool = True) -> CrowdResult:
+    def evaluate(
+        self, detections: Sequence[CrowdDetections], with_jaccard: bool = True
+    ) -> CrowdResult:
         """Evaluate the detections of some or all pictures.
 
         Raises:
@@ -56,19 +60,28 @@ class TestSet:
         found = {detection.img_id: detection for detection in detections}
         strangers = found.keys() - self.annotations.keys()
         if strangers:
-            raise ValueError(f'picture {min(strangers, key=str)!r} was tested, but is none of the '
-                             f'{len(self.annotations)} of the test set')
+            raise ValueError(
+                f'picture {min(strangers, key=str)!r} was tested, but is none of the '
+                f'{len(self.annotations)} of the test set'
+            )
         # in the order of the annotations, in which the metric takes detections of equal score
         pictures = [img_id for img_id in self.annotations if img_id in found]
-        return evaluate_crowd([self.annotations[img_id] for img_id in pictures],
-                              [found[img_id] for img_id in pictures], (self.iou_thr, ),
-                              self.mr_ref, with_jaccard)
+        return evaluate_crowd(
+            [self.annotations[img_id] for img_id in pictures],
+            [found[img_id] for img_id in pictures],
+            (self.iou_thr,),
+            self.mr_ref,
+            with_jaccard,
+        )
 
 
 def _annotation(info: dict) -> CrowdAnnotation:
     people = info['instances']
-    return CrowdAnnotation.create(info['img_id'], [one['bbox'] for one in people],
-                                  [bool(one['ignore_flag']) for one in people])
+    return CrowdAnnotation.create(
+        info['img_id'],
+        [one['bbox'] for one in people],
+        [bool(one['ignore_flag']) for one in people],
+    )
 
 
 def load_detections(path: Path) -> list[CrowdDetections]:
@@ -76,10 +89,12 @@ def load_detections(path: Path) -> list[CrowdDetections]:
     detections = []
     for sample in load(path):
         predicted = sample['pred_instances']
-        boxes, scores = (np.asarray(torch.as_tensor(predicted[key])) for key in
-                         ('bboxes', 'scores'))
+        boxes, scores = (
+            np.asarray(torch.as_tensor(predicted[key])) for key in ('bboxes', 'scores')
+        )
         detections.append(
-            CrowdDetections.create(sample['img_id'], boxes, scores, *sample['ori_shape'][:2]))
+            CrowdDetections.create(sample['img_id'], boxes, scores, *sample['ori_shape'][:2])
+        )
     return detections
 
 
@@ -91,5 +106,6 @@ def summarize(result: CrowdResult, picture_counts: np.ndarray | None = None) -> 
         picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
     """
     scores = result.scores(picture_counts=picture_counts)
-    return dict(AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(picture_counts),
-                recall=scores.recall)
+    return dict(
+        AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(picture_counts), recall=scores.recall
+    )

@@ -67,8 +67,9 @@ def verdict(metric: str, difference: Estimate) -> str:
     return 'better' if (difference.value > 0) != (metric in LOWER_IS_BETTER) else 'worse'
 
 
-def weigh(evidence: Sequence[Evidence], num_draws: int = 1000, seed: int = 0,
-          watch=lambda items: items) -> list[Weighed]:
+def weigh(
+    evidence: Sequence[Evidence], num_draws: int = 1000, seed: int = 0, watch=lambda items: items
+) -> list[Weighed]:
     """Means over seeds, paired differences to the first, and intervals of both.
 
     Args:
@@ -94,17 +95,26 @@ def weigh(evidence: Sequence[Evidence], num_draws: int = 1000, seed: int = 0,
     weighed = []
     base = evidence[0]
     for one in evidence:
-        means = {metric: estimate(taken(points, one.name, one.seeds, i),
-                                  taken(values, one.name, one.seeds, i), seed)
-                 for i, metric in enumerate(METRICS)}
+        means = {
+            metric: estimate(
+                taken(points, one.name, one.seeds, i), taken(values, one.name, one.seeds, i), seed
+            )
+            for i, metric in enumerate(METRICS)
+        }
         differences = None
         shared = [s for s in one.seeds if s in base.results]
         if one is not base and shared and one.img_ids == base.img_ids:
             differences = {
-                metric: paired_difference(*(taken(source, name, shared, i)
-                                            for name in (one.name, base.name)
-                                            for source in (points, values)), seed)
-                for i, metric in enumerate(METRICS)}
+                metric: paired_difference(
+                    *(
+                        taken(source, name, shared, i)
+                        for name in (one.name, base.name)
+                        for source in (points, values)
+                    ),
+                    seed,
+                )
+                for i, metric in enumerate(METRICS)
+            }
         weighed.append(Weighed(one.name, means, differences))
     return weighed
 
@@ -153,16 +163,29 @@ def weigh_groups(one: Evidence, trait: str, num_draws: int = 200, seed: int = 0)
 
         points = np.array([numbers(result) for result in results])
         values = np.array([[numbers(result, row) for row in counts] for result in results])
-        groups.append(Group(low, high, int(mask.sum()), {
-            metric: estimate(points[:, i], values[:, :, i], seed)
-            for i, metric in enumerate(GROUP_METRICS)}))
+        groups.append(
+            Group(
+                low,
+                high,
+                int(mask.sum()),
+                {
+                    metric: estimate(points[:, i], values[:, :, i], seed)
+                    for i, metric in enumerate(GROUP_METRICS)
+                },
+            )
+        )
     return groups
 
 
 def traits_of(evidence: Sequence[Evidence]) -> list[str]:
     """Traits that are known of anybody in the pictures of every config."""
-    return [trait for trait in GROUPS if all(
-        np.isfinite(next(iter(one.results.values())).traits[trait]).any() for one in evidence)]
+    return [
+        trait
+        for trait in GROUPS
+        if all(
+            np.isfinite(next(iter(one.results.values())).traits[trait]).any() for one in evidence
+        )
+    ]
 
 
 def mean_precision(results: Iterable[CrowdResult], recall: np.ndarray) -> np.ndarray:

@@ -40,8 +40,11 @@ def choose_pictures(annotations: Sequence[CrowdAnnotation], number: int = 3) -> 
     among = sorted(among, key=lambda a: ((~a.ignored).sum(), str(a.img_id)))
     # not the very emptiest and fullest
     places = np.linspace(0.1, 0.8, number) * (len(among) - 1)
-    return [among[i].img_id for i in dict.fromkeys(places.round().astype(int).tolist())] \
-        if among else []
+    return (
+        [among[i].img_id for i in dict.fromkeys(places.round().astype(int).tolist())]
+        if among
+        else []
+    )
 
 
 def draw_gallery(run: Run, img_ids: Sequence, width: int = 720) -> dict:
@@ -60,8 +63,10 @@ def draw_gallery(run: Run, img_ids: Sequence, width: int = 720) -> dict:
     Raises:
         ValueError: The detector has no assigner to look into; the message says why.
     """
-    paths = {img_id: run.folder / FOLDER / f'{index}-{_safe(img_id)}.jpg'
-             for index, img_id in enumerate(img_ids)}
+    paths = {
+        img_id: run.folder / FOLDER / f'{index}-{_safe(img_id)}.jpg'
+        for index, img_id in enumerate(img_ids)
+    }
     if all(path.is_file() for path in paths.values()):
         return paths
     checkpoint = run.checkpoint()
@@ -85,7 +90,7 @@ def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
     MessageHub.get_instance('ablation').update_info('epoch', epochs)
     for img_id, index in zip(paths, find_pictures(dataset, [str(img_id) for img_id in paths])):
         sample = dataset[index]
-        call, = assignments_of(model, [sample])
+        (call,) = assignments_of(model, [sample])
         drawn = assignment_picture(sample, call, wishes(call), width=width)
         write_picture(paths[img_id], drawn)
 

@@ -31,10 +31,13 @@ def read_weighed(work_dir: Path) -> list[Weighed]:
         raise FileNotFoundError(f'no study in {work_dir}: {path} is not there')
     content = json.loads(path.read_text(encoding='utf-8'))
     if 'estimates' not in content:
-        raise ValueError(f'{path} has no estimates; finish the study, or run tools/ablate.py with '
-                         '--report-only')
-    return [Weighed(name, _estimates(found['means']), _estimates(found['differences']))
-            for name, found in content['estimates'].items()]
+        raise ValueError(
+            f'{path} has no estimates; finish the study, or run tools/ablate.py with --report-only'
+        )
+    return [
+        Weighed(name, _estimates(found['means']), _estimates(found['differences']))
+        for name, found in content['estimates'].items()
+    ]
 
 
 def _estimates(found: dict | None) -> dict[str, Estimate] | None:

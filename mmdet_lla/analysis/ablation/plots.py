@@ -57,15 +57,22 @@ class Style:
     def line(self, name: str) -> dict:
         """For a line."""
         i = self.names.index(name)
-        return dict(color=self.color(name), linestyle=LINES[i // len(COLORS) % len(LINES)],
-                    linewidth=2.2 if i == 0 else 1.5, zorder=3 if i == 0 else 2)
+        return dict(
+            color=self.color(name),
+            linestyle=LINES[i // len(COLORS) % len(LINES)],
+            linewidth=2.2 if i == 0 else 1.5,
+            zorder=3 if i == 0 else 2,
+        )
 
     def point(self, name: str) -> dict:
         """For a marker, hollow where colours come round again."""
         i = self.names.index(name)
         hollow = i // len(COLORS) % 2
-        return dict(color=self.color(name), marker=MARKERS[i % len(MARKERS)],
-                    markerfacecolor='white' if hollow else self.color(name))
+        return dict(
+            color=self.color(name),
+            marker=MARKERS[i % len(MARKERS)],
+            markerfacecolor='white' if hollow else self.color(name),
+        )
 
 
 def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
@@ -73,8 +80,12 @@ def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
     recall = np.linspace(0, 1, 301)
     figure, axes = _figure(4.6)
     for one in evidence:
-        axes.plot(recall, mean_precision(one.results.values(), recall), label=one.name,
-                  **style.line(one.name))
+        axes.plot(
+            recall,
+            mean_precision(one.results.values(), recall),
+            label=one.name,
+            **style.line(one.name),
+        )
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.01))
     _legend(axes)
     return figure
@@ -89,10 +100,17 @@ def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
         axes.plot(fppi, rate, label=one.name, **style.line(one.name))
     lowest = max(min(rate.min() for rate in rates), 1e-3)
     axes.axvspan(0.01, 1, color='#f0f0f0', zorder=0, linewidth=0)
-    axes.set(xlabel='false positives per picture', ylabel='miss rate', xscale='log', yscale='log',
-             xlim=(fppi[0], fppi[-1]), ylim=(0.9 * lowest, 1.02))
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-             if t > 0.9 * lowest]
+    axes.set(
+        xlabel='false positives per picture',
+        ylabel='miss rate',
+        xscale='log',
+        yscale='log',
+        xlim=(fppi[0], fppi[-1]),
+        ylim=(0.9 * lowest, 1.02),
+    )
+    ticks = [
+        t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0) if t > 0.9 * lowest
+    ]
     axes.set_yticks(ticks, [f'{t:g}' for t in ticks])
     axes.set_yticks([], minor=True)
     axes.set_xticks([0.01, 0.1, 1, 10], ['0.01', '0.1', '1', '10'])
@@ -100,8 +118,9 @@ def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
     return figure
 
 
-def differences(weighed: Sequence[Weighed], metrics: Sequence[str], baseline: str,
-                style: Style) -> Figure | None:
+def differences(
+    weighed: Sequence[Weighed], metrics: Sequence[str], baseline: str, style: Style
+) -> Figure | None:
     """Paired differences to the baseline with intervals; None where there are none."""
     rows = [one for one in weighed if one.differences is not None]
     if not rows:
@@ -132,8 +151,11 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
     bases = {some[0].name for some in weighed.values()}
     if len(bases) > 1:
         raise ValueError(f'the studies have the baselines {sorted(bases)}, expected the same one')
-    names = list(dict.fromkeys(one.name for some in weighed.values() for one in some
-                               if one.differences is not None))
+    names = list(
+        dict.fromkeys(
+            one.name for some in weighed.values() for one in some if one.differences is not None
+        )
+    )
     if not names:
         raise ValueError('no config was compared with the baseline in any study')
     style = Style(weighed)
@@ -149,8 +171,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
         _difference_axes(axes, metric)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    handles = [Line2D([], [], linewidth=2, label=study, **style.point(study))
-               for study in weighed]
+    handles = [Line2D([], [], linewidth=2, label=study, **style.point(study)) for study in weighed]
     figure.legend(handles=handles, loc='outside lower center', ncols=len(weighed), frameon=False)
     figure.suptitle(f'Difference to {bases.pop()} in percentage points; faint: noise', fontsize=10)
     return figure
@@ -160,8 +181,13 @@ def _difference(axes, y: float, one: Weighed, metric: str, style: Style, name: s
     """One interval, faint where it is noise, in the colour of ``name``."""
     found = one.differences[metric]
     clear = verdict(metric, found) in ('better', 'worse')
-    axes.plot([100 * found.low, 100 * found.high], [y, y], linewidth=2, color=style.color(name),
-              alpha=1 if clear else 0.35)
+    axes.plot(
+        [100 * found.low, 100 * found.high],
+        [y, y],
+        linewidth=2,
+        color=style.color(name),
+        alpha=1 if clear else 0.35,
+    )
     axes.plot([100 * found.value], [y], markersize=6, **style.point(name))
 
 
@@ -171,8 +197,9 @@ def _difference_axes(axes, metric: str) -> None:
     axes.grid(axis='y', visible=False)
 
 
-def by_group(groups: Mapping[str, Sequence[Group]], metric: str, trait: str,
-             style: Style) -> Figure:
+def by_group(
+    groups: Mapping[str, Sequence[Group]], metric: str, trait: str, style: Style
+) -> Figure:
     """A metric by a trait of people, points with intervals side by side.
 
     Args:
@@ -189,24 +216,40 @@ def by_group(groups: Mapping[str, Sequence[Group]], metric: str, trait: str,
         shift = spread * ((i + 0.5) / len(groups) - 0.5)
         x = np.array([order.index((g.low, g.high)) for g in some]) + shift
         found = [g.means[metric] for g in some]
-        axes.vlines(x, [e.low for e in found], [e.high for e in found], linewidth=1.6, alpha=0.5,
-                    color=style.color(name))
-        axes.plot(x, [e.value for e in found], linestyle='none', markersize=5, label=name,
-                  **style.point(name))
-    axes.set_xticks(range(len(order)), [
-        f'{_range(low, high)}\n{places[low, high]} people' for low, high in order])
+        axes.vlines(
+            x,
+            [e.low for e in found],
+            [e.high for e in found],
+            linewidth=1.6,
+            alpha=0.5,
+            color=style.color(name),
+        )
+        axes.plot(
+            x,
+            [e.value for e in found],
+            linestyle='none',
+            markersize=5,
+            label=name,
+            **style.point(name),
+        )
+    axes.set_xticks(
+        range(len(order)),
+        [f'{_range(low, high)}\n{places[low, high]} people' for low, high in order],
+    )
     for edge in range(1, len(order)):
         axes.axvline(edge - 0.5, color='#dddddd', linewidth=0.8)
-    axes.set(xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5),
-             ylim=(0, 1.02))
+    axes.set(
+        xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5), ylim=(0, 1.02)
+    )
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     axes.grid(axis='x', visible=False)
     _legend(axes)
     return figure
 
 
-def training(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], style: Style,
-             what: str = 'loss') -> Figure:
+def training(
+    curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], style: Style, what: str = 'loss'
+) -> Figure:
     """A scalar over the iterations, smoothed over a fortieth of them, mean over seeds.
 
     Args:
@@ -219,8 +262,9 @@ def training(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], styl
     for name, runs in curves.items():
         last = max(steps[-1] for steps, _ in runs)
         grid = np.unique(np.concatenate([steps for steps, _ in runs]))
-        smooth = [np.interp(grid, steps, smoothed(steps, values, last / 40))
-                  for steps, values in runs]
+        smooth = [
+            np.interp(grid, steps, smoothed(steps, values, last / 40)) for steps, values in runs
+        ]
         axes.plot(grid, np.mean(smooth, axis=0), label=name, **style.line(name))
     axes.set(xlabel='iteration', ylabel=what, xlim=(0, None), ylim=(0, None))
     _legend(axes)
@@ -231,8 +275,9 @@ def as_svg(figure: Figure) -> str:
     """A figure as SVG, equal for equal figures."""
     file = io.StringIO()
     with matplotlib.rc_context({'svg.hashsalt': 'mmdet_lla'}):
-        figure.savefig(file, format='svg', metadata={'Date': None}, bbox_inches='tight',
-                       pad_inches=0.05)
+        figure.savefig(
+            file, format='svg', metadata={'Date': None}, bbox_inches='tight', pad_inches=0.05
+        )
     return file.getvalue()
 
 
@@ -249,12 +294,23 @@ def data_uri(content: str | bytes, kind: str) -> str:
 
 @contextmanager
 def _looks():
-    with matplotlib.rc_context({
-            'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False,
-            'axes.grid': True, 'grid.color': '#e4e4e4', 'grid.linewidth': 0.7,
-            'axes.axisbelow': True, 'axes.edgecolor': GRAY, 'xtick.color': GRAY,
-            'ytick.color': GRAY, 'xtick.labelcolor': 'black', 'ytick.labelcolor': 'black',
-            'legend.frameon': False}):
+    with matplotlib.rc_context(
+        {
+            'font.size': 9,
+            'axes.spines.top': False,
+            'axes.spines.right': False,
+            'axes.grid': True,
+            'grid.color': '#e4e4e4',
+            'grid.linewidth': 0.7,
+            'axes.axisbelow': True,
+            'axes.edgecolor': GRAY,
+            'xtick.color': GRAY,
+            'ytick.color': GRAY,
+            'xtick.labelcolor': 'black',
+            'ytick.labelcolor': 'black',
+            'legend.frameon': False,
+        }
+    ):
         yield
 
 
@@ -265,8 +321,9 @@ def _figure(height: float):
 
 
 def _legend(axes) -> None:
-    axes.legend(loc='upper left', bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=9,
-                frameon=False)
+    axes.legend(
+        loc='upper left', bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=9, frameon=False
+    )
 
 
 def _range(low: float, high: float) -> str:

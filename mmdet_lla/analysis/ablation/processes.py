@@ -51,8 +51,9 @@ def parse_step(line: str) -> Step | None:
     if match is None:
         return None
     epoch, loss = match[3], _LOSS.search(line)
-    return Step(match[2], int(epoch) if epoch else None, int(match[4]), int(match[5]),
-                loss and loss[1])
+    return Step(
+        match[2], int(epoch) if epoch else None, int(match[4]), int(match[5]), loss and loss[1]
+    )
 
 
 class ToolFailed(RuntimeError):
@@ -139,10 +140,18 @@ class Processes:
             if self._stopped:
                 raise Stopped
             process = subprocess.Popen(
-                command, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
+                command,
+                env=self.env,
+                cwd=self.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors='replace',
                 # Ctrl-C in a terminal goes to us alone, who pass it on.
-                start_new_session=True, preexec_fn=_dying_with(os.getpid()))
+                start_new_session=True,
+                preexec_fn=_dying_with(os.getpid()),
+            )
             self._running.add(process)
         return process
 

@@ -32,9 +32,17 @@ class StudyProgress:
         self._lock = threading.RLock()
         self._start = self._last = clock()
         self._gained = 0.0
-        self._bar = tqdm(total=100, file=self.stream, dynamic_ncols=True, leave=True,
-                         bar_format='{percentage:3.0f} %|{bar:20}| {postfix}') \
-            if self.stream.isatty() else None
+        self._bar = (
+            tqdm(
+                total=100,
+                file=self.stream,
+                dynamic_ncols=True,
+                leave=True,
+                bar_format='{percentage:3.0f} %|{bar:20}| {postfix}',
+            )
+            if self.stream.isatty()
+            else None
+        )
 
     def add(self, name: str, done: bool) -> None:
         """Announce a run."""

@@ -38,9 +38,16 @@ MEANINGS = {
 }
 
 
-def write_report(path: Path, variants: Sequence[Variant], runs: Sequence[Run], rows: Sequence[dict],
-                 differing: dict[str, dict], failures: Sequence[Failure], command: str,
-                 num_draws: int = 1000) -> list[Weighed]:
+def write_report(
+    path: Path,
+    variants: Sequence[Variant],
+    runs: Sequence[Run],
+    rows: Sequence[dict],
+    differing: dict[str, dict],
+    failures: Sequence[Failure],
+    command: str,
+    num_draws: int = 1000,
+) -> list[Weighed]:
     """Weigh the runs that are done and write the report.
 
     Args:
@@ -58,21 +65,43 @@ def write_report(path: Path, variants: Sequence[Variant], runs: Sequence[Run], r
     """
     evidence = gather(variants, runs)
     style = plots.Style([variant.name for variant in variants])
-    weighed = weigh(evidence, num_draws, watch=lambda items: tqdm(
-        items, desc='intervals', unit='run', dynamic_ncols=True))
+    weighed = weigh(
+        evidence,
+        num_draws,
+        watch=lambda items: tqdm(items, desc='intervals', unit='run', dynamic_ncols=True),
+    )
     content = dict(
-        command=command, rows=rows, metrics=METRICS, meanings=MEANINGS,
-        lower=LOWER_IS_BETTER, baseline=evidence[0].name, weighed=weighed, verdict=verdict,
-        num_pictures=len(evidence[0].img_ids), num_draws=num_draws,
+        command=command,
+        rows=rows,
+        metrics=METRICS,
+        meanings=MEANINGS,
+        lower=LOWER_IS_BETTER,
+        baseline=evidence[0].name,
+        weighed=weighed,
+        verdict=verdict,
+        num_pictures=len(evidence[0].img_ids),
+        num_draws=num_draws,
         num_people=len(next(iter(evidence[0].results.values())).main.gt_picture),
-        num_seeds={one.name: len(one.seeds) for one in evidence}, verdicts=_verdicts(weighed),
-        minutes=_minutes(rows), variants=variants, differing=differing, failures=failures,
-        figures=_figures(evidence, weighed, runs, style), gallery=_gallery(runs, evidence),
-        commands=_commands(runs), versions=_versions(runs),
-        caveats=_caveats(variants, runs, evidence, weighed))
+        num_seeds={one.name: len(one.seeds) for one in evidence},
+        verdicts=_verdicts(weighed),
+        minutes=_minutes(rows),
+        variants=variants,
+        differing=differing,
+        failures=failures,
+        figures=_figures(evidence, weighed, runs, style),
+        gallery=_gallery(runs, evidence),
+        commands=_commands(runs),
+        versions=_versions(runs),
+        caveats=_caveats(variants, runs, evidence, weighed),
+    )
     loader = jinja2.PackageLoader('mmdet_lla.analysis.ablation', 'templates')
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     environment.filters.update(percent=_percent, signed=_signed, in_short=in_short)
     write_text(path, environment.get_template('report.html').render(content))
     return weighed
@@ -85,9 +114,15 @@ def gather(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Evidence]:
         done = [run for run in runs if run.variant is variant and run.result() is not None]
         if done:
             tested = TestSet(variant.cfg)
-            evidence.append(Evidence(variant.name, {
-                run.seed: tested.evaluate(load_detections(run.folder / DETECTIONS))
-                for run in done}))
+            evidence.append(
+                Evidence(
+                    variant.name,
+                    {
+                        run.seed: tested.evaluate(load_detections(run.folder / DETECTIONS))
+                        for run in done
+                    },
+                )
+            )
     return evidence
 
 
@@ -108,15 +143,20 @@ def _minutes(rows: Sequence[dict]) -> dict[str, float]:
     return {name: float(np.mean(some)) for name, some in times.items()}
 
 
-def _figures(evidence: Sequence[Evidence], weighed: Sequence[Weighed], runs: Sequence[Run],
-             style: plots.Style) -> dict:
+def _figures(
+    evidence: Sequence[Evidence],
+    weighed: Sequence[Weighed],
+    runs: Sequence[Run],
+    style: plots.Style,
+) -> dict:
     """Addresses of the figures; those by group by trait and metric."""
     curves = _training_curves(runs)
     figures = dict(
         differences=plots.differences(weighed, METRICS, evidence[0].name, style),
         precision_recall=plots.precision_recall(evidence, style),
         miss_rate=plots.miss_rate(evidence, style),
-        training=plots.training(curves, style) if curves else None)
+        training=plots.training(curves, style) if curves else None,
+    )
     shown = {name: figure and _address(figure) for name, figure in figures.items()}
     shown['groups'] = {}
     traits = traits_of(evidence)
@@ -128,7 +168,8 @@ def _figures(evidence: Sequence[Evidence], weighed: Sequence[Weighed], runs: Seq
                 bar.update()
             shown['groups'][trait] = {
                 metric: _address(plots.by_group(groups, metric, trait, style))
-                for metric in GROUP_METRICS}
+                for metric in GROUP_METRICS
+            }
     return shown
 
 
@@ -141,8 +182,11 @@ def _training_curves(runs: Sequence[Run]) -> dict[str, list[tuple[np.ndarray, np
     for run in runs:
         records = read_scalars(run.folder) if run.result() is not None else []
         if records:
-            curves.setdefault(run.variant.name, []).append(tuple(
-                np.array([record[key] for record in records], float) for key in ('step', 'loss')))
+            curves.setdefault(run.variant.name, []).append(
+                tuple(
+                    np.array([record[key] for record in records], float) for key in ('step', 'loss')
+                )
+            )
     return curves
 
 
@@ -163,14 +207,18 @@ def _gallery(runs: Sequence[Run], evidence: Sequence[Evidence]) -> dict:
             missing[run.variant.name] = 'its checkpoint is gone'
         for img_id, path in paths.items():
             pictures[img_id].append(
-                (run.variant.name, plots.data_uri(path.read_bytes(), 'image/jpeg')))
+                (run.variant.name, plots.data_uri(path.read_bytes(), 'image/jpeg'))
+            )
     return dict(pictures=pictures, missing=missing, seed=seed)
 
 
 def _commands(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """By run, the lines that made it."""
-    return [(run.name, [shlex.join(command) for command in result['commands'].values()])
-            for run in runs if (result := run.result()) is not None]
+    return [
+        (run.name, [shlex.join(command) for command in result['commands'].values()])
+        for run in runs
+        if (result := run.result()) is not None
+    ]
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -189,35 +237,49 @@ def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
     return seen
 
 
-def _caveats(variants: Sequence[Variant], runs: Sequence[Run], evidence: Sequence[Evidence],
-             weighed: Sequence[Weighed]) -> list[str]:
+def _caveats(
+    variants: Sequence[Variant],
+    runs: Sequence[Run],
+    evidence: Sequence[Evidence],
+    weighed: Sequence[Weighed],
+) -> list[str]:
     """What a reader has to know before he believes the numbers."""
     found = []
     present = {one.name for one in evidence}
     seeds = {len(one.seeds) for one in evidence}
     if variants[0].name not in present:
-        found.append(f'No run of the baseline {variants[0].name} is done; {evidence[0].name} takes '
-                     'its place.')
+        found.append(
+            f'No run of the baseline {variants[0].name} is done; {evidence[0].name} takes '
+            'its place.'
+        )
     if min(seeds) == 1:
         alone = ', '.join(one.name for one in evidence if len(one.seeds) == 1)
-        found.append(f'Only one seed is done of {alone}: intervals speak of the pictures and know '
-                     'nothing of the noise of training, so no verdict is given.')
+        found.append(
+            f'Only one seed is done of {alone}: intervals speak of the pictures and know '
+            'nothing of the noise of training, so no verdict is given.'
+        )
     elif min(seeds) == 2:
         two = ', '.join(one.name for one in evidence if len(one.seeds) == 2)
-        found.append(f'Only two seeds are done of {two}: they tell little of the noise of '
-                     'training, so intervals are wide.')
+        found.append(
+            f'Only two seeds are done of {two}: they tell little of the noise of '
+            'training, so intervals are wide.'
+        )
     undone = [run.name for run in runs if run.result() is None]
     if undone:
         found.append(f'{len(undone)} of {len(runs)} runs are not done: {"; ".join(undone)}.')
     unpaired = [one.name for one in weighed[1:] if one.differences is None]
     if unpaired:
-        found.append(f'Not compared with the baseline, for lack of common seeds or because of '
-                     f'other test pictures: {", ".join(unpaired)}.')
+        found.append(
+            f'Not compared with the baseline, for lack of common seeds or because of '
+            f'other test pictures: {", ".join(unpaired)}.'
+        )
     compared = sum(one.differences is not None for one in weighed)
     if compared > 1:
-        found.append(f'{compared} configs are compared by {len(METRICS)} metrics. Of intervals '
-                     'that hold the truth 19 times in 20, one in 20 does not: by chance alone, '
-                     f'{compared / 20:.2g} of the {compared} seem to differ in a given metric.')
+        found.append(
+            f'{compared} configs are compared by {len(METRICS)} metrics. Of intervals '
+            'that hold the truth 19 times in 20, one in 20 does not: by chance alone, '
+            f'{compared / 20:.2g} of the {compared} seem to differ in a given metric.'
+        )
     for name, values in _versions(runs).items():
         if len(values) > 1 and name in ('commit', 'torch', 'mmdet', 'mmdet-lla', 'cpu', 'gpu'):
             found.append(f'The runs were not all made with the same {name}: {", ".join(values)}.')
@@ -238,11 +300,17 @@ def estimates(weighed: Sequence[Weighed]) -> dict[str, dict]:
     """The numbers of the table, ready for JSON."""
 
     def plain(some: dict[str, Estimate] | None) -> dict | None:
-        return some and {metric: dict(value=one.value, low=one.low, high=one.high,
-                                      num_seeds=one.num_seeds) for metric, one in some.items()}
+        return some and {
+            metric: dict(value=one.value, low=one.low, high=one.high, num_seeds=one.num_seeds)
+            for metric, one in some.items()
+        }
 
-    return {one.name: dict(
-        means=plain(one.means), differences=plain(one.differences),
-        verdicts=one.differences and {
-            metric: verdict(metric, found) for metric, found in one.differences.items()})
-        for one in weighed}
+    return {
+        one.name: dict(
+            means=plain(one.means),
+            differences=plain(one.differences),
+            verdicts=one.differences
+            and {metric: verdict(metric, found) for metric, found in one.differences.items()},
+        )
+        for one in weighed
+    }

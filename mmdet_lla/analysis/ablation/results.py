@@ -38,17 +38,24 @@ def rows_of(runs: Sequence[Run], differing: dict[str, dict], work_dir: Path) -> 
         if result is None:
             continue
         differs = {key: own for key, (_, own) in differing[run.variant.name].items()}
-        rows.append(dict(
-            config=run.variant.name, seed=run.seed,
-            **{name: result['metrics'][name] for name in METRICS},
-            train_seconds=round(training_seconds(read_scalars(run.folder)), 1), differs=differs,
-            path=run.variant.path, folder=str(run.folder.relative_to(work_dir))))
+        rows.append(
+            dict(
+                config=run.variant.name,
+                seed=run.seed,
+                **{name: result['metrics'][name] for name in METRICS},
+                train_seconds=round(training_seconds(read_scalars(run.folder)), 1),
+                differs=differs,
+                path=run.variant.path,
+                folder=str(run.folder.relative_to(work_dir)),
+            )
+        )
     order = {name: i for i, name in enumerate(differing)}
     return sorted(rows, key=lambda row: (order[row['config']], row['seed']))
 
 
-def write_results(work_dir: Path, rows: Sequence[dict], failures: Sequence[Failure],
-                  more: dict | None = None) -> None:
+def write_results(
+    work_dir: Path, rows: Sequence[dict], failures: Sequence[Failure], more: dict | None = None
+) -> None:
     """Write ``results.json`` and ``results.csv``.
 
     Args:
@@ -57,8 +64,15 @@ def write_results(work_dir: Path, rows: Sequence[dict], failures: Sequence[Failu
         failures (Sequence[Failure]): Runs that failed.
         more (dict, optional): Further entries of the JSON file.
     """
-    failed = [dict(config=failure.run.variant.name, seed=failure.run.seed, log=str(failure.log),
-                   reason=failure.reason) for failure in failures]
+    failed = [
+        dict(
+            config=failure.run.variant.name,
+            seed=failure.run.seed,
+            log=str(failure.log),
+            reason=failure.reason,
+        )
+        for failure in failures
+    ]
     write_json(work_dir / 'results.json', dict(runs=list(rows), failed=failed, **(more or {})))
     write_text(work_dir / 'results.csv', csv_of(rows))
 
@@ -77,5 +91,6 @@ def csv_of(rows: Sequence[dict]) -> str:
 
 def in_short(differs: dict[str, str]) -> str:
     """Differences in one line."""
-    return '; '.join(f'{key} removed' if value == ABSENT else f'{key}={value}'
-                     for key, value in differs.items())
+    return '; '.join(
+        f'{key} removed' if value == ABSENT else f'{key}={value}' for key, value in differs.items()
+    )

@@ -78,8 +78,11 @@ def small_sample_factor(num_seeds: int) -> float:
     ``t / z * sqrt(S / (S - 1))``. It tends to 1 for many seeds.
     """
     tail = (1 + LEVEL) / 2
-    return (stats.t.ppf(tail, num_seeds - 1) / stats.norm.ppf(tail) *
-            np.sqrt(num_seeds / (num_seeds - 1)))
+    return (
+        stats.t.ppf(tail, num_seeds - 1)
+        / stats.norm.ppf(tail)
+        * np.sqrt(num_seeds / (num_seeds - 1))
+    )
 
 
 def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
@@ -100,8 +103,10 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     """
     points, values = np.asarray(points, float), np.asarray(values, float)
     if not len(points) or values.ndim != 2 or len(values) != len(points):
-        raise ValueError(f'points have shape {points.shape} and values {values.shape}, expected '
-                         '(S, ) and (S, B) with S of at least 1')
+        raise ValueError(
+            f'points have shape {points.shape} and values {values.shape}, expected '
+            '(S, ) and (S, B) with S of at least 1'
+        )
     num_seeds, num_draws = values.shape
     means = values.mean(axis=0)
     if num_seeds > 1:
@@ -112,8 +117,13 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     return Estimate(float(points.mean()), float(low), float(high), num_seeds)
 
 
-def paired_difference(points: np.ndarray, values: np.ndarray, base_points: np.ndarray,
-                      base_values: np.ndarray, seed: int = 0) -> Estimate:
+def paired_difference(
+    points: np.ndarray,
+    values: np.ndarray,
+    base_points: np.ndarray,
+    base_values: np.ndarray,
+    seed: int = 0,
+) -> Estimate:
     """Mean difference to a baseline over the same seeds and pictures, with its interval.
 
     Args:

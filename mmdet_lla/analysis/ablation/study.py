@@ -55,8 +55,9 @@ class Run:
 
     def checkpoint(self) -> Path | None:
         """The latest checkpoint that is whole."""
-        return next((path for _, path in _checkpoints(self.folder) if zipfile.is_zipfile(path)),
-                    None)
+        return next(
+            (path for _, path in _checkpoints(self.folder) if zipfile.is_zipfile(path)), None
+        )
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,23 @@ def plan_runs(variants: Sequence[Variant], seeds: Sequence[int], work_dir: Path)
         if variant.digest not in folders:
             folders[variant.digest] = next(
                 iter(sorted(work_dir.glob(f'*-{variant.digest}'))),
-                work_dir / f'{variant.stem}-{variant.digest}')
-    return [Run(variant, seed, folders[variant.digest] / f'seed{seed}')
-            for seed in dict.fromkeys(seeds) for variant in variants]
+                work_dir / f'{variant.stem}-{variant.digest}',
+            )
+    return [
+        Run(variant, seed, folders[variant.digest] / f'seed{seed}')
+        for seed in dict.fromkeys(seeds)
+        for variant in variants
+    ]
 
 
 def outdated(variant: Variant, work_dir: Path) -> list[Path]:
     """Folders of the runs of a config of the same name that said something else."""
     pattern = re.compile(f'{re.escape(variant.stem)}-[0-9a-f]{{{DIGEST_LENGTH}}}')
-    return sorted(folder for folder in work_dir.glob(f'{variant.stem}-*')
-                  if pattern.fullmatch(folder.name) and not folder.name.endswith(variant.digest))
+    return sorted(
+        folder
+        for folder in work_dir.glob(f'{variant.stem}-*')
+        if pattern.fullmatch(folder.name) and not folder.name.endswith(variant.digest)
+    )
 
 
 class Study:
@@ -109,8 +117,14 @@ class Study:
         tools (Path): Folder of ``train.py`` and ``test.py``. Defaults to those of this package.
     """
 
-    def __init__(self, runs: Sequence[Run], jobs: int = 1, keep_checkpoints: bool = True,
-                 kept_seed: int | None = None, tools: Path = TOOLS) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        jobs: int = 1,
+        keep_checkpoints: bool = True,
+        kept_seed: int | None = None,
+        tools: Path = TOOLS,
+    ) -> None:
         unique = {run.folder: run for run in reversed(runs)}
         self.runs = [run for run in runs if unique[run.folder] is run]
         self.jobs = jobs
@@ -135,13 +149,15 @@ class Study:
         waiting = [run for run in self.runs if run.result() is None]
         for run in self.runs:
             progress.add(run.name, done=run not in waiting)
-        processes = Processes({'OMP_NUM_THREADS': str(self.threads),
-                               'MKL_NUM_THREADS': str(self.threads)})
+        processes = Processes(
+            {'OMP_NUM_THREADS': str(self.threads), 'MKL_NUM_THREADS': str(self.threads)}
+        )
         failures: list[Failure] = []
         pool = ThreadPoolExecutor(self.jobs)
         try:
             pending: dict[Future, Run] = {
-                pool.submit(self._run, run, processes, progress): run for run in waiting}
+                pool.submit(self._run, run, processes, progress): run for run in waiting
+            }
             while pending:
                 # Woken now and then, for an interruption is seen between two waits.
                 done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -184,8 +200,16 @@ class Study:
         cfg.dump(str(folder / CONFIG))
         commands = dict(
             train=[self.tools / 'train.py', folder / CONFIG, '--work-dir', folder, '--resume'],
-            test=[self.tools / 'test.py', folder / CONFIG, '', '--work-dir', folder / 'test',
-                  '--out', folder / DETECTIONS])
+            test=[
+                self.tools / 'test.py',
+                folder / CONFIG,
+                '',
+                '--work-dir',
+                folder / 'test',
+                '--out',
+                folder / DETECTIONS,
+            ],
+        )
         state.update(attempts=state['attempts'] + 1)
         write_json(folder / STATE, state)
         if not (state['trained'] and run.checkpoint()):
@@ -199,26 +223,39 @@ class Study:
             write_json(folder / STATE, state)
         checkpoint = run.checkpoint()
         if checkpoint is None:
-            raise ValueError(f'the training left no checkpoint in {folder}, expected one '
-                             '(default_hooks.checkpoint of the config)')
+            raise ValueError(
+                f'the training left no checkpoint in {folder}, expected one '
+                '(default_hooks.checkpoint of the config)'
+            )
         commands['test'][2] = checkpoint
         start = time.monotonic()
         for line in processes.lines(commands['test'], folder / 'test.log'):
             step = parse_step(line)
             if step and step.phase == 'test':
-                progress.update(run.name, TRAIN_SHARE + (1 - TRAIN_SHARE) * step.fraction(),
-                                f'test {step.done}/{step.total}')
+                progress.update(
+                    run.name,
+                    TRAIN_SHARE + (1 - TRAIN_SHARE) * step.fraction(),
+                    f'test {step.done}/{step.total}',
+                )
         test_seconds = time.monotonic() - start
         evaluated = self.test_set(run.variant).evaluate(load_detections(folder / DETECTIONS))
         if not (self.keep_checkpoints or run.seed == self.kept_seed):
             checkpoint = None
         result = dict(
-            digest=run.variant.digest, config=run.variant.path, seed=run.seed,
-            metrics=summarize(evaluated), num_pictures=len(evaluated.img_ids),
-            num_people=len(evaluated.main.gt_picture), test_seconds=test_seconds,
-            attempts=state['attempts'], threads=self.threads, jobs=self.jobs,
+            digest=run.variant.digest,
+            config=run.variant.path,
+            seed=run.seed,
+            metrics=summarize(evaluated),
+            num_pictures=len(evaluated.img_ids),
+            num_people=len(evaluated.main.gt_picture),
+            test_seconds=test_seconds,
+            attempts=state['attempts'],
+            threads=self.threads,
+            jobs=self.jobs,
             commands={name: ['python', *map(str, command)] for name, command in commands.items()},
-            checkpoint=checkpoint and checkpoint.name, versions=versions())
+            checkpoint=checkpoint and checkpoint.name,
+            versions=versions(),
+        )
         remove_checkpoints(folder, but=checkpoint)
         write_json(folder / RESULT, result)
         return result

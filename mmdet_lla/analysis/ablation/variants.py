@@ -61,8 +61,10 @@ def load_variants(specs: Sequence[str], options: Mapping | None = None) -> list[
     names = [name or short[i] for i, (name, _) in enumerate(given)]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f'config name {name!r} comes {names.count(name)} times, expected each '
-                             'config once, or names of your own: NAME=path')
+            raise ValueError(
+                f'config name {name!r} comes {names.count(name)} times, expected each '
+                'config once, or names of your own: NAME=path'
+            )
     variants = []
     for name, (_, path) in zip(names, given):
         if not os.path.isfile(path):
@@ -104,7 +106,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     # Ends first: of lla_r50 and lla_k1_r50, lla and lla_k1 say more than r50 and k1_r50.
     end = _common([w[::-1] for w in words], shortest - 1) // 2 * 2
     begin = _common(words, shortest - 1 - end) // 2 * 2
-    return [''.join(w[begin:len(w) - end]) for w in words]
+    return [''.join(w[begin : len(w) - end]) for w in words]
 
 
 def _common(lists: list[list[str]], most: int) -> int:
@@ -173,15 +175,22 @@ _NOTHING = _Nothing()
 
 
 def _compare(key: str, base, other, found: dict) -> None:
-    if isinstance(base, Mapping) and isinstance(other, Mapping) \
-            and base.get('type') == other.get('type'):
+    if (
+        isinstance(base, Mapping)
+        and isinstance(other, Mapping)
+        and base.get('type') == other.get('type')
+    ):
         for name in dict.fromkeys((*base, *other)):
             _compare(f'{key}.{name}', base.get(name, _NOTHING), other.get(name, _NOTHING), found)
-    elif _is_list(base) and _is_list(other) and len(base) == len(other) \
-            and any(isinstance(item, Mapping) for item in base):
+    elif (
+        _is_list(base)
+        and _is_list(other)
+        and len(base) == len(other)
+        and any(isinstance(item, Mapping) for item in base)
+    ):
         for i, (one, two) in enumerate(zip(base, other)):
             _compare(f'{key}.{i}', one, two, found)
-    elif (list(base) != list(other) if _is_list(base) and _is_list(other) else base != other):
+    elif list(base) != list(other) if _is_list(base) and _is_list(other) else base != other:
         found[key] = (in_words(base), in_words(other))
 
 

@@ -41,8 +41,9 @@ def _commit() -> str | None:
     """Commit of the checkout that the package is run from, with a + where it was changed."""
 
     def git(*args: str) -> str:
-        return subprocess.run(['git', '-C', str(folder), *args], capture_output=True, text=True,
-                              check=True).stdout.strip()
+        return subprocess.run(
+            ['git', '-C', str(folder), *args], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     folder = Path(mmdet_lla.__file__).parent
     try:
@@ -60,5 +61,7 @@ def _cpu() -> str:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(':', 1)[1].strip() for line in lines
-                 if line.startswith('model name')), platform.machine())
+    return next(
+        (line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')),
+        platform.machine(),
+    )

@@ -1,4 +1,5 @@
 """CrowdHuman's annotation format, and the statistics it publishes of itself."""
+
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,15 +35,26 @@ def to_record(name: str, people: Iterable[Annotated], width: int, height: int) -
     boxes = []
     for k, one in enumerate(people):
         fbox = _xywh(one.fbox)
-        inside = (max(fbox[0], 0), max(fbox[1], 0),
-                  min(fbox[0] + fbox[2], width), min(fbox[1] + fbox[3], height))
+        inside = (
+            max(fbox[0], 0),
+            max(fbox[1], 0),
+            min(fbox[0] + fbox[2], width),
+            min(fbox[1] + fbox[3], height),
+        )
         extra = {'box_id': k, 'occ': int(one.visible < 0.9)}
         head = {'ignore': int(one.ignore), 'occ': int(one.visible < 0.9), 'unsure': 0}
         if one.ignore:
             extra['ignore'] = 1
-        boxes.append({
-            'tag': one.tag, 'fbox': fbox, 'vbox': _within(_xywh(one.vbox), inside),
-            'hbox': _xywh(one.hbox), 'head_attr': head, 'extra': extra})
+        boxes.append(
+            {
+                'tag': one.tag,
+                'fbox': fbox,
+                'vbox': _within(_xywh(one.vbox), inside),
+                'hbox': _xywh(one.hbox),
+                'head_attr': head,
+                'extra': extra,
+            }
+        )
     return {'ID': name, 'gtboxes': boxes}
 
 
@@ -58,9 +70,14 @@ def read_odgt(path: Path) -> list[dict]:
 
 def people_of(record: dict) -> np.ndarray:
     """Full boxes of the people of a record who are not ignored, ``(n, 4)`` as x0, y0, x1, y1."""
-    boxes = np.array([b['fbox'] for b in record['gtboxes']
-                      if b['tag'] == 'person' and not b.get('extra', {}).get('ignore', 0)],
-                     dtype=float).reshape(-1, 4)
+    boxes = np.array(
+        [
+            b['fbox']
+            for b in record['gtboxes']
+            if b['tag'] == 'person' and not b.get('extra', {}).get('ignore', 0)
+        ],
+        dtype=float,
+    ).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
 
@@ -88,17 +105,22 @@ def statistics(records: Sequence[dict]) -> dict[str, object]:
     boxes = [people_of(r) for r in records]
     people = sum(map(len, boxes))
     result: dict[str, object] = {
-        'pictures': len(records), 'people': people / len(records),
-        'ignored': sum(len(r['gtboxes']) for r in records) / len(records) - people / len(records)}
+        'pictures': len(records),
+        'people': people / len(records),
+        'ignored': sum(len(r['gtboxes']) for r in records) / len(records) - people / len(records),
+    }
     over = np.concatenate([pairwise_iou(b)[np.triu_indices(len(b), 1)] for b in boxes])
     for level in (0.3, 0.4, 0.5, 0.6):
         result[f'pairs_{level}'] = float((over > level).sum() / len(records))
     heights = np.concatenate([b[:, 3] - b[:, 1] for b in boxes])
     points = np.percentile(heights, (0, 5, 25, 50, 75, 95, 100)) if people else []
     result['heights'] = [float(p) for p in points]
-    shares = [b['vbox'][2] * b['vbox'][3] / (b['fbox'][2] * b['fbox'][3])
-              for r in records for b in r['gtboxes']
-              if b['tag'] == 'person' and not b['extra'].get('ignore')]
+    shares = [
+        b['vbox'][2] * b['vbox'][3] / (b['fbox'][2] * b['fbox'][3])
+        for r in records
+        for b in r['gtboxes']
+        if b['tag'] == 'person' and not b['extra'].get('ignore')
+    ]
     result['visible'] = float(np.mean(shares)) if shares else 0.0
     return result
 

@@ -1,4 +1,5 @@
 """Places where people are: streets, squares, parks, halls; ground, walls and sky."""
+
 from typing import Callable, Optional
 
 import cv2
@@ -7,14 +8,33 @@ import numpy as np
 from .layout import Camera
 from .people import cloth_colour
 
-_WALLS = ((150, 170, 190), (110, 130, 165), (96, 100, 130), (180, 190, 198), (120, 124, 128),
-          (140, 150, 140), (170, 150, 130), (80, 90, 120), (205, 210, 214), (90, 84, 80))
-_FLOORS = ((118, 122, 126), (140, 148, 156), (96, 98, 100), (150, 160, 170), (124, 136, 156),
-           (170, 176, 180), (80, 82, 84), (116, 124, 150))
+_WALLS = (
+    (150, 170, 190),
+    (110, 130, 165),
+    (96, 100, 130),
+    (180, 190, 198),
+    (120, 124, 128),
+    (140, 150, 140),
+    (170, 150, 130),
+    (80, 90, 120),
+    (205, 210, 214),
+    (90, 84, 80),
+)
+_FLOORS = (
+    (118, 122, 126),
+    (140, 148, 156),
+    (96, 98, 100),
+    (150, 160, 170),
+    (124, 136, 156),
+    (170, 176, 180),
+    (80, 82, 84),
+    (116, 124, 150),
+)
 
 
-def noise(rng: np.random.Generator, width: int, height: int, cell: float,
-          octaves: int = 3) -> np.ndarray:
+def noise(
+    rng: np.random.Generator, width: int, height: int, cell: float, octaves: int = 3
+) -> np.ndarray:
     """Smooth noise of mean 0 and about unit range, ``(height, width)`` float32."""
     total = np.zeros((height, width), np.float32)
     for k in range(octaves):
@@ -41,9 +61,12 @@ def _mottle(image: np.ndarray, rng: np.random.Generator, cell: float, strength: 
 
 
 def _sky(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    top, low = (((200, 150, 100), (235, 220, 200)), ((190, 185, 180), (225, 222, 220)),
-                ((150, 120, 110), (170, 200, 240)), ((80, 60, 46), (130, 110, 110)))[
-                    rng.choice(4, p=(0.45, 0.35, 0.13, 0.07))]
+    top, low = (
+        ((200, 150, 100), (235, 220, 200)),
+        ((190, 185, 180), (225, 222, 220)),
+        ((150, 120, 110), (170, 200, 240)),
+        ((80, 60, 46), (130, 110, 110)),
+    )[rng.choice(4, p=(0.45, 0.35, 0.13, 0.07))]
     ramp = np.linspace(0, 1, height)[:, None, None]
     sky = (np.array(top) * (1 - ramp) + np.array(low) * ramp) * np.ones((1, width, 1))
     clouds = np.clip(noise(rng, width, height, 160, 4) * rng.uniform(0, 2.2), 0, 1)[..., None]
@@ -85,14 +108,24 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
             for _ in range(int(rng.integers(2, 7))):
                 gx, gw = rng.uniform(x, x + span), rng.uniform(0.1, 0.5) * metre
                 gh = rng.uniform(0.3, 1.4) * metre
-                cv2.rectangle(image, (int(gx), int(height - 0.3 * metre - gh)),
-                              (int(min(gx + gw, x + span)), int(height - 0.3 * metre)),
-                              tuple(float(v) for v in cloth_colour(rng)), -1)
+                cv2.rectangle(
+                    image,
+                    (int(gx), int(height - 0.3 * metre - gh)),
+                    (int(min(gx + gw, x + span)), int(height - 0.3 * metre)),
+                    tuple(float(v) for v in cloth_colour(rng)),
+                    -1,
+                )
             sign = tuple(float(v) for v in cloth_colour(rng))
             cv2.rectangle(image, (p[0], int(ground)), (q[0], p[1]), sign, -1)
             if rng.random() < 0.35:
-                awning = np.array([p, (q[0], p[1]), (q[0] + int(0.2 * metre), p[1] + int(metre)),
-                                   (p[0] - int(0.2 * metre), p[1] + int(metre))])
+                awning = np.array(
+                    [
+                        p,
+                        (q[0], p[1]),
+                        (q[0] + int(0.2 * metre), p[1] + int(metre)),
+                        (p[0] - int(0.2 * metre), p[1] + int(metre)),
+                    ]
+                )
                 cv2.fillPoly(image, [awning], tuple(float(v) for v in cloth_colour(rng)))
         x += span + rng.uniform(0.1, 1.2) * metre
     return image
@@ -104,11 +137,19 @@ def _paste(canvas: np.ndarray, image: np.ndarray, left: int, bottom: int) -> Non
     x0, y0 = max(left, 0), max(bottom - height, 0)
     x1, y1 = min(left + width, canvas.shape[1]), min(bottom, canvas.shape[0])
     if x0 < x1 and y0 < y1:
-        canvas[y0:y1, x0:x1] = image[y0 - bottom + height:y1 - bottom + height, x0 - left:x1 - left]
+        canvas[y0:y1, x0:x1] = image[
+            y0 - bottom + height : y1 - bottom + height, x0 - left : x1 - left
+        ]
 
 
-def ground(rng: np.random.Generator, camera: Camera, width: int, rows: int, first: int,
-           kind: Optional[str] = None) -> np.ndarray:
+def ground(
+    rng: np.random.Generator,
+    camera: Camera,
+    width: int,
+    rows: int,
+    first: int,
+    kind: Optional[str] = None,
+) -> np.ndarray:
     """Ground of rows ``first`` to ``first + rows`` in perspective, ``(rows, width, 3)``.
 
     Args:
@@ -140,7 +181,7 @@ def ground(rng: np.random.Generator, camera: Camera, width: int, rows: int, firs
         value += sharp * ((cells * cells * 7 % 13) / 13 - 0.5) * 0.3
     image = np.clip(base * value[..., None], 0, 255).astype(np.uint8)
     if kind == 'asphalt' and rng.random() < 0.6:
-        white = ((u / rng.uniform(3, 6)) % 1 < 0.045)
+        white = (u / rng.uniform(3, 6)) % 1 < 0.045
         if rng.random() < 0.6:
             white &= (v / 4) % 1 < 0.5
         elif rng.random() < 0.5:
@@ -203,7 +244,7 @@ def _park(rng, canvas, camera, base, metre):
     tall = min(wood.shape[0], base)
     inside = np.arange(wood.shape[0])[:, None] >= wood.shape[0] * np.clip(edge, 0, 0.8)[None]
     inside, wood = inside[-tall:], wood[-tall:]
-    canvas[base - tall:base][inside] = wood[inside]
+    canvas[base - tall : base][inside] = wood[inside]
 
 
 def _hall(rng, canvas, camera, base, metre):
@@ -217,20 +258,31 @@ def _hall(rng, canvas, camera, base, metre):
         y1 = tall - (0 if kind < 0.5 else int(rng.uniform(0.6, 1.4) * metre))
         y0 = max(0, y1 - int(rng.uniform(1.0, 2.4) * metre))
         p, q = (int(x), y0), (int(x + span), y1)
-        cv2.rectangle(image, p, q, tuple(float(v) for v in cloth_colour(rng) * rng.uniform(0.5, 1)),
-                      -1)
+        cv2.rectangle(
+            image, p, q, tuple(float(v) for v in cloth_colour(rng) * rng.uniform(0.5, 1)), -1
+        )
         if kind < 0.3:  # shelves
             for y in np.arange(y0, y1, max(4.0, 0.4 * metre)):
                 for gx in np.arange(x, x + span, max(3.0, rng.uniform(0.12, 0.4) * metre)):
-                    cv2.rectangle(image, (int(gx), int(y + 0.1 * metre)),
-                                  (int(gx + 0.1 * metre), int(y + 0.36 * metre)),
-                                  tuple(float(v) for v in cloth_colour(rng)), -1)
+                    cv2.rectangle(
+                        image,
+                        (int(gx), int(y + 0.1 * metre)),
+                        (int(gx + 0.1 * metre), int(y + 0.36 * metre)),
+                        tuple(float(v) for v in cloth_colour(rng)),
+                        -1,
+                    )
         elif kind > 0.6:
             cv2.rectangle(image, p, q, (40, 40, 40), max(1, int(0.05 * metre)))
             if rng.random() < 0.5:
                 middle = (p[0] + q[0]) // 2, (p[1] + q[1]) // 2
-                cv2.circle(image, middle, max(2, int(0.3 * metre)),
-                           tuple(float(v) for v in cloth_colour(rng)), -1, cv2.LINE_AA)
+                cv2.circle(
+                    image,
+                    middle,
+                    max(2, int(0.3 * metre)),
+                    tuple(float(v) for v in cloth_colour(rng)),
+                    -1,
+                    cv2.LINE_AA,
+                )
         x += span + rng.uniform(0.2, 2.5) * metre
     ceiling = base - tall
     if ceiling > 0:
@@ -242,9 +294,13 @@ def _hall(rng, canvas, camera, base, metre):
                 half = max(2, int((ceiling - y) * 0.35))
                 for x in range(-4, 5):
                     cx = int(camera.centre + x * (camera.horizon - y) * 1.6)
-                    cv2.rectangle(canvas, (cx - half, y), (cx + half, min(y + max(2, half // 4),
-                                                                         len(rows) - 1)),
-                                  (235, 240, 245), -1)
+                    cv2.rectangle(
+                        canvas,
+                        (cx - half, y),
+                        (cx + half, min(y + max(2, half // 4), len(rows) - 1)),
+                        (235, 240, 245),
+                        -1,
+                    )
     _paste(canvas, image, 0, base)
 
 
@@ -259,13 +315,25 @@ def _stands(rng, canvas, camera, base, metre):
         cv2.rectangle(canvas, (int(x), int(base - tall)), (int(x + span), base), shade, -1)
         for _ in range(12):
             gx, gy = rng.uniform(x, x + span), base - rng.uniform(0.2, 1.4) * metre
-            cv2.circle(canvas, (int(gx), int(gy)), max(1, int(rng.uniform(0.06, 0.2) * metre)),
-                       tuple(float(v) for v in cloth_colour(rng)), -1, cv2.LINE_AA)
+            cv2.circle(
+                canvas,
+                (int(gx), int(gy)),
+                max(1, int(rng.uniform(0.06, 0.2) * metre)),
+                tuple(float(v) for v in cloth_colour(rng)),
+                -1,
+                cv2.LINE_AA,
+            )
         strips = 8
         for k in range(strips):
             x0, x1 = x + span * k / strips, x + span * (k + 1) / strips
-            roof = np.array([[x0, base - tall * 1.15], [x1, base - tall * 1.15],
-                             [x1, base - tall * 0.85], [x0, base - tall * 0.85]])
+            roof = np.array(
+                [
+                    [x0, base - tall * 1.15],
+                    [x1, base - tall * 1.15],
+                    [x1, base - tall * 0.85],
+                    [x0, base - tall * 0.85],
+                ]
+            )
             cv2.fillPoly(canvas, [roof.astype(np.int32)], tuple(float(v) for v in (a, b)[k % 2]))
         x += span + rng.uniform(0, 2.5) * metre
 
@@ -274,8 +342,9 @@ _PLACES: dict[str, Callable] = {'street': _street, 'park': _park, 'hall': _hall,
 PLACES = tuple(_PLACES)
 
 
-def paint_place(rng: np.random.Generator, camera: Camera, width: int, height: int, metre: float,
-                place: str) -> np.ndarray:
+def paint_place(
+    rng: np.random.Generator, camera: Camera, width: int, height: int, metre: float, place: str
+) -> np.ndarray:
     """A place without people.
 
     Args:

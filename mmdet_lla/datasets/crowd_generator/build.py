@@ -1,4 +1,5 @@
 """A whole data set: many scenes, by many workers, the same whatever their number."""
+
 import json
 import multiprocessing
 import os
@@ -43,8 +44,13 @@ def _make_picture(job: tuple[str, int, str, int, CrowdParams]) -> dict:
 
 
 def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
-    return {'generator': 'mmdet_lla crowd generator', 'version': GENERATOR_VERSION, 'seed': seed,
-            'counts': counts, 'params': params.to_dict()}
+    return {
+        'generator': 'mmdet_lla crowd generator',
+        'version': GENERATOR_VERSION,
+        'seed': seed,
+        'counts': counts,
+        'params': params.to_dict(),
+    }
 
 
 def _standing(root: Path) -> Optional[dict]:
@@ -55,8 +61,9 @@ def _standing(root: Path) -> Optional[dict]:
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is damaged ({error}); remove the folder and generate again'
-                         ) from error
+        raise ValueError(
+            f'{path} is damaged ({error}); remove the folder and generate again'
+        ) from error
 
 
 def _is_complete(root: Path, counts: dict[str, int]) -> bool:
@@ -84,9 +91,16 @@ def _remove(root: Path) -> None:
     (root / MANIFEST).unlink(missing_ok=True)
 
 
-def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams] = None,
-                  seed: int = 0, workers: int = 1, overwrite: bool = False,
-                  progress: bool = True) -> bool:
+def build_dataset(
+    root: str,
+    train: int,
+    val: int,
+    params: Optional[CrowdParams] = None,
+    seed: int = 0,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> bool:
     """Generate a data set in CrowdHuman's layout, unless the very same stands there already.
 
     Args:
@@ -109,8 +123,12 @@ def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams]
         ValueError: If a number is out of range.
     """
     params = params or CrowdParams()
-    for name, value, least in (('train', train, 0), ('val', val, 0), ('seed', seed, 0),
-                               ('workers', workers, 1)):
+    for name, value, least in (
+        ('train', train, 0),
+        ('val', val, 0),
+        ('seed', seed, 0),
+        ('workers', workers, 1),
+    ):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
     if train + val == 0:
@@ -124,18 +142,24 @@ def build_dataset(root: str, train: int, val: int, params: Optional[CrowdParams]
             return False
         if standing != wanted and not overwrite:
             differing = [k for k in wanted if standing.get(k) != wanted[k]]
-            raise FileExistsError(f'another generated data set stands in {root} (it differs in '
-                                  f'{", ".join(differing)}); choose another folder, or ask to '
-                                  'overwrite it (--overwrite)')
+            raise FileExistsError(
+                f'another generated data set stands in {root} (it differs in '
+                f'{", ".join(differing)}); choose another folder, or ask to '
+                'overwrite it (--overwrite)'
+            )
         _remove(folder)
     elif any(folder.glob('*.odgt')) or any(folder.glob('Images/*')):
-        raise FileExistsError(f'{root} holds a data set that this generator did not make; '
-                              'choose another folder')
+        raise FileExistsError(
+            f'{root} holds a data set that this generator did not make; choose another folder'
+        )
     (folder / 'Images').mkdir(parents=True, exist_ok=True)
     # Written first: an interrupted run leaves a folder that the same command completes.
     (folder / MANIFEST).write_text(json.dumps(wanted, indent=1) + '\n', encoding='utf-8')
-    jobs = [(str(folder), int(seed), split, index, params)
-            for split in SPLITS for index in range(counts[split])]
+    jobs = [
+        (str(folder), int(seed), split, index, params)
+        for split in SPLITS
+        for index in range(counts[split])
+    ]
     records = _run(jobs, workers, progress)
     for split in SPLITS:
         lines = [r for r, job in zip(records, jobs) if job[2] == split]

@@ -1,4 +1,5 @@
 """Things that stand among people and are none: street furniture, plants, and look-alikes."""
+
 from typing import Callable
 
 import numpy as np
@@ -77,8 +78,13 @@ def _cone(rng, fig):
     tall = rng.uniform(0.5, 0.9)
     fig.add(box(-0.26, 0, 0.26, 0.05), orange, 92)
     fig.slab(np.array([[-0.18, 0.05], [0.18, 0.05], [0.03, tall], [-0.03, tall]]), orange)
-    fig.add(np.array([[-0.12, tall * 0.4], [0.12, tall * 0.4], [0.08, tall * 0.65],
-                      [-0.08, tall * 0.65]]), white, 120)
+    fig.add(
+        np.array(
+            [[-0.12, tall * 0.4], [0.12, tall * 0.4], [0.08, tall * 0.65], [-0.08, tall * 0.65]]
+        ),
+        white,
+        120,
+    )
 
 
 def _coat_rack(rng, fig):
@@ -92,8 +98,19 @@ def _coat_rack(rng, fig):
         coat = fig.material(cloth_colour(rng), cloth=True)
         x, w, fall = rng.uniform(-0.22, 0.22), rng.uniform(0.14, 0.22), rng.uniform(0.6, 1.1)
         y = tall - rng.uniform(0, 0.15)
-        fig.slab(np.array([[x - 0.05, y], [x + 0.05, y], [x + w, y - 0.16], [x + w * 1.2, y - fall],
-                           [x - w * 1.2, y - fall], [x - w, y - 0.16]]), coat)
+        fig.slab(
+            np.array(
+                [
+                    [x - 0.05, y],
+                    [x + 0.05, y],
+                    [x + w, y - 0.16],
+                    [x + w * 1.2, y - fall],
+                    [x - w * 1.2, y - fall],
+                    [x - w, y - 0.16],
+                ]
+            ),
+            coat,
+        )
 
 
 def _clothes_rail(rng, fig):
@@ -105,15 +122,37 @@ def _clothes_rail(rng, fig):
     for x in np.arange(-wide + 0.12, wide - 0.08, rng.uniform(0.13, 0.24)):
         cloth = fig.material(cloth_colour(rng), cloth=True)
         w, fall = rng.uniform(0.09, 0.16), rng.uniform(0.6, 1.15)
-        fig.slab(np.array([[x - 0.03, tall], [x + 0.03, tall], [x + w, tall - 0.1],
-                           [x + w, tall - fall], [x - w, tall - fall], [x - w, tall - 0.1]]), cloth)
+        fig.slab(
+            np.array(
+                [
+                    [x - 0.03, tall],
+                    [x + 0.03, tall],
+                    [x + w, tall - 0.1],
+                    [x + w, tall - fall],
+                    [x - w, tall - fall],
+                    [x - w, tall - 0.1],
+                ]
+            ),
+            cloth,
+        )
 
 
 def _barrel(rng, fig):
     body = fig.material(cloth_colour(rng))
     tall, r = rng.uniform(0.8, 1.3), rng.uniform(0.2, 0.34)
-    fig.slab(np.array([[-r * 0.85, 0], [r * 0.85, 0], [r, tall * 0.5], [r * 0.85, tall],
-                       [-r * 0.85, tall], [-r, tall * 0.5]]), body)
+    fig.slab(
+        np.array(
+            [
+                [-r * 0.85, 0],
+                [r * 0.85, 0],
+                [r, tall * 0.5],
+                [r * 0.85, tall],
+                [-r * 0.85, tall],
+                [-r, tall * 0.5],
+            ]
+        ),
+        body,
+    )
     for y in (0.2, 0.8):
         fig.add(box(-r * 0.93, tall * y, r * 0.93, tall * (y + 0.05)), None, 70)
 
@@ -126,8 +165,9 @@ def _planter(rng, fig):
 
 
 def _leaves(rng, fig, centre, rx, ry, green, count):
-    shades = [fig.material(np.clip(np.array(green) * rng.uniform(0.6, 1.5, 3), 0, 255))
-              for _ in range(4)]
+    shades = [
+        fig.material(np.clip(np.array(green) * rng.uniform(0.6, 1.5, 3), 0, 255)) for _ in range(4)
+    ]
     for _ in range(count):
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
         x = centre[0] + rx * reach * np.cos(angle)
@@ -175,8 +215,19 @@ def _parasol(rng, fig):
     tall, wide = rng.uniform(2.0, 2.5), rng.uniform(0.3, 1.3)
     if wide < 0.5:  # closed
         fig.limb((0, 0), (0, 0.8), 0.03, 0.03, pole)
-        fig.slab(np.array([[-0.06, tall], [0.06, tall], [wide * 0.5, tall - 0.6], [0.08, 0.7],
-                           [-0.08, 0.7], [-wide * 0.5, tall - 0.6]]), canopy)
+        fig.slab(
+            np.array(
+                [
+                    [-0.06, tall],
+                    [0.06, tall],
+                    [wide * 0.5, tall - 0.6],
+                    [0.08, 0.7],
+                    [-0.08, 0.7],
+                    [-wide * 0.5, tall - 0.6],
+                ]
+            ),
+            canopy,
+        )
     else:
         fig.limb((0, 0), (0, tall), 0.03, 0.03, pole)
         fig.slab(np.array([[0, tall + 0.3], [wide, tall - 0.15], [-wide, tall - 0.15]]), canopy)
@@ -205,8 +256,21 @@ def _car(rng, fig):
             fig.ball((sign * 0.68, 0.68), 0.14, 0.09, light)
         fig.add(box(-0.4, 0.45, 0.4, 0.62), None, 60)
         return
-    fig.slab(np.array([[-2.1, 0.3], [2.1, 0.3], [2.1, 0.75], [1.3, 0.9], [0.75, 1.4], [-0.95, 1.42],
-                       [-1.6, 0.95], [-2.1, 0.85]]), paint)
+    fig.slab(
+        np.array(
+            [
+                [-2.1, 0.3],
+                [2.1, 0.3],
+                [2.1, 0.75],
+                [1.3, 0.9],
+                [0.75, 1.4],
+                [-0.95, 1.42],
+                [-1.6, 0.95],
+                [-2.1, 0.85],
+            ]
+        ),
+        paint,
+    )
     fig.add(np.array([[-1.4, 0.93], [-0.1, 0.93], [-0.1, 1.34], [-0.9, 1.34]]), glass, 132)
     fig.add(np.array([[0, 0.93], [1.15, 0.93], [0.68, 1.33], [0, 1.34]]), glass, 132)
     for x in (-1.3, 1.3):
@@ -219,10 +283,24 @@ def _bicycle(rng, fig):
     for x in (-0.5, 0.5):
         ring = ellipse((x, 0.34), 1, 1) - (x, 0.34)
         for a, b in zip(ring, np.roll(ring, 1, 0)):
-            fig.add(capsule((x + a[0] * 0.32, 0.34 + a[1] * 0.32),
-                            (x + b[0] * 0.32, 0.34 + b[1] * 0.32), 0.018, 0.018), tyre, 110)
-    joints = {'a': (-0.5, 0.34), 'b': (0.0, 0.34), 'c': (-0.15, 0.85), 'd': (0.38, 0.82),
-              'e': (0.5, 0.34), 'f': (0.34, 1.0)}
+            fig.add(
+                capsule(
+                    (x + a[0] * 0.32, 0.34 + a[1] * 0.32),
+                    (x + b[0] * 0.32, 0.34 + b[1] * 0.32),
+                    0.018,
+                    0.018,
+                ),
+                tyre,
+                110,
+            )
+    joints = {
+        'a': (-0.5, 0.34),
+        'b': (0.0, 0.34),
+        'c': (-0.15, 0.85),
+        'd': (0.38, 0.82),
+        'e': (0.5, 0.34),
+        'f': (0.34, 1.0),
+    }
     for p, q in ('ab', 'bc', 'ac', 'cd', 'bd', 'de', 'df'):
         fig.limb(joints[p], joints[q], 0.022, 0.022, frame)
     fig.limb((-0.25, 0.92), (-0.05, 0.92), 0.035, 0.03, tyre)
@@ -268,21 +346,53 @@ def _stand(rng, fig):
 
 
 LOOKALIKES: dict[str, Maker] = {
-    'lamp_post': _lamp_post, 'bollard': _bollard, 'bin': _bin, 'sign': _sign, 'meter': _meter,
-    'hydrant': _hydrant, 'coat_rack': _coat_rack, 'clothes_rail': _clothes_rail,
-    'barrel': _barrel, 'cypress': _cypress, 'board': _board, 'parasol': _parasol,
-    'balloons': _balloons, 'stand': _stand,
+    'lamp_post': _lamp_post,
+    'bollard': _bollard,
+    'bin': _bin,
+    'sign': _sign,
+    'meter': _meter,
+    'hydrant': _hydrant,
+    'coat_rack': _coat_rack,
+    'clothes_rail': _clothes_rail,
+    'barrel': _barrel,
+    'cypress': _cypress,
+    'board': _board,
+    'parasol': _parasol,
+    'balloons': _balloons,
+    'stand': _stand,
 }
 FURNITURE: dict[str, Maker] = {
-    'cone': _cone, 'planter': _planter, 'tree': _tree, 'bench': _bench, 'car': _car,
-    'bicycle': _bicycle, 'barrier': _barrier, 'suitcases': _suitcases,
+    'cone': _cone,
+    'planter': _planter,
+    'tree': _tree,
+    'bench': _bench,
+    'car': _car,
+    'bicycle': _bicycle,
+    'barrier': _barrier,
+    'suitcases': _suitcases,
 }
-INDOOR = frozenset(('bin', 'sign', 'coat_rack', 'clothes_rail', 'barrel', 'cypress', 'board',
-                    'balloons', 'stand', 'planter', 'bench', 'barrier', 'suitcases'))
+INDOOR = frozenset(
+    (
+        'bin',
+        'sign',
+        'coat_rack',
+        'clothes_rail',
+        'barrel',
+        'cypress',
+        'board',
+        'balloons',
+        'stand',
+        'planter',
+        'bench',
+        'barrier',
+        'suitcases',
+    )
+)
 
 
-def make_clutter(rng: np.random.Generator, lookalike: bool, indoor: bool,
-                 light: float = 0.0) -> tuple[str, Figure]:
+def make_clutter(
+    rng: np.random.Generator, lookalike: bool, indoor: bool, light: float = 0.0
+) -> tuple[str, Figure]:
     """Name and figure of a thing that is no person, its unit a metre."""
     kinds = LOOKALIKES if lookalike else FURNITURE
     names = [n for n in kinds if not indoor or n in INDOOR]
@@ -301,7 +411,7 @@ def make_poster(rng: np.random.Generator, figure: Figure, person: Figure) -> Non
 
 def make_statue(rng: np.random.Generator, figure: Figure, person: Figure) -> None:
     """A person of one material on a pedestal."""
-    colour = (np.array((120, 130, 132)) if rng.random() < 0.6 else np.array((70, 92, 84)))
+    colour = np.array((120, 130, 132)) if rng.random() < 0.6 else np.array((70, 92, 84))
     stone = colour * rng.uniform(0.6, 1.3)
     figure.slab(box(-0.24, 0.0, 0.24, 0.5), figure.material(stone * 0.9))
     figure.slab(box(-0.28, 0.44, 0.28, 0.52), figure.material(stone))

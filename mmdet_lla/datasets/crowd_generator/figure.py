@@ -1,4 +1,5 @@
 """Figures: polygons in their own units, turned into small pictures with an alpha channel."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -56,6 +57,7 @@ class Sprite:
         left (int): Column of the picture where the sprite begins.
         top (int): Row of the picture where the sprite begins.
     """
+
     colour: np.ndarray
     alpha: np.ndarray
     left: int
@@ -87,13 +89,26 @@ class Figure:
         """Print stripes, columns, checks, dots or blocks of another colour on a material."""
         self._patterns.append((material, kind, self.material(colour), period))
 
-    def add(self, outline: np.ndarray, material: Optional[int], shade: int = NEUTRAL,
-            part: str = 'extra') -> None:
+    def add(
+        self,
+        outline: np.ndarray,
+        material: Optional[int],
+        shade: int = NEUTRAL,
+        part: str = 'extra',
+    ) -> None:
         """Paint a polygon; ``part`` is 'body', 'head' (of the body too) or 'extra'."""
         self._items.append(_Item(outline, material, shade, part))
 
-    def limb(self, p: Point, q: Point, r0: float, r1: float, material: int,
-             part: str = 'extra', tone: int = 0) -> None:
+    def limb(
+        self,
+        p: Point,
+        q: Point,
+        r0: float,
+        r1: float,
+        material: int,
+        part: str = 'extra',
+        tone: int = 0,
+    ) -> None:
         """Paint a limb shaded like a cylinder."""
         self.add(capsule(p, q, r0, r1), material, 92 + tone, part)
         step = self.light * 0.3 * (r0 + r1) / 2
@@ -101,8 +116,9 @@ class Figure:
         self.add(capsule(p, q, 0.68 * r0, 0.68 * r1), None, 124 + tone)
         self.add(capsule(p, q, 0.34 * r0, 0.34 * r1), None, 146 + tone)
 
-    def ball(self, centre: Point, rx: float, ry: float, material: int, part: str = 'extra',
-             tone: int = 0) -> None:
+    def ball(
+        self, centre: Point, rx: float, ry: float, material: int, part: str = 'extra', tone: int = 0
+    ) -> None:
         """Paint an ellipse shaded like a ball."""
         self.add(ellipse(centre, rx, ry), material, 98 + tone, part)
         x, y = centre[0] + self.light * 0.25 * rx, centre[1] + 0.1 * ry
@@ -118,8 +134,9 @@ class Figure:
             inner = (outline - middle) * (scale, 0.97) + middle + (self.light * 0.1 * size, 0)
             self.add(inner, None, shade + tone)
 
-    def paste(self, other: 'Figure', scale: float, offset: Point,
-              colour: Optional[Sequence[float]] = None) -> None:
+    def paste(
+        self, other: 'Figure', scale: float, offset: Point, colour: Optional[Sequence[float]] = None
+    ) -> None:
         """Paint another figure, unprinted, on this one, in one colour if given."""
         first = len(self._colours)
         for old in other._colours:
@@ -130,15 +147,26 @@ class Figure:
 
     def bounds(self, *parts: str) -> Optional[Bounds]:
         """x0, y0, x1, y1 of the polygons of the parts (all without any), None without polygons."""
-        outlines = [i.outline for i in self._items
-                    if i.material is not None and (not parts or i.part in parts)]
+        outlines = [
+            i.outline
+            for i in self._items
+            if i.material is not None and (not parts or i.part in parts)
+        ]
         if not outlines:
             return None
         points = np.concatenate(outlines)
         return (*points.min(0), *points.max(0))
 
-    def draw(self, rng: np.random.Generator, scale: float, x: float, y: float,
-             tint: Sequence[float] = (0, 0, 0), haze: float = 0.0, bright: float = 1.0) -> Sprite:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        scale: float,
+        x: float,
+        y: float,
+        tint: Sequence[float] = (0, 0, 0),
+        haze: float = 0.0,
+        bright: float = 1.0,
+    ) -> Sprite:
         """Draw the figure.
 
         Args:
@@ -173,14 +201,18 @@ class Figure:
         if self._cloth:
             shade = _folds(rng, shade, scale * fine)
         table = np.zeros((256, 3), np.float32)
-        table[:len(self._colours)] = self._colours
+        table[: len(self._colours)] = self._colours
         table = table * bright * (1 - haze) + np.asarray(tint, np.float32) * haze
         table[0] = 0
         colour = np.clip(table, 0, 255).astype(np.uint8)[label]
         colour = cv2.multiply(colour, cv2.merge([shade] * 3), scale=1 / NEUTRAL)
         size = (width, height)
-        return Sprite(cv2.resize(colour, size, interpolation=cv2.INTER_AREA),
-                      cv2.resize(solid, size, interpolation=cv2.INTER_AREA), left, top)
+        return Sprite(
+            cv2.resize(colour, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(solid, size, interpolation=cv2.INTER_AREA),
+            left,
+            top,
+        )
 
 
 def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarray:
@@ -192,8 +224,9 @@ def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarr
     return cv2.add(cv2.subtract(shade, 22), noise)
 
 
-def _printed(kind: str, period: float, shape: tuple[int, int],
-             rng: np.random.Generator) -> np.ndarray:
+def _printed(
+    kind: str, period: float, shape: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Boolean mask of the places where a pattern is printed."""
     period = max(period, 2.0)
     rows = (np.arange(shape[0])[:, None] / period + rng.random()) % 1
@@ -205,7 +238,7 @@ def _printed(kind: str, period: float, shape: tuple[int, int],
     if kind == 'checks':
         return (rows < 0.3) | (cols < 0.3)
     if kind == 'dots':
-        return (rows - 0.5)**2 + (cols - 0.5)**2 < 0.06
+        return (rows - 0.5) ** 2 + (cols - 0.5) ** 2 < 0.06
     if kind == 'blocks':
         cells = rng.random((int(shape[0] / period) + 2, int(shape[1] / period) + 2)) < 0.4
         ys = (np.arange(shape[0]) / period).astype(int)

@@ -1,4 +1,5 @@
 """Where the camera stands, and who stands where on the ground."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ class Camera:
         focal (float): Focal length in pixels.
         centre (float): Column straight ahead.
     """
+
     horizon: float
     above: float
     focal: float
@@ -39,6 +41,7 @@ class Camera:
 @dataclass(frozen=True)
 class Spot:
     """A place on the ground: column, row, and pixels a metre there."""
+
     x: float
     y: float
     scale: float
@@ -47,6 +50,7 @@ class Spot:
 @dataclass(frozen=True)
 class Stand:
     """Somebody's place, stature in metres, and direction in radians (0 faces the viewer)."""
+
     spot: Spot
     stature: float
     yaw: float
@@ -57,6 +61,7 @@ class Stand:
 @dataclass(frozen=True)
 class Setting:
     """A camera, with the scales (pixels a metre) of the farthest and the nearest people."""
+
     camera: Camera
     far: float
     near: float
@@ -67,18 +72,21 @@ def make_setting(rng: np.random.Generator, params: CrowdParams) -> Setting:
     tall = np.exp(rng.uniform(*np.log(params.max_height_px))) * params.unit
     small = params.min_height_px * params.unit
     above = (rng.uniform(1.4, 2.1), rng.uniform(2.2, 4.5), rng.uniform(4.5, 8.0))[
-        rng.choice(3, p=(0.48, 0.36, 0.16))]
+        rng.choice(3, p=(0.48, 0.36, 0.16))
+    ]
     near = tall / _STATURE
     low = rng.uniform(0.85, 1.0) * params.height + rng.uniform(0, params.border) * tall * 0.8
     horizon = float(np.clip(low - near * above, -2.0 * params.height, 0.5 * params.height))
-    camera = Camera(horizon, above, params.width * rng.uniform(0.8, 1.3),
-                    params.width * rng.uniform(0.35, 0.65))
+    camera = Camera(
+        horizon, above, params.width * rng.uniform(0.8, 1.3), params.width * rng.uniform(0.35, 0.65)
+    )
     near = min(near, (params.height + params.border * tall - horizon) / above)
     return Setting(camera, small / _STATURE, max(near, 1.6 * small / _STATURE))
 
 
-def place_people(rng: np.random.Generator, params: CrowdParams, setting: Setting,
-                 count: int) -> list[Stand]:
+def place_people(
+    rng: np.random.Generator, params: CrowdParams, setting: Setting, count: int
+) -> list[Stand]:
     """Groups of people on the ground, none hidden by the others as far as their boxes tell."""
     cover = _Cover(params)
     stands: list[Stand] = []
@@ -94,11 +102,12 @@ def place_people(rng: np.random.Generator, params: CrowdParams, setting: Setting
     return stands
 
 
-def _group(rng: np.random.Generator, params: CrowdParams, setting: Setting,
-           size: int) -> list[Stand]:
+def _group(
+    rng: np.random.Generator, params: CrowdParams, setting: Setting, size: int
+) -> list[Stand]:
     camera = setting.camera
     share = rng.beta(*params.height_shape)
-    scale = setting.far * (setting.near / setting.far)**share
+    scale = setting.far * (setting.near / setting.far) ** share
     x = (rng.uniform(-0.04, 1.04) * params.width - camera.centre) / scale
     z = camera.depth(scale)
     yaw = rng.uniform(0, 2 * np.pi)
@@ -122,14 +131,21 @@ def _group(rng: np.random.Generator, params: CrowdParams, setting: Setting,
             continue
         spot = Spot(camera.centre + at[0] * here, camera.row(here), here)
         same = rng.random() < 0.65
-        stands.append(Stand(spot, float(stature),
-                            float(yaw + rng.normal(0, 0.3) if same else rng.uniform(0, 2 * np.pi)),
-                            child, sitting))
+        stands.append(
+            Stand(
+                spot,
+                float(stature),
+                float(yaw + rng.normal(0, 0.3) if same else rng.uniform(0, 2 * np.pi)),
+                child,
+                sitting,
+            )
+        )
     return stands
 
 
 class _Cover:
     """Which cells of a coarse grid each person is the front of."""
+
     cell = 8
 
     def __init__(self, params: CrowdParams):
@@ -157,7 +173,8 @@ class _Cover:
         params, new = self.params, self._box(stand)
         _, x0, y0, x1, y1 = new
         inside = max(0.0, min(x1, params.width) - max(x0, 0)) * max(
-            0.0, min(y1, params.height) - max(y0, 0))
+            0.0, min(y1, params.height) - max(y0, 0)
+        )
         if inside < 0.4 * (x1 - x0) * (y1 - y0) or y1 > params.height + params.border * (y1 - y0):
             return False
         boxes = [*self.boxes, new]

@@ -1,4 +1,5 @@
 """Every knob of the crowd generator, in one place."""
+
 from dataclasses import asdict, dataclass, replace
 from typing import Union
 
@@ -46,6 +47,7 @@ class CrowdParams:
         ignore_visible (float): People with a smaller visible share are annotated as ignored.
         jpeg_quality (tuple[int]): Range of the JPEG quality.
     """
+
     width: int = 640
     height: int = 480
     people: float = DENSITIES['default']
@@ -74,23 +76,37 @@ class CrowdParams:
             if isinstance(value, bool) or not isinstance(value, int) or not 96 <= value <= 8192:
                 raise ValueError(f'{name} must be an integer from 96 to 8192, got {value!r}')
         if not 0 <= self.people <= self.max_people:
-            raise ValueError(f'people must lie between 0 and max_people = {self.max_people}, '
-                             f'got {self.people!r}')
-        for name in ('tight', 'children', 'sitting', 'lookalikes', 'far_crowd', 'fakes',
-                     'drop_visible', 'ignore_visible'):
+            raise ValueError(
+                f'people must lie between 0 and max_people = {self.max_people}, got {self.people!r}'
+            )
+        for name in (
+            'tight',
+            'children',
+            'sitting',
+            'lookalikes',
+            'far_crowd',
+            'fakes',
+            'drop_visible',
+            'ignore_visible',
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be a share from 0 to 1, got {getattr(self, name)!r}')
         for name in ('max_height_px', 'clutter', 'jpeg_quality'):
             low, high = getattr(self, name)
             if low > high or low < 0:
-                raise ValueError(f'{name} must be (low, high) with 0 <= low <= high, '
-                                 f'got {getattr(self, name)!r}')
+                raise ValueError(
+                    f'{name} must be (low, high) with 0 <= low <= high, got {getattr(self, name)!r}'
+                )
         if not 8 <= self.min_height_px < self.max_height_px[0]:
-            raise ValueError('min_height_px must be at least 8 and below max_height_px[0] = '
-                             f'{self.max_height_px[0]}, got {self.min_height_px!r}')
+            raise ValueError(
+                'min_height_px must be at least 8 and below max_height_px[0] = '
+                f'{self.max_height_px[0]}, got {self.min_height_px!r}'
+            )
         if self.drop_visible > self.ignore_visible:
-            raise ValueError(f'drop_visible = {self.drop_visible} must not exceed ignore_visible = '
-                             f'{self.ignore_visible}')
+            raise ValueError(
+                f'drop_visible = {self.drop_visible} must not exceed ignore_visible = '
+                f'{self.ignore_visible}'
+            )
 
     @property
     def unit(self) -> float:
@@ -113,6 +129,8 @@ class CrowdParams:
             try:
                 people = float(density)
             except (TypeError, ValueError):
-                raise ValueError(f'density must be one of {", ".join(DENSITIES)} or a number of '
-                                 f'people, got {density!r}') from None
+                raise ValueError(
+                    f'density must be one of {", ".join(DENSITIES)} or a number of '
+                    f'people, got {density!r}'
+                ) from None
         return replace(self, people=people)

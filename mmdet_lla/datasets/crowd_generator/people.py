@@ -1,4 +1,5 @@
 """People: a posed skeleton, dressed, turned to any side, as a :class:`Figure` of height 1."""
+
 from dataclasses import dataclass
 
 import cv2
@@ -20,20 +21,60 @@ _ARMS = {
 }
 _ARM_WEIGHTS = (0.34, 0.13, 0.07, 0.06, 0.14, 0.12, 0.05, 0.03, 0.06)
 
-_SKIN = ((185, 205, 238), (165, 190, 228), (140, 172, 218), (110, 146, 198), (82, 116, 168),
-         (58, 86, 132), (42, 62, 98), (32, 46, 72))
-_HAIR = ((22, 20, 20), (28, 30, 36), (32, 44, 64), (40, 62, 96), (70, 110, 152), (110, 160, 196),
-         (150, 152, 154), (200, 200, 202), (34, 52, 120))
-_MUTED = ((48, 40, 36), (80, 72, 66), (120, 118, 116), (190, 190, 188), (96, 70, 44), (60, 84, 110),
-          (74, 96, 84), (140, 170, 190), (66, 58, 100), (30, 30, 32), (224, 224, 222),
-          (120, 86, 60))
-_TROUSERS = ((92, 62, 40), (120, 88, 62), (60, 42, 30), (36, 34, 34), (52, 52, 54), (84, 100, 116),
-             (110, 130, 148), (140, 166, 186), (60, 76, 66), (150, 120, 96), (200, 202, 204))
+_SKIN = (
+    (185, 205, 238),
+    (165, 190, 228),
+    (140, 172, 218),
+    (110, 146, 198),
+    (82, 116, 168),
+    (58, 86, 132),
+    (42, 62, 98),
+    (32, 46, 72),
+)
+_HAIR = (
+    (22, 20, 20),
+    (28, 30, 36),
+    (32, 44, 64),
+    (40, 62, 96),
+    (70, 110, 152),
+    (110, 160, 196),
+    (150, 152, 154),
+    (200, 200, 202),
+    (34, 52, 120),
+)
+_MUTED = (
+    (48, 40, 36),
+    (80, 72, 66),
+    (120, 118, 116),
+    (190, 190, 188),
+    (96, 70, 44),
+    (60, 84, 110),
+    (74, 96, 84),
+    (140, 170, 190),
+    (66, 58, 100),
+    (30, 30, 32),
+    (224, 224, 222),
+    (120, 86, 60),
+)
+_TROUSERS = (
+    (92, 62, 40),
+    (120, 88, 62),
+    (60, 42, 30),
+    (36, 34, 34),
+    (52, 52, 54),
+    (84, 100, 116),
+    (110, 130, 148),
+    (140, 166, 186),
+    (60, 76, 66),
+    (150, 120, 96),
+    (200, 202, 204),
+)
 
 
 @dataclass
 class _Body:
     """Measures of a body as shares of its height."""
+
     girth: float
     shoulder: float
     hip: float
@@ -63,12 +104,14 @@ def _span(rng: np.random.Generator, low_high: tuple[float, float]) -> float:
 
 def _toward(pitch: float, spread: float, side: int) -> np.ndarray:
     """Unit vector of a limb that hangs, pitched forward and spread outward."""
-    return np.array([side * np.sin(spread), -np.cos(pitch) * np.cos(spread),
-                     np.sin(pitch) * np.cos(spread)])
+    return np.array(
+        [side * np.sin(spread), -np.cos(pitch) * np.cos(spread), np.sin(pitch) * np.cos(spread)]
+    )
 
 
-def _pose(rng: np.random.Generator, body: _Body,
-          sitting: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _pose(
+    rng: np.random.Generator, body: _Body, sitting: bool
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Joints in the body's own axes (x sideways, y up, z forward), and what each arm does."""
     joints, doing = {}, {}
     walking = not sitting and rng.random() < 0.55
@@ -91,8 +134,9 @@ def _pose(rng: np.random.Generator, body: _Body,
         hip = np.array([side * body.hip * 0.62 + sway, hip_y, 0])
         joints['hip_' + name] = hip
         joints['knee_' + name] = hip + 0.245 * _toward(thigh, spread, side)
-        joints['ankle_' + name] = (joints['knee_' + name]
-                                   + 0.235 * _toward(thigh - knee, spread * 0.4, side))
+        joints['ankle_' + name] = joints['knee_' + name] + 0.235 * _toward(
+            thigh - knee, spread * 0.4, side
+        )
         joints['toe_' + name] = joints['ankle_' + name] + (side * 0.02, -0.035, 0.085)
     # Feet on the ground, whatever the legs do.
     drop = min(joints['ankle_l'][1], joints['ankle_r'][1]) - 0.04
@@ -155,13 +199,21 @@ class Person:
         fbox (tuple[float]): x0, y0, x1, y1 of the body, in body heights, y up.
         hbox (tuple[float]): The same of the head.
     """
+
     figure: Figure
     fbox: tuple[float, float, float, float]
     hbox: tuple[float, float, float, float]
 
 
-def make_person(rng: np.random.Generator, yaw: float, tilt: float = 0.0, light: float = 0.0,
-                child: bool = False, sitting: bool = False, umbrella: bool = False) -> Person:
+def make_person(
+    rng: np.random.Generator,
+    yaw: float,
+    tilt: float = 0.0,
+    light: float = 0.0,
+    child: bool = False,
+    sitting: bool = False,
+    umbrella: bool = False,
+) -> Person:
     """Dress and pose a person.
 
     Args:
@@ -179,7 +231,9 @@ def make_person(rng: np.random.Generator, yaw: float, tilt: float = 0.0, light: 
         shoulder=(0.095 if female else 0.11) * (0.9 if child else 1) * rng.uniform(0.94, 1.08),
         hip=(0.085 if female else 0.078) * rng.uniform(0.95, 1.1),
         head=rng.uniform(1.3, 1.5) if child else rng.uniform(0.94, 1.06),
-        female=female, child=child)
+        female=female,
+        child=child,
+    )
     joints, doing = _pose(rng, body, sitting)
     if umbrella:
         joints['elbow_r'] = joints['shoulder_r'] + 0.15 * _toward(0.3, 0.2, 1)
@@ -195,8 +249,7 @@ def make_person(rng: np.random.Generator, yaw: float, tilt: float = 0.0, light: 
 class _Dresser:
     """Puts skin, clothes, hair and bags on a posed body, far parts first."""
 
-    def __init__(self, rng, figure: Figure, view: _View, body: _Body, joints, doing,
-                 sitting: bool):
+    def __init__(self, rng, figure: Figure, view: _View, body: _Body, joints, doing, sitting: bool):
         self.rng, self.fig, self.view, self.body = rng, figure, view, body
         self.joints, self.doing, self.sitting = joints, doing, sitting
         self.p = {k: view(v) for k, v in joints.items() if k != 'up'}
@@ -205,16 +258,19 @@ class _Dresser:
         self.hair = figure.material(self.hair_colour)
         self.top = figure.material(cloth_colour(rng), cloth=True)
         self.low = figure.material(
-            _pick(rng, _TROUSERS) if rng.random() < 0.8 else cloth_colour(rng), cloth=True)
-        self.shoe = figure.material(
-            _pick(rng, _MUTED) if rng.random() < 0.7 else cloth_colour(rng))
+            _pick(rng, _TROUSERS) if rng.random() < 0.8 else cloth_colour(rng), cloth=True
+        )
+        self.shoe = figure.material(_pick(rng, _MUTED) if rng.random() < 0.7 else cloth_colour(rng))
         self.bag = figure.material(cloth_colour(rng))
         self.dark = figure.material((30, 28, 30))
         kind = rng.random()
         if kind < 0.4:
-            figure.pattern(self.top,
-                           ('stripes', 'columns', 'checks', 'dots', 'blocks')[rng.integers(5)],
-                           cloth_colour(rng), rng.uniform(0.025, 0.075))
+            figure.pattern(
+                self.top,
+                ('stripes', 'columns', 'checks', 'dots', 'blocks')[rng.integers(5)],
+                cloth_colour(rng),
+                rng.uniform(0.025, 0.075),
+            )
         self.sleeves = rng.choice(['long', 'short', 'none'], p=(0.62, 0.3, 0.08))
         self.coat = self.sleeves == 'long' and rng.random() < 0.24
         self.open_jacket = self.sleeves == 'long' and rng.random() < 0.4
@@ -227,8 +283,9 @@ class _Dresser:
     def dress(self) -> None:
         """Paint everything, from the far side to the near."""
         rng, view, joints = self.rng, self.view, self.joints
-        bag = rng.choice(['none', 'backpack', 'shoulder', 'hand', 'case'],
-                         p=(0.46, 0.2, 0.16, 0.13, 0.05))
+        bag = rng.choice(
+            ['none', 'backpack', 'shoulder', 'hand', 'case'], p=(0.46, 0.2, 0.16, 0.13, 0.05)
+        )
         long_hair = rng.random() < (0.55 if self.body.female else 0.06)
         side = 1 if view.depth(joints['shoulder_r']) > view.depth(joints['shoulder_l']) else -1
         far, near = ('l', 'r') if side > 0 else ('r', 'l')
@@ -240,8 +297,13 @@ class _Dresser:
             self._backpack()
         if long_hair and self.facing > -0.3:
             self._long_hair()
-        in_front = {s: (view.depth(joints['wrist_' + s]) + view.depth(joints['elbow_' + s])
-                        > 0.02 * (1 if s == near else 3)) for s in 'lr'}
+        in_front = {
+            s: (
+                view.depth(joints['wrist_' + s]) + view.depth(joints['elbow_' + s])
+                > 0.02 * (1 if s == near else 3)
+            )
+            for s in 'lr'
+        }
         if self.doing['r'] == 'umbrella':
             in_front['r'] = True
         for s in (far, near):
@@ -271,8 +333,10 @@ class _Dresser:
         wide = self.width if self.lower == 'trousers' else 1.0
         bare = self.lower in ('skirt', 'dress', 'shorts')
         leg = self.skin if bare and self.rng.random() < 0.8 else self.low
-        near_first = self.view.depth(self.joints['knee_' + far]) > self.view.depth(
-            self.joints['knee_' + near]) + 0.03
+        near_first = (
+            self.view.depth(self.joints['knee_' + far])
+            > self.view.depth(self.joints['knee_' + near]) + 0.03
+        )
         for s in (near, far) if near_first else (far, near):
             tone = -14 if s == far else 0
             hip, knee, ankle, toe = (p[j + s] for j in ('hip_', 'knee_', 'ankle_', 'toe_'))
@@ -282,8 +346,9 @@ class _Dresser:
             r = (0.042 * wide * girth, 0.032 * wide) if shin == self.low else (0.037 * girth, 0.022)
             fig.limb(knee, ankle, *r, shin, 'body', tone)
             thigh = self.low if self.lower in ('trousers', 'shorts') else leg
-            fig.limb(hip, knee, 0.062 * girth * (0.6 + 0.4 * wide), 0.046 * girth, thigh,
-                     'body', tone)
+            fig.limb(
+                hip, knee, 0.062 * girth * (0.6 + 0.4 * wide), 0.046 * girth, thigh, 'body', tone
+            )
             if self.lower == 'shorts':
                 end = knee * 0.8 + hip * 0.2
                 fig.limb(hip, end, 0.066 * girth, 0.062 * girth, self.low, 'body', tone)
@@ -303,11 +368,17 @@ class _Dresser:
         left = min(e[0] for e in ends) - 0.04 - flare * 0.7
         right = max(e[0] for e in ends) + 0.04 + flare * 0.7
         hips = self.view.half_width(0.1 * girth, 0.08 * girth)
-        outline = np.array([
-            [waist[0] - half, waist[1]], [waist[0] + half, waist[1]],
-            [max(p['base'][0] + hips, right - 0.06), p['base'][1] - 0.02],
-            [right, low], [(left + right) / 2, low - 0.012], [left, low],
-            [min(p['base'][0] - hips, left + 0.06), p['base'][1] - 0.02]])
+        outline = np.array(
+            [
+                [waist[0] - half, waist[1]],
+                [waist[0] + half, waist[1]],
+                [max(p['base'][0] + hips, right - 0.06), p['base'][1] - 0.02],
+                [right, low],
+                [(left + right) / 2, low - 0.012],
+                [left, low],
+                [min(p['base'][0] - hips, left + 0.06), p['base'][1] - 0.02],
+            ]
+        )
         self.fig.slab(outline, material, 'body', -4)
 
     def _torso(self) -> None:
@@ -322,7 +393,8 @@ class _Dresser:
             (0.19, s * 0.84 * (0.6 + 0.4 * g), 0.066 * g, 0.012 if body.female else 0.004),
             (0.26, s * 1.0, 0.062 * (0.5 + g / 2), 0.0),
             (0.295, s * 0.92, 0.05, -0.004),
-            (0.318, 0.042, 0.036, 0.0))
+            (0.318, 0.042, 0.036, 0.0),
+        )
         left, right = [], []
         for height, wide, deep, forward in levels:
             centre = view(base + up * height + np.array([0, 0, forward]))
@@ -331,8 +403,15 @@ class _Dresser:
             right.append(centre + (half, 0))
         outline = np.array(left + right[::-1])
         fig.slab(outline, self.top, 'body')
-        fig.limb(self.p['neck'] - (0, 0.02), self.p['head'] - (0, 0.03), 0.03 * (0.6 + 0.4 * g),
-                 0.027, self.skin, 'body', -18)
+        fig.limb(
+            self.p['neck'] - (0, 0.02),
+            self.p['head'] - (0, 0.03),
+            0.03 * (0.6 + 0.4 * g),
+            0.027,
+            self.skin,
+            'body',
+            -18,
+        )
         if self.facing > 0.25:
             self._front(levels)
         if self.lower != 'dress' and not self.coat and rng.random() < 0.35:
@@ -346,19 +425,48 @@ class _Dresser:
 
         def at(x, height, forward=0.06):
             return view(base + up * height + np.array([x, 0, forward]))
+
         if self.open_jacket:
             inner = fig.material(cloth_colour(rng), cloth=True)
             gap = rng.uniform(0.012, 0.045)
-            panel = np.array([at(-gap * 1.2, -0.03), at(gap * 1.2, -0.03), at(gap, 0.15),
-                              at(0.035, 0.31, 0.02), at(-0.035, 0.31, 0.02), at(-gap, 0.15)])
+            panel = np.array(
+                [
+                    at(-gap * 1.2, -0.03),
+                    at(gap * 1.2, -0.03),
+                    at(gap, 0.15),
+                    at(0.035, 0.31, 0.02),
+                    at(-0.035, 0.31, 0.02),
+                    at(-gap, 0.15),
+                ]
+            )
             fig.add(panel, inner, 124)
             if rng.random() < 0.3:
                 tie = fig.material(cloth_colour(rng))
-                fig.add(np.array([at(-0.012, 0.3, 0.03), at(0.012, 0.3, 0.03), at(0.014, 0.08),
-                                  at(0, 0.05), at(-0.014, 0.08)]), tie, 120)
+                fig.add(
+                    np.array(
+                        [
+                            at(-0.012, 0.3, 0.03),
+                            at(0.012, 0.3, 0.03),
+                            at(0.014, 0.08),
+                            at(0, 0.05),
+                            at(-0.014, 0.08),
+                        ]
+                    ),
+                    tie,
+                    120,
+                )
         else:
-            fig.add(np.array([at(-0.034, 0.315, 0.02), at(0.034, 0.315, 0.02),
-                              at(0, rng.uniform(0.24, 0.3), 0.05)]), self.skin, 112)
+            fig.add(
+                np.array(
+                    [
+                        at(-0.034, 0.315, 0.02),
+                        at(0.034, 0.315, 0.02),
+                        at(0, rng.uniform(0.24, 0.3), 0.05),
+                    ]
+                ),
+                self.skin,
+                112,
+            )
             if rng.random() < 0.3:
                 logo = fig.material(cloth_colour(rng))
                 corners = ((-0.04, 0.15), (0.04, 0.15), (0.04, 0.22), (-0.04, 0.22))
@@ -367,7 +475,8 @@ class _Dresser:
     def _arm(self, s: str) -> None:
         fig, p, girth = self.fig, self.p, 0.65 + 0.35 * self.body.girth
         shoulder, elbow, wrist, hand = (
-            p[joint + s] for joint in ('shoulder_', 'elbow_', 'wrist_', 'hand_'))
+            p[joint + s] for joint in ('shoulder_', 'elbow_', 'wrist_', 'hand_')
+        )
         shoulder = shoulder + (p['neck'] - shoulder) * 0.14
         tone = -10 if self.view.depth(self.joints['shoulder_' + s]) < 0 else 2
         w = 0.7 + 0.3 * self.width
@@ -390,14 +499,24 @@ class _Dresser:
         rx, ry = 0.052 * k, 0.068 * k
         half = view.half_width(0.048 * k, 0.058 * k)
         side = view.sin  # where the face looks, -1 left to 1 right
-        style = rng.choice(['hair', 'bald', 'cap', 'beanie', 'brim', 'scarf', 'hood', 'afro'],
-                           p=(0.66, 0.05, 0.09, 0.06, 0.04, 0.04, 0.03, 0.03))
+        style = rng.choice(
+            ['hair', 'bald', 'cap', 'beanie', 'brim', 'scarf', 'hood', 'afro'],
+            p=(0.66, 0.05, 0.09, 0.06, 0.04, 0.04, 0.03, 0.03),
+        )
         cover = fig.material(cloth_colour(rng), cloth=True)
         fig.ball(centre, half, ry, self.skin, 'head')
         behind = self.facing < -0.35
         if style == 'scarf':
-            fig.slab(np.array([self.p['neck'] + o for o in (
-                (-0.085, -0.05), (0.085, -0.05), (0.055, 0.05), (-0.055, 0.05))]), cover, 'body')
+            fig.slab(
+                np.array(
+                    [
+                        self.p['neck'] + o
+                        for o in ((-0.085, -0.05), (0.085, -0.05), (0.055, 0.05), (-0.055, 0.05))
+                    ]
+                ),
+                cover,
+                'body',
+            )
             fig.ball(centre, half * 1.16, ry * 1.1, cover, 'head')
         elif style == 'hood':
             fig.ball(centre, half * 1.18, ry * 1.12, self.top, 'head')
@@ -418,8 +537,12 @@ class _Dresser:
             fig.add(dome * 0.6 + centre + (0.2 * half * fig.light, ry * 0.35), None, 138)
             if style == 'cap' and not behind:
                 tip = centre + (side * half * 1.9, ry * 0.2 - max(0, self.facing) * ry * 0.16)
-                fig.add(capsule(centre + (side * half * 0.4, ry * 0.26), tip, 0.4 * half,
-                                0.18 * half), cover, 92, 'head')
+                fig.add(
+                    capsule(centre + (side * half * 0.4, ry * 0.26), tip, 0.4 * half, 0.18 * half),
+                    cover,
+                    92,
+                    'head',
+                )
         elif style == 'brim':
             fig.add(ellipse(centre + (0, ry * 0.4), rx * 2.0, ry * 0.32), cover, 100, 'head')
             fig.ball(centre + (0, ry * 0.68), half * 1.05, ry * 0.5, cover, 'head')
@@ -441,11 +564,24 @@ class _Dresser:
                 eye = centre + (turn + sign * spread, -ry * 0.02)
                 fig.add(ellipse(eye, half * 0.17, ry * 0.07), None, 84)
                 fig.add(ellipse(eye, half * 0.09, ry * 0.05), self.dark)
-            fig.add(capsule(centre + (turn * 1.25, -ry * 0.1), centre + (turn * 1.35, -ry * 0.3),
-                            half * 0.07, half * 0.12), None, 104)
+            fig.add(
+                capsule(
+                    centre + (turn * 1.25, -ry * 0.1),
+                    centre + (turn * 1.35, -ry * 0.3),
+                    half * 0.07,
+                    half * 0.12,
+                ),
+                None,
+                104,
+            )
             lip = fig.material((88, 84, 158))
-            fig.add(ellipse(centre + (turn, -ry * 0.55), half * 0.26 * max(0.4, self.facing),
-                            ry * 0.05), lip, 110)
+            fig.add(
+                ellipse(
+                    centre + (turn, -ry * 0.55), half * 0.26 * max(0.4, self.facing), ry * 0.05
+                ),
+                lip,
+                110,
+            )
         look = rng.random()
         if look < 0.1:
             fig.add(ellipse(centre + (turn * 0.8, -ry * 0.5), half * 0.62, ry * 0.36), white, 116)
@@ -455,18 +591,31 @@ class _Dresser:
             fig.add(beard + centre + (turn * 0.5, -ry * 0.36), self.hair, 116)
         elif look < 0.4:
             for sign in (-1, 1):
-                fig.add(ellipse(centre + (turn + sign * spread * 1.1, -ry * 0.03), half * 0.3,
-                                ry * 0.14), self.dark, 120)
+                fig.add(
+                    ellipse(
+                        centre + (turn + sign * spread * 1.1, -ry * 0.03), half * 0.3, ry * 0.14
+                    ),
+                    self.dark,
+                    120,
+                )
 
     def _long_hair(self) -> None:
         centre, k = self.p['head'], self.body.head
         half = self.view.half_width(0.054 * k, 0.05 * k)
         x = centre[0] - self.view.sin * 0.024
         low = centre[1] - self.rng.uniform(0.09, 0.2)
-        outline = np.array([[x - half, centre[1] + 0.03], [x - half * 0.6, centre[1] + 0.06],
-                            [x + half * 0.6, centre[1] + 0.06], [x + half, centre[1] + 0.03],
-                            [x + half * 1.16, low + 0.03], [x + half * 0.7, low],
-                            [x - half * 0.7, low], [x - half * 1.16, low + 0.03]])
+        outline = np.array(
+            [
+                [x - half, centre[1] + 0.03],
+                [x - half * 0.6, centre[1] + 0.06],
+                [x + half * 0.6, centre[1] + 0.06],
+                [x + half, centre[1] + 0.03],
+                [x + half * 1.16, low + 0.03],
+                [x + half * 0.7, low],
+                [x - half * 0.7, low],
+                [x - half * 1.16, low + 0.03],
+            ]
+        )
         self.fig.slab(outline, self.hair, 'body')
 
     def _backpack(self) -> None:
@@ -478,8 +627,16 @@ class _Dresser:
         outline = box(centre[0] - half, centre[1] - tall, centre[0] + half, centre[1] + tall)
         outline = np.concatenate([outline, [[centre[0] - half * 1.05, centre[1]]]])
         self.fig.slab(outline, self.bag)
-        self.fig.add(box(centre[0] - half * 0.7, centre[1] - tall * 0.8, centre[0] + half * 0.7,
-                         centre[1] - tall * 0.1), None, 104)
+        self.fig.add(
+            box(
+                centre[0] - half * 0.7,
+                centre[1] - tall * 0.8,
+                centre[0] + half * 0.7,
+                centre[1] - tall * 0.1,
+            ),
+            None,
+            104,
+        )
 
     def _straps(self) -> None:
         if self.facing < 0.2:
@@ -508,8 +665,17 @@ class _Dresser:
         for sign in (-1, 1):
             self.fig.add(capsule(hand, (hand[0] + sign * w * 0.6, top), 0.004, 0.004), self.bag, 90)
         low = max(top - h, 0.03)
-        self.fig.slab(np.array([[hand[0] - w * 1.1, low], [hand[0] + w * 1.1, low],
-                                [hand[0] + w, top], [hand[0] - w, top]]), self.bag)
+        self.fig.slab(
+            np.array(
+                [
+                    [hand[0] - w * 1.1, low],
+                    [hand[0] + w * 1.1, low],
+                    [hand[0] + w, top],
+                    [hand[0] - w, top],
+                ]
+            ),
+            self.bag,
+        )
 
     def _suitcase(self, s: str) -> None:
         x = self.p['hand_' + s][0] + (0.05 if s == 'r' else -0.05) * (1 if self.facing > 0 else -1)
@@ -545,6 +711,8 @@ class _Dresser:
         fig.add(dome, canopy, 106)
         for k in range(5):
             a, b = np.cos(np.linspace(0, np.pi, 6))[[k, k + 1]]
-            fig.add(np.array([[x, top + 0.07], [x + wide * a, top - 0.06], [x + wide * b,
-                                                                            top - 0.06]]),
-                    None, int(96 + 22 * (k % 2) + 14 * (1 if (2 - k) * -fig.light > 0 else 0)))
+            fig.add(
+                np.array([[x, top + 0.07], [x + wide * a, top - 0.06], [x + wide * b, top - 0.06]]),
+                None,
+                int(96 + 22 * (k % 2) + 14 * (1 if (2 - k) * -fig.light > 0 else 0)),
+            )

@@ -1,4 +1,5 @@
 """One scene: a place, people and things painted back to front, and what is seen of whom."""
+
 from dataclasses import dataclass
 from typing import Optional
 
@@ -27,6 +28,7 @@ class Annotated:
         ignore (bool): Whether training and evaluation leave it out.
         visible (float): Seen share of the body's pixels, those beyond the border included.
     """
+
     fbox: Box
     vbox: Box
     hbox: Box
@@ -45,6 +47,7 @@ class Scene:
         owners (np.ndarray): ``(h, w)``; 0 nobody, else 1 + index into ``people`` of the person
             seen there, -1 where a person is seen that is not annotated.
     """
+
     image: np.ndarray
     people: list[Annotated]
     owners: np.ndarray
@@ -53,6 +56,7 @@ class Scene:
 @dataclass
 class _Actor:
     """Something to paint; ``boxes`` (fbox, hbox in pixels) only if it is annotated."""
+
     depth: float  # row of the ground it stands on: painted in this order
     spot: Spot
     sprite: Sprite
@@ -63,6 +67,7 @@ class _Actor:
 @dataclass(frozen=True)
 class _Mood:
     """Light and air of a scene."""
+
     light: float
     haze: float
     tint: tuple[float, float, float]
@@ -82,24 +87,41 @@ def _fade(mood: _Mood, setting: Setting, spot: Spot) -> float:
 def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool) -> list[_Actor]:
     # In a fuller scene a larger share ends up hidden or ignored: 2 % of 8 people, 5 % of 40.
     mean = params.people * (1.01 + 0.001 * params.people)
-    shape = 1 / max(params.people_spread, 1e-3)**2
-    count = int(np.clip(round(rng.gamma(shape, mean / shape)),
-                        0 if params.people < 1 else 1, params.max_people))
+    shape = 1 / max(params.people_spread, 1e-3) ** 2
+    count = int(
+        np.clip(
+            round(rng.gamma(shape, mean / shape)), 0 if params.people < 1 else 1, params.max_people
+        )
+    )
     actors = []
     for stand in place_people(rng, params, setting, count):
         spot = stand.spot
-        person = make_person(rng, stand.yaw, setting.camera.tilt(spot.scale), mood.light,
-                             stand.child, stand.sitting, rain and rng.random() < 0.4)
+        person = make_person(
+            rng,
+            stand.yaw,
+            setting.camera.tilt(spot.scale),
+            mood.light,
+            stand.child,
+            stand.sitting,
+            rain and rng.random() < 0.4,
+        )
         scale = stand.stature * spot.scale
-        sprite = person.figure.draw(rng, scale, spot.x, spot.y, mood.tint,
-                                    _fade(mood, setting, spot), rng.uniform(0.85, 1.08))
+        sprite = person.figure.draw(
+            rng,
+            scale,
+            spot.x,
+            spot.y,
+            mood.tint,
+            _fade(mood, setting, spot),
+            rng.uniform(0.85, 1.08),
+        )
         boxes = _to_pixels(person.fbox, spot, scale), _to_pixels(person.hbox, spot, scale)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'person'))
     return actors
 
 
 def _spot(rng, params: CrowdParams, setting: Setting, low: float = 0.0) -> Spot:
-    scale = setting.far * 0.9 * (setting.near * 1.1 / setting.far)**rng.uniform(low, 1)
+    scale = setting.far * 0.9 * (setting.near * 1.1 / setting.far) ** rng.uniform(low, 1)
     return Spot(rng.uniform(0, params.width), setting.camera.row(scale), scale)
 
 
@@ -110,8 +132,7 @@ def _things(rng, params: CrowdParams, setting: Setting, mood: _Mood, indoor: boo
         spot = _spot(rng, params, setting)
         if name in ('car', 'tree', 'clothes_rail') and spot.scale > 0.4 * params.height / 1.7:
             continue  # would hide half of the scene
-        sprite = figure.draw(rng, spot.scale, spot.x, spot.y, mood.tint,
-                             _fade(mood, setting, spot))
+        sprite = figure.draw(rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
         actors.append(_Actor(spot.y, spot, sprite))
     if rng.random() < params.fakes:
         person = make_person(rng, rng.normal(0, 0.5), 0.0, mood.light)
@@ -136,8 +157,9 @@ def _far_crowd(rng, params: CrowdParams, setting: Setting, mood: _Mood) -> list[
             continue
         person = make_person(rng, rng.uniform(0, 2 * np.pi), 0.0, mood.light)
         tall = 1.7 * scale
-        sprite = person.figure.draw(rng, tall, spot.x, spot.y, mood.tint,
-                                    _fade(mood, setting, spot))
+        sprite = person.figure.draw(
+            rng, tall, spot.x, spot.y, mood.tint, _fade(mood, setting, spot)
+        )
         boxes = _to_pixels(person.fbox, spot, tall), _to_pixels(person.hbox, spot, tall)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'far'))
     return actors
@@ -150,8 +172,10 @@ def _clip(sprite: Sprite, width: int, height: int) -> Optional[tuple]:
     x1, y1 = min(sprite.left + cols, width), min(sprite.top + rows, height)
     if x0 >= x1 or y0 >= y1:
         return None
-    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - sprite.top, y1 - sprite.top),
-                                            slice(x0 - sprite.left, x1 - sprite.left))
+    return (slice(y0, y1), slice(x0, x1)), (
+        slice(y0 - sprite.top, y1 - sprite.top),
+        slice(x0 - sprite.left, x1 - sprite.left),
+    )
 
 
 def _shadows(canvas: np.ndarray, actors: list[_Actor], mood: _Mood, camera: Camera) -> None:
@@ -162,13 +186,29 @@ def _shadows(canvas: np.ndarray, actors: list[_Actor], mood: _Mood, camera: Came
         spot, sprite = actor.spot, actor.sprite
         rx = 0.26 * spot.scale
         flat = np.clip((spot.y - camera.horizon) / camera.focal, 0.08, 0.5)
-        cv2.ellipse(dark, (int(spot.x), int(spot.y)), (int(rx) + 1, int(rx * flat) + 1), 0, 0, 360,
-                    int(110 * (0.5 + 0.5 * mood.shadow)), -1)
+        cv2.ellipse(
+            dark,
+            (int(spot.x), int(spot.y)),
+            (int(rx) + 1, int(rx * flat) + 1),
+            0,
+            0,
+            360,
+            int(110 * (0.5 + 0.5 * mood.shadow)),
+            -1,
+        )
         if mood.shadow > 0.3:  # the sprite laid down on the ground
             squash = flat * 1.3
-            matrix = np.array([[1, mood.slant * 0.7, spot.x - (spot.x - sprite.left)
-                                - mood.slant * 0.7 * (spot.y - sprite.top)],
-                               [0, squash, spot.y - squash * (spot.y - sprite.top)]], np.float32)
+            matrix = np.array(
+                [
+                    [
+                        1,
+                        mood.slant * 0.7,
+                        spot.x - (spot.x - sprite.left) - mood.slant * 0.7 * (spot.y - sprite.top),
+                    ],
+                    [0, squash, spot.y - squash * (spot.y - sprite.top)],
+                ],
+                np.float32,
+            )
             rows, cols = sprite.alpha.shape
             reach = abs(mood.slant) * rows
             x0, x1 = int(max(0, sprite.left - reach)), int(min(width, sprite.left + cols + reach))
@@ -241,10 +281,13 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
     place = PLACES[rng.choice(len(PLACES), p=(0.45, 0.2, 0.22, 0.13))]
     indoor = place == 'hall'
     sunny = not indoor and rng.random() < 0.5
-    mood = _Mood(light=rng.uniform(-1, 1), haze=0.0 if indoor else rng.uniform(0, 0.35),
-                 tint=tuple(rng.uniform(150, 215) + rng.normal(0, 8, 3)),
-                 shadow=rng.uniform(0.5, 1.0) if sunny else rng.uniform(0, 0.3),
-                 slant=rng.uniform(-1.2, 1.2))
+    mood = _Mood(
+        light=rng.uniform(-1, 1),
+        haze=0.0 if indoor else rng.uniform(0, 0.35),
+        tint=tuple(rng.uniform(150, 215) + rng.normal(0, 8, 3)),
+        shadow=rng.uniform(0.5, 1.0) if sunny else rng.uniform(0, 0.3),
+        slant=rng.uniform(-1.2, 1.2),
+    )
     metre = setting.far * rng.uniform(0.3, 0.45)
     canvas = paint_place(rng, camera, width, height, metre, place)
     actors = _things(rng, params, setting, mood, indoor)
@@ -259,8 +302,9 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
     return Scene(_finish(rng, canvas), people, owners)
 
 
-def _annotate(actors: list[_Actor], owners: np.ndarray,
-              params: CrowdParams) -> tuple[list[Annotated], np.ndarray]:
+def _annotate(
+    actors: list[_Actor], owners: np.ndarray, params: CrowdParams
+) -> tuple[list[Annotated], np.ndarray]:
     """What is seen of whom, and the owners renumbered to what is annotated."""
     seen = np.bincount(owners.ravel(), minlength=len(actors) + 1)
     number = np.full(len(actors) + 1, -1, np.int32)
@@ -275,16 +319,27 @@ def _annotate(actors: list[_Actor], owners: np.ndarray,
         if vbox is None or (visible < params.drop_visible and actor.kind == 'person'):
             continue
         person = actor.kind == 'person'
-        people.append(Annotated(fbox, vbox, hbox, 'person' if person else 'mask',
-                                not person or bool(visible < params.ignore_visible),
-                                float(visible)))
+        people.append(
+            Annotated(
+                fbox,
+                vbox,
+                hbox,
+                'person' if person else 'mask',
+                not person or bool(visible < params.ignore_visible),
+                float(visible),
+            )
+        )
         number[k + 1] = len(people)
     far = [k for k, a in enumerate(actors) if a.kind == 'far' and seen[k + 1]]
     if far:
         height, width = owners.shape
         corners = np.array([actors[k].boxes[0] for k in far])
-        box = (max(0.0, corners[:, 0].min()), max(0.0, corners[:, 1].min()),
-               min(float(width), corners[:, 2].max()), min(float(height), corners[:, 3].max()))
+        box = (
+            max(0.0, corners[:, 0].min()),
+            max(0.0, corners[:, 1].min()),
+            min(float(width), corners[:, 2].max()),
+            min(float(height), corners[:, 3].max()),
+        )
         people.append(Annotated(box, box, box, 'mask', True, 1.0))
         number[np.array(far) + 1] = len(people)
     return people, number[owners]
@@ -301,5 +356,9 @@ def _visible_box(owners: np.ndarray, owner: int, fbox: Box) -> Optional[Box]:
     rows, cols = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
     if not len(rows):
         return None
-    return (max(float(x0 + cols[0]), fbox[0]), max(float(y0 + rows[0]), fbox[1]),
-            min(float(x0 + cols[-1] + 1), fbox[2]), min(float(y0 + rows[-1] + 1), fbox[3]))
+    return (
+        max(float(x0 + cols[0]), fbox[0]),
+        max(float(y0 + rows[0]), fbox[1]),
+        min(float(x0 + cols[-1] + 1), fbox[2]),
+        min(float(y0 + rows[-1] + 1), fbox[3]),
+    )
