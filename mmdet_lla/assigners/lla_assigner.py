@@ -49,6 +49,12 @@ INVERTED_BOX = (
     "pixels of the network's input"
 )
 
+#: What is wrong with true or ignore boxes that are not finite.
+NOT_FINITE_BOX = (
+    'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
+    'expected finite x1 y1 x2 y2 in pixels'
+)
+
 #: A larger penalty would leave float32 too few digits to tell pairs outside apart.
 MAX_PENALTY = 1e6
 
@@ -454,14 +460,9 @@ class LLAAssigner(BaseAssigner):
             'from the head; the training may have diverged': ~_all_finite(bboxes),
             'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
             'head; the training may have diverged': ~(most.isfinite() & scores.amin().isfinite()),
-            'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
-            'expected finite x1 y1 x2 y2 in pixels': ~_all_finite(boxes),
+            NOT_FINITE_BOX: ~_all_finite(boxes),
             INVERTED_BOX: is_inverted(boxes[:4, :num_gts].T).any(),
-            f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
-            f'{num_classes} class(es), see num_classes of the head and metainfo of the data set': (
-                low < 0
-            )
-            | (high >= num_classes),
+            describe_label_range(num_classes): (low < 0) | (high >= num_classes),
         }
         if self.score_form == 'probs':
             faults[
@@ -488,6 +489,14 @@ def describe_inverted(boxes: Tensor) -> str:
     return (
         f'{INVERTED_BOX}, got {boxes[is_inverted(boxes)][0].tolist()}; its loss could be '
         'anything. python tools/check_dataset.py finds those of annotations'
+    )
+
+
+def describe_label_range(num_classes: int) -> str:
+    """Say what is wrong with labels that the head has no score of."""
+    return (
+        f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
+        f'{num_classes} class(es), see num_classes of the head and metainfo of the data set'
     )
 
 

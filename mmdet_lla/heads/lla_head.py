@@ -18,7 +18,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..assigners.costs import is_inverted
-from ..assigners.lla_assigner import LLAAssigner, describe_inverted
+from ..assigners.lla_assigner import (
+    NOT_FINITE_BOX,
+    LLAAssigner,
+    describe_inverted,
+    describe_label_range,
+)
 from ..assigners.views import View, view_of
 
 
@@ -199,12 +204,12 @@ class LLAHead(RetinaHead):
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, scalars.
 
         Raises:
-            ValueError: If a true box is inverted, or what the assigner says of the values; with
-                the picture.
+            ValueError: If a true box is inverted or not finite, a label is no class of the head,
+                or what else the assigner says of the values; with the picture.
         """
         view = self._view()
         if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
-            _check_boxes(batch_gt_instances, batch_img_metas)
+            _check_instances(batch_gt_instances, batch_img_metas, self.num_classes)
         priors = self._grid_priors(cls_scores, view)
         scores, bboxes, ious = (
             _flatten_levels(preds, size)
@@ -325,14 +330,38 @@ class LLAHead(RetinaHead):
         return super()._bbox_post_process(results, *args, **kwargs)
 
 
-def _check_boxes(batch_gt_instances: InstanceList, batch_img_metas: list[dict]) -> None:
-    """Raise if a true box is inverted; the host waits for the device once."""
-    batch = [get_box_tensor(one.bboxes) for one in batch_gt_instances]
-    if not is_inverted(torch.cat(batch)).any():
+def _check_instances(
+    batch_gt_instances: InstanceList, batch_img_metas: list[dict], num_classes: int
+) -> None:
+    """Raise if a true box is inverted or not finite, or a label is no class of the head.
+
+    The host waits for the device once.
+    """
+    boxes = torch.cat([get_box_tensor(one.bboxes) for one in batch_gt_instances])
+    labels = torch.cat([one.labels for one in batch_gt_instances])
+    if not (~_is_sound(boxes) | _is_foreign(labels, num_classes)).any():
         return
-    for boxes, meta in zip(batch, batch_img_metas):
-        if is_inverted(boxes).any():
-            raise ValueError(f'LLAHead: {describe_inverted(boxes)}{_name_picture(meta)}')
+    for one, meta in zip(batch_gt_instances, batch_img_metas):
+        boxes, foreign = get_box_tensor(one.bboxes), _is_foreign(one.labels, num_classes)
+        if not boxes.isfinite().all():
+            fault = NOT_FINITE_BOX
+        elif is_inverted(boxes).any():
+            fault = describe_inverted(boxes)
+        elif foreign.any():
+            fault = f'{describe_label_range(num_classes)}, got {int(one.labels[foreign][0])}'
+        else:
+            continue
+        raise ValueError(f'LLAHead: {fault}{_name_picture(meta)}')
+
+
+def _is_sound(boxes: Tensor) -> Tensor:
+    """Which boxes (n, 4) are finite and not inverted, bool (n,)."""
+    return boxes.isfinite().all(1) & ~is_inverted(boxes)
+
+
+def _is_foreign(labels: Tensor, num_classes: int) -> Tensor:
+    """Which labels (n,) are none of the head's classes, bool (n,)."""
+    return (labels < 0) | (labels >= num_classes)
 
 
 def _name_picture(img_meta: dict) -> str:

@@ -296,6 +296,28 @@ def test_inverted_boxes_are_refused_whoever_assigns(assigner):
         head.loss_by_feat(*outs, [whole, bad], metas, [EMPTY, EMPTY])
 
 
+@pytest.mark.parametrize('assigner', ASSIGNERS)
+@pytest.mark.parametrize(
+    'label, box, said',
+    [
+        (3, BOX, r'gt_instances.labels holds a value outside 0\.\.2; the head scores 3 class'),
+        (-1, BOX, 'gt_instances.labels holds a value outside'),
+        (10**6, BOX, 'gt_instances.labels holds a value outside'),
+        (0, (60.0, 20.0, float('nan'), 110.0), 'holds NaN or infinite values'),
+        (0, (60.0, 20.0, float('inf'), 110.0), 'holds NaN or infinite values'),
+    ],
+)
+def test_wrong_instances_are_refused_whoever_assigns(assigner, label, box, said):
+    """Under other assigners than LLA's these were assertions without words, or losses of NaN."""
+    head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
+    outs = [[torch.cat([level, level]) for level in kind] for kind in predictions(head)]
+    good, bad = instances(BOX), instances(BOX, box)
+    bad.labels[1] = label
+    metas = [dict(META, img_path='first.jpg'), dict(META, img_path='second.jpg')]
+    with pytest.raises(ValueError, match=f'{said}.*second.jpg'):
+        head.loss_by_feat(*outs, [good, bad], metas, [EMPTY, EMPTY])
+
+
 def test_priors_are_the_same_tensor_from_call_to_call():
     """LLAAssigner and the like find out about the grids once."""
     head, seen = build(), []
