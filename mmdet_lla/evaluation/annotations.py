@@ -196,7 +196,8 @@ def load_odgt(
         OdgtError: A line is not a record of this format, or an ID comes twice; the message names
             the line.
     """
-    annotations, seen = [], {}
+    annotations: list[CrowdAnnotation] = []
+    seen: dict[str | int, int] = {}  # line of each ID
     for number, line in iter_lines(get_text(ann_file, backend_args=backend_args)):
         where = f'{ann_file}, line {number}'
         try:

@@ -20,6 +20,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import get
@@ -243,7 +244,7 @@ def load_citypersons(ann_file: str, backend_args: dict | None = None) -> list[Cr
         except ValueError as error:
             raise ValueError(f'{ann_file}: not JSON ({error})') from error
     try:
-        by_image = {image['id']: [] for image in content['images']}
+        by_image: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
         if len(by_image) != len(content['images']):
             raise ValueError(f'{ann_file}: two images have the same id')
         for annotation in content['annotations']:

@@ -158,17 +158,18 @@ class CrowdResult:
         """
         count = len(self.img_ids)
         main = self.main
-        columns = {
+        columns: dict[str, np.ndarray] = {
             'num_gts': np.bincount(main.gt_picture, minlength=count),
             'num_hits': np.bincount(main.picture[main.label == HIT], minlength=count),
             'num_misses': np.bincount(main.picture[main.label == MISS], minlength=count),
         }
         if self.jaccard is not None:
             best = int(self.jaccard.means().argmax())
-            columns['ji'] = np.where(self.jaccard.counted[best], self.jaccard.ratio[best], None)
+            ratio = self.jaccard.ratio[best].astype(object)
+            columns['ji'] = np.where(self.jaccard.counted[best], ratio, None)
         names = ['img_id', *columns]
-        rows = zip(self.img_ids, *(column.tolist() for column in columns.values()))
-        return [dict(zip(names, row)) for row in rows]
+        counts = [column.tolist() for column in columns.values()]
+        return [dict(zip(names, row)) for row in zip(self.img_ids, *counts)]
 
 
 def evaluate_crowd(

@@ -34,7 +34,9 @@ class TestSet:
     def __init__(self, cfg: Config) -> None:
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
-        crowd = next((e for e in evaluators if str(e.get('ann_file', '')).endswith('.odgt')), {})
+        crowd: dict = next(
+            (e for e in evaluators if str(e.get('ann_file', '')).endswith('.odgt')), {}
+        )
         self.mr_ref = crowd.get('mr_ref', 'CALTECH_-2')
         self.iou_thr = crowd.get('iou_thres', 0.5)
         if crowd:
@@ -106,6 +108,7 @@ def summarize(result: CrowdResult, picture_counts: np.ndarray | None = None) -> 
         picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
     """
     scores = result.scores(picture_counts=picture_counts)
+    assert result.jaccard is not None  # asked for wherever runs are compared
     return dict(
         AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(picture_counts), recall=scores.recall
     )

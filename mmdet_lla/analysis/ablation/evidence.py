@@ -106,11 +106,10 @@ def weigh(
         if one is not base and shared and one.img_ids == base.img_ids:
             differences = {
                 metric: paired_difference(
-                    *(
-                        taken(source, name, shared, i)
-                        for name in (one.name, base.name)
-                        for source in (points, values)
-                    ),
+                    taken(points, one.name, shared, i),
+                    taken(values, one.name, shared, i),
+                    taken(points, base.name, shared, i),
+                    taken(values, base.name, shared, i),
                     seed,
                 )
                 for i, metric in enumerate(METRICS)

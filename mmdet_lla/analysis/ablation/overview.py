@@ -35,13 +35,17 @@ def read_weighed(work_dir: Path) -> list[Weighed]:
             f'{path} has no estimates; finish the study, or run tools/ablate.py with --report-only'
         )
     return [
-        Weighed(name, _estimates(found['means']), _estimates(found['differences']))
+        Weighed(
+            name,
+            _estimates(found['means']),
+            None if found['differences'] is None else _estimates(found['differences']),
+        )
         for name, found in content['estimates'].items()
     ]
 
 
-def _estimates(found: dict | None) -> dict[str, Estimate] | None:
-    return found and {metric: Estimate(**numbers) for metric, numbers in found.items()}
+def _estimates(found: dict) -> dict[str, Estimate]:
+    return {metric: Estimate(**numbers) for metric, numbers in found.items()}
 
 
 def markdown_table(weighed: Sequence[Weighed]) -> str:

@@ -158,7 +158,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
     )
     if not names:
         raise ValueError('no config was compared with the baseline in any study')
-    style = Style(weighed)
+    style = Style(list(weighed))
     with _looks():
         figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
@@ -179,6 +179,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
 
 def _difference(axes, y: float, one: Weighed, metric: str, style: Style, name: str) -> None:
     """One interval, faint where it is noise, in the colour of ``name``."""
+    assert one.differences is not None  # others are not drawn
     found = one.differences[metric]
     clear = verdict(metric, found) in ('better', 'worse')
     axes.plot(

@@ -117,6 +117,7 @@ class Processes:
             file.write(f'$ {" ".join(command)}\n')
             file.flush()
             process = self._start(command)
+            assert process.stdout is not None  # it is a pipe
             try:
                 for line in process.stdout:
                     file.write(line)

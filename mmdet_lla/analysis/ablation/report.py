@@ -128,7 +128,9 @@ def gather(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Evidence]:
 
 def _verdicts(weighed: Sequence[Weighed]) -> dict[str, dict[str, list[str]]]:
     """By metric and verdict, the configs."""
-    found = {metric: {word: [] for word in VERDICTS} for metric in METRICS}
+    found: dict[str, dict[str, list[str]]] = {
+        metric: {word: [] for word in VERDICTS} for metric in METRICS
+    }
     for one in weighed:
         for metric, difference in (one.differences or {}).items():
             found[metric][verdict(metric, difference)].append(one.name)
@@ -157,8 +159,7 @@ def _figures(
         miss_rate=plots.miss_rate(evidence, style),
         training=plots.training(curves, style) if curves else None,
     )
-    shown = {name: figure and _address(figure) for name, figure in figures.items()}
-    shown['groups'] = {}
+    groups_shown: dict[str, dict[str, str]] = {}
     traits = traits_of(evidence)
     with tqdm(total=len(traits) * len(evidence), desc='groups', dynamic_ncols=True) as bar:
         for trait in traits:
@@ -166,11 +167,12 @@ def _figures(
             for one in evidence:
                 groups[one.name] = weigh_groups(one, trait)
                 bar.update()
-            shown['groups'][trait] = {
+            groups_shown[trait] = {
                 metric: _address(plots.by_group(groups, metric, trait, style))
                 for metric in GROUP_METRICS
             }
-    return shown
+    shown = {name: figure and _address(figure) for name, figure in figures.items()}
+    return dict(shown, groups=groups_shown)
 
 
 def _address(figure) -> str:

@@ -20,7 +20,7 @@ PACKAGES = (torch, mmengine, mmcv, mmdet, mmdet_lla, numpy)
 
 def versions() -> dict[str, str | int | None]:
     """Versions of packages, the commit where there is one, and the machine."""
-    found = {'python': platform.python_version()}
+    found: dict[str, str | int | None] = {'python': platform.python_version()}
     for package in PACKAGES:
         found[package.__name__] = str(package.__version__)
     found['commit'] = _commit()
