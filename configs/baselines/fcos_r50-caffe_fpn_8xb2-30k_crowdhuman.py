@@ -11,6 +11,7 @@ model = dict(
         type='FCOSHead',
         num_classes=1,
         in_channels=256,
+        strides=[8, 16, 32, 64, 128],  # mmdet's default is one level finer than P3 to P7
         norm_on_bbox=True,
         centerness_on_reg=True,
         center_sampling=True,

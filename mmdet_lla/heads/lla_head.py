@@ -66,6 +66,11 @@ class LLAHead(RetinaHead):
             have no norm, True always (as the reference). Defaults to 'auto'.
         loss_iou (dict): Loss of the IoU branch against the IoU of prediction and box. Defaults
             to binary cross entropy of weight 0.5.
+        test_cfg (dict, optional): mmdet's keys, and ``clip_detections``: whether what NMS and
+            ``max_per_img`` leave is clipped to the picture, and dropped if nothing of it lies
+            inside. With ``clip_border=False`` in the box coder and ``min_bbox_size=-1``, which do
+            the same before NMS, it makes the detections those of the reference. Defaults to
+            False.
         kwargs: See :class:`RetinaHead`. Boxes are always regressed decoded.
 
     Raises:
@@ -151,12 +156,18 @@ class LLAHead(RetinaHead):
             tuple[list[Tensor]]: Per level: class logits (N, num_base_priors * num_classes, H, W),
             box predictions (N, num_base_priors * 4, H, W) as the box coder reads them, and IoU
             logits (N, num_base_priors, H, W).
+
+        Raises:
+            ValueError: If there are not as many feature maps as strides.
         """
-        outs = [
-            self.forward_single(*level)
-            for level in zip(x, self.scales, self.prior_generator.strides)
-        ]
-        return tuple(map(list, zip(*outs)))
+        strides = self.prior_generator.strides
+        if len(x) != len(strides):
+            raise ValueError(
+                f'LLAHead: got {len(x)} feature maps, but anchor_generator has {len(strides)} '
+                f'strides, {strides}; expected one feature map a stride'
+            )
+        outs = [self.forward_single(*level) for level in zip(x, self.scales, strides, strict=True)]
+        return tuple(map(list, zip(*outs, strict=True)))
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: tuple[int, int]
@@ -205,8 +216,10 @@ class LLAHead(RetinaHead):
 
         Raises:
             ValueError: If a true box is inverted or not finite, a label is no class of the head,
-                or what else the assigner says of the values; with the picture.
+                or what else the assigner says of the values, with the picture; or if the strides
+                are those of other levels than the feature maps.
         """
+        self._check_strides(cls_scores, batch_img_metas)
         view = self._view()
         if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
             _check_instances(batch_gt_instances, batch_img_metas, self.num_classes)
@@ -324,10 +337,63 @@ class LLAHead(RetinaHead):
             self._priors = (key, Priors(own, view.of_priors(own, strides), sizes))
         return self._priors[1]
 
-    def _bbox_post_process(self, results: InstanceData, *args, **kwargs) -> InstanceData:
-        """Scores become ``sqrt(cls * iou)``; the rest is mmdet's."""
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: Optional[list[Tensor]] = None,
+        batch_img_metas: Optional[list[dict]] = None,
+        *args,
+        **kwargs,
+    ) -> InstanceList:
+        """Detections of a batch; see :class:`RetinaHead`.
+
+        Raises:
+            ValueError: If the strides are not those of the feature maps.
+        """
+        self._check_strides(cls_scores, batch_img_metas)
+        return super().predict_by_feat(
+            cls_scores, bbox_preds, score_factors, batch_img_metas, *args, **kwargs
+        )
+
+    def _check_strides(self, cls_scores: list[Tensor], batch_img_metas: list[dict]) -> None:
+        """Raise if the strides are those of other levels than the batch's feature maps."""
+        height, width = batch_img_metas[0].get('batch_input_shape', (None, None))
+        if height is None:
+            return
+        for stride, score in zip(self.prior_generator.strides, cls_scores, strict=True):
+            size = tuple(score.shape[-2:])
+            expected = (-(-height // stride[1]), -(-width // stride[0]))
+            # The next level's are twice as many or half; backbones round by one.
+            if any(max(n, m) > 1.5 * min(n, m) + 1 for n, m in zip(size, expected, strict=True)):
+                raise ValueError(
+                    f'LLAHead: anchor_generator.strides {self.prior_generator.strides} are not '
+                    f'those of the feature maps: an input of {height} x {width} has {size[0]} x '
+                    f'{size[1]} places on one of them, expected {expected[0]} x {expected[1]}'
+                )
+
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: ConfigType,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: Optional[dict] = None,
+    ) -> InstanceData:
+        """mmdet's; before it scores become ``sqrt(cls * iou)``, after it ``clip_detections``."""
         results.scores = (results.scores * results.pop('score_factors')).sqrt()
-        return super()._bbox_post_process(results, *args, **kwargs)
+        results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        if with_nms and cfg.get('clip_detections', False):
+            results = _clip_detections(results, img_meta['ori_shape' if rescale else 'img_shape'])
+        return results
+
+
+def _clip_detections(results: InstanceData, shape: tuple[int, ...]) -> InstanceData:
+    """Clip boxes to a picture of (height, width, ...) and drop those that lie outside it."""
+    boxes = get_box_tensor(results.bboxes)
+    boxes[:, 0::2].clamp_(0, shape[1])
+    boxes[:, 1::2].clamp_(0, shape[0])
+    return results[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
 
 def _check_instances(

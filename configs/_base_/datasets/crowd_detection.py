@@ -1,4 +1,5 @@
-# People in crowds, CrowdHuman's format. Body boxes, clipped to the picture by Resize.
+# People in crowds, CrowdHuman's format. Body boxes, clipped to the picture by Resize, which is
+# Pillow's as in the reference: it smooths where it reduces. What that costs is in lla/README.md.
 dataset_type = 'CrowdDataset'
 data_root = 'data/CrowdHuman/'
 scale = (1400, 800)  # long side at most 1400, short side 800
@@ -7,13 +8,13 @@ backend_args = None
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=scale, keep_ratio=True, backend='pillow'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=scale, keep_ratio=True, backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the picture
     dict(
         type='PackDetInputs',
