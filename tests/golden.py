@@ -31,3 +31,14 @@ def expected_gt_inds(assigned: Tensor, labels: Tensor) -> Tensor:
     gt_inds[:-1][labels >= 0] = torch.arange(int((labels >= 0).sum())) + 1
     gt_inds[-1] = 0
     return gt_inds[assigned.long()]
+
+
+def assert_same_detections(found: InstanceData, case: dict[str, Tensor]) -> None:
+    """As sets: neighbouring scores of the reference are as near as 1e-7 to each other."""
+    assert len(found.bboxes) == len(case['boxes'])
+    apart = (found.bboxes[:, None] - case['boxes'][None]).abs().amax(-1)
+    distance, match = apart.min(1)
+    assert distance.max() <= 1e-3, f'boxes are {distance.max():.2g} px apart'
+    assert len(match.unique()) == len(match)
+    assert (found.scores - case['scores'][match]).abs().max() <= 1e-5
+    assert torch.equal(found.labels, case['classes'][match])

@@ -1,16 +1,24 @@
 """Every config builds, and the recipes are what they say they are."""
 
+import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from torch.nn.modules.utils import _pair
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FOLDERS = ('lla', 'baselines', 'demo')
 ALL = sorted(
     path.relative_to(CONFIGS) for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py')
+)
+SHIPPED = sorted(
+    path.relative_to(CONFIGS)
+    for path in CONFIGS.glob('**/*.py')
+    if '_base_' not in path.relative_to(CONFIGS).parts
 )
 RECIPES = [path for path in ALL if path.parent.name != 'demo']
 
@@ -24,14 +32,42 @@ def read(path) -> Config:
 @pytest.mark.parametrize('path', ALL, ids=str)
 def test_builds(path):
     cfg = read(path)
-    model = MODELS.build(cfg.model)
+    MODELS.build(cfg.model)
     assert cfg.custom_imports['imports'] == ['mmdet_lla']
-    # A batch of pictures goes through, and as many levels come out as there are priors for.
-    model.eval()
+
+
+@cache
+def strides_of_features(backbone_and_neck: str) -> list[int]:
+    """Strides of the feature maps that come out of a backbone and a neck, given as JSON."""
+    backbone, neck = map(MODELS.build, json.loads(backbone_and_neck))
+    backbone.eval()
     with torch.no_grad():
-        feats = model.extract_feat(torch.zeros(1, 3, 128, 128))
-    strides = [128 // feat.shape[-1] for feat in feats]
-    assert strides == ([4, 8, 16, 32, 64] if 'faster' in path.name else [8, 16, 32, 64, 128])
+        feats = neck(backbone(torch.zeros(1, 3, 128, 128)))
+    return [128 // feat.shape[-1] for feat in feats]
+
+
+def strides_believed(model) -> dict[str, list]:
+    """Every list of strides that a part of the model after the neck was told."""
+    believed = {}
+    for name in {'bbox_head', 'rpn_head'} & set(model):
+        head = MODELS.build(model[name])
+        believed[name] = head.prior_generator.strides
+        believed[f'{name} itself'] = getattr(head, 'strides', head.prior_generator.strides)
+    if 'roi_head' in model:
+        believed['roi_head'] = model.roi_head.bbox_roi_extractor.featmap_strides
+    return believed
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=str)
+def test_heads_believe_in_the_strides_of_the_features_they_get(path):
+    """mmdet's FCOSHead and others have a default, which is that of another pyramid."""
+    model = read(path).model
+    strides = strides_of_features(json.dumps([model.backbone, model.neck]))
+    believed = strides_believed(model)
+    assert believed
+    for name, theirs in believed.items():
+        levels = strides[: len(theirs)] if name == 'roi_head' else strides  # which leaves out P6
+        assert [_pair(stride) for stride in theirs] == [_pair(stride) for stride in levels], name
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=str)
@@ -60,10 +96,11 @@ def test_recipes_share_the_papers_schedule(path):
 def test_lla_is_the_released_one(form):
     model = read(f'lla/lla-{form}_r50-caffe_fpn_8xb2-30k_crowdhuman.py').model
     assert model.test_cfg.nms.iou_threshold == 0.6 and model.test_cfg.nms_pre == 1000
+    assert model.test_cfg.min_bbox_size < 0 and model.test_cfg.clip_detections
     assert model.neck.relu_before_extra_convs and model.neck.add_extra_convs == 'on_output'
     head = MODELS.build({**model.bbox_head, 'train_cfg': model.train_cfg})
     assert (head.assigner.topk, head.assigner.reg_weight) == (10, 1.5)
-    assert head.with_points == (form == 'fcos')
+    assert head.with_points == (form == 'fcos') and not head.bbox_coder.clip_border
     assert all(conv.conv.bias is not None and conv.gn.num_groups == 32 for conv in head.cls_convs)
     assert head.loss_bbox.loss_weight == 2.0 and head.loss_iou.loss_weight == 0.5
     assert len(head.cls_convs) == len(head.reg_convs) == 4

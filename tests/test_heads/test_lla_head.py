@@ -403,3 +403,34 @@ def test_state_can_be_copied():
     head = build()
     head(tuple(torch.randn(1, 32, 4, 4) for _ in range(5)))
     copy.deepcopy(head).load_state_dict(head.state_dict())
+
+
+@FORMS
+def test_feature_maps_and_strides_are_as_many(form):
+    """Three strides trained and predicted in silence without the coarsest two of five levels."""
+    generator = {**form.get('anchor_generator', {'type': 'MlvlPointGenerator', 'offset': 0})}
+    head = build(**{**form, 'anchor_generator': {**generator, 'strides': [8, 16, 32]}})
+    feats = [torch.randn(1, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
+    with pytest.raises(ValueError, match=r'got 5 feature maps, but anchor_generator has 3 strides'):
+        head(feats)
+    assert len(head(feats[:3])[0]) == 3
+
+
+@FORMS
+@pytest.mark.parametrize('size', [(128, 128), (120, 40), (33, 700)])
+def test_strides_of_other_levels_are_refused(form, size):
+    head = build(norm_cfg=None, stacked_convs=1, **form)
+    meta = dict(img_shape=size, batch_input_shape=size)
+    outs = {
+        finest: head(
+            [torch.randn(1, 32, *(-(-n // (finest << i)) for n in size)) for i in range(5)]
+        )
+        for finest in (4, 8, 16)
+    }
+    head.loss_by_feat(*outs[8], [instances(BOX)], [meta])
+    head.predict_by_feat(*outs[8], batch_img_metas=[meta])
+    for finest in (4, 16):
+        with pytest.raises(ValueError, match=rf'an input of {size[0]} x {size[1]} has'):
+            head.loss_by_feat(*outs[finest], [instances(BOX)], [meta])
+        with pytest.raises(ValueError, match='are not those of the feature maps'):
+            head.predict_by_feat(*outs[finest], batch_img_metas=[meta])
