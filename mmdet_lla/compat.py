@@ -1,6 +1,7 @@
 """Reconciles torch, numpy, OpenCV and mmengine or its fork; the one place that does.
 
-torch without a GPU has no device to set, as mmengine does for every process of several.
+torch without a GPU has no device to set for each of several processes, nor one to give its wrapper
+of the model, as mmengine does for both.
 
 torch >= 2.6 unpickles only tensors and allow-listed classes. mmengine's checkpoints carry their
 training log in a few harmless classes more, named here. Nothing else becomes loadable.
@@ -10,10 +11,11 @@ what it allows itself, our classes among it, from torch's list afterwards. Here 
 A loop over iterations that resumes asks it to skip batches in another way, too.
 """
 
+import atexit
 import io
 import pickle
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial, wraps
 from itertools import chain, repeat
 from typing import Any
 
@@ -21,9 +23,14 @@ import cv2
 import numpy as np
 import torch
 from mmengine.device import get_device
+from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import IterBasedTrainLoop, checkpoint
 from PIL import Image
+from torch import nn
+
+from .processes import join_by_slurm, join_by_torch, leave_processes
 
 #: The statistics that mmengine's logs name, methods of HistoryBuffer.
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -108,18 +115,30 @@ def opencv_turns_webp() -> bool:
     return cv2.imdecode(np.frombuffer(data.getvalue(), np.uint8), cv2.IMREAD_COLOR).shape[0] == 2
 
 
-def init_cpu_processes(launcher: str) -> None:
-    """Join the other processes of torchrun on a machine without an accelerator.
+def let_cpus_train_together() -> None:
+    """Let mmengine's processes join, and its wrapper work, on a machine without an accelerator."""
+    for launcher, join in dict(pytorch=join_by_torch, slurm=join_by_slurm).items():
+        name = f'_init_dist_{launcher}'
+        setattr(dist_utils, name, partial(_join, getattr(dist_utils, name), join))
+    wrap = MMDistributedDataParallel.__init__
 
-    mmengine finds them joined and does not try, which would fail.
+    @wraps(wrap)
+    def wrap_on_any(self, module: nn.Module, *args, **kwargs) -> None:
+        if all(value.device.type == 'cpu' for value in module.parameters()):
+            kwargs['device_ids'] = None
+        wrap(self, module, *args, **kwargs)
 
-    Args:
-        launcher (str): As the tools take it; all but 'pytorch' are left to mmengine.
-    """
-    if launcher == 'pytorch' and get_device() == 'cpu' and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+    MMDistributedDataParallel.__init__ = wrap_on_any
+
+
+def _join(on_devices: Callable, on_cpus: Callable, *args, **kwargs) -> None:
+    """Join the other processes by mmengine's function or by ours."""
+    (on_cpus if get_device() == 'cpu' else on_devices)(*args, **kwargs)
 
 
 if hasattr(torch.serialization, 'add_safe_globals'):
     allow_mmengine_checkpoints()
 leave_loading_to_torch()
+let_cpus_train_together()
+# Whatever joined them: our tools, mmdet's own or a script.
+atexit.register(leave_processes)

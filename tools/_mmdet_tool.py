@@ -4,7 +4,6 @@ import argparse
 import errno
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from typing import Optional
@@ -12,11 +11,10 @@ from typing import Optional
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 import mmdet
 from mmengine.config import Config
-from mmengine.device import get_device
 
-from mmdet_lla.compat import init_cpu_processes
 from mmdet_lla.datasets.checks import check_dataset_files
 from mmdet_lla.hooks import CheckpointError, NonFiniteError
+from mmdet_lla.processes import orderly_end
 
 #: What writing to a full disk, or beyond a quota or a limit, fails with.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -66,29 +64,6 @@ def _is_missing(path: Optional[str]) -> bool:
     return path is not None and '://' not in path and not Path(path).expanduser().is_file()
 
 
-def _torch_launcher(launcher: str) -> str:
-    """The launcher; on CPUs 'pytorch' for 'slurm', whose tasks then find each other as torchrun's.
-
-    mmengine does the same for GPUs alone.
-    """
-    if launcher != 'slurm' or get_device() != 'cpu':
-        return launcher
-    for name, value in dict(
-        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'
-    ).items():
-        os.environ[name] = os.environ[value]
-    if 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(
-            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        os.environ['MASTER_ADDR'] = hosts.split()[0]
-    os.environ.setdefault('MASTER_PORT', '29500')
-    return 'pytorch'
-
-
 def run(name: str, dataloaders: tuple[str, ...]) -> None:
     """Check, then let mmdet's tool of that name do its work.
 
@@ -98,10 +73,10 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     tool = runpy.run_path(str(find_tool(name)))
     args = tool['parse_args']()
     check(args, dataloaders)
-    init_cpu_processes(_torch_launcher(args.launcher))
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
-        tool['main']()
+        with orderly_end():
+            tool['main']()
     except (CheckpointError, NonFiniteError) as error:
         sys.exit(str(error))
     except OSError as error:

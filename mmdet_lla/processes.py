@@ -1,0 +1,87 @@
+"""Joins the other processes of a training or a test on CPUs, and leaves them on any device.
+
+Needs torch alone.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Optional
+
+import torch
+
+
+def join_by_torch(backend: str, init_backend: str = 'torch', **kwargs) -> None:
+    """Join those that torchrun started, whatever the backend asked for."""
+    torch.distributed.init_process_group('gloo', **kwargs)
+
+
+def join_by_slurm(backend: str, port: Optional[int] = None, **kwargs) -> None:
+    """Join those that Slurm started, as torchrun's."""
+    for name, value in dict(
+        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'
+    ).items():
+        os.environ[name] = os.environ[value]
+    if 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    if port is not None:
+        os.environ['MASTER_PORT'] = str(port)
+    os.environ.setdefault('MASTER_PORT', '29500')
+    join_by_torch(backend, **kwargs)
+
+
+def leave_processes(done: bool = False) -> None:
+    """Leave the other processes, if this one joined any.
+
+    Without it a thread of gloo's may end the process with "terminate called without an active
+    exception" and status -6, after all its work.
+
+    Args:
+        done (bool): Whether this process has done all its work. One that failed leaves no group of
+            NCCL's, which would wait for the others, who wait for it. Defaults to False.
+    """
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return
+    if done or 'nccl' not in str(group.get_backend_config()):
+        group.destroy_process_group()
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Whatever ends the work, also Ctrl-C and SIGTERM, leave the other processes before the end."""
+    leaving_on = (signal.SIGINT, signal.SIGTERM)
+    owner = os.getpid()
+
+    def leave(number: int, frame) -> None:
+        if os.getpid() != owner:  # a child that was forked has nothing to leave
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        for one in leaving_on:  # torchrun may send a second while the first is obeyed
+            signal.signal(one, signal.SIG_IGN)
+        os.write(2, f'Ended by {signal.Signals(number).name}\n'.encode())  # print may be busy
+        sys.exit(128 + number)
+
+    # A shell's background job ignores Ctrl-C, and is to go on doing so.
+    before = {one: signal.getsignal(one) for one in leaving_on}
+    for one, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(one, leave)
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        leave_processes(done)
+        for one, handler in before.items():
+            if signal.getsignal(one) is leave:
+                signal.signal(one, handler)
