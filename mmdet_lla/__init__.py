@@ -5,6 +5,8 @@ Importing this package registers everything it offers, so a config needs one lin
     custom_imports = dict(imports=['mmdet_lla'], allow_failed_imports=False)
 """
 
+import mmdet_lla_finder  # noqa: F401  (before mmcv asks for its operators)
+
 from . import (
     compat,  # noqa: F401  (must run before any checkpoint is read)
     registry,  # noqa: F401  (lets mmengine read mmdet_lla:: paths)

@@ -20,6 +20,9 @@ from mmdet_lla.version import __version__
 REPO = Path(__file__).resolve().parents[1]
 SOURCES = (
     'mmdet_lla',
+    'mmdet_lla.pth',
+    'mmdet_lla_finder.py',
+    'setup.py',
     'configs',
     'tools',
     'setup.cfg',
@@ -28,6 +31,8 @@ SOURCES = (
     'LICENSE',
     'MANIFEST.in',
 )
+#: Where a wheel keeps a file that goes beside the packages.
+STARTUP = f'mmdet_lla-{__version__}.data/purelib/mmdet_lla.pth'
 LLA = 'demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 INHERIT = """
 import sys
@@ -40,9 +45,9 @@ print(Config.fromfile(sys.argv[2]).model.bbox_head.type)
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """Built from a copy: a build leaves traces beside its sources."""
-    source, folder = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
+def sources(tmp_path_factory):
+    """A copy: a build leaves traces beside its sources."""
+    source = tmp_path_factory.mktemp('source')
     for name in SOURCES:
         if (REPO / name).is_dir():
             shutil.copytree(
@@ -53,6 +58,12 @@ def wheel(tmp_path_factory):
             )
         else:
             shutil.copy2(REPO / name, source / name)
+    return source
+
+
+@pytest.fixture(scope='module')
+def wheel(sources, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wheel')
     subprocess.run(
         [
             sys.executable,
@@ -64,7 +75,7 @@ def wheel(tmp_path_factory):
             '--no-build-isolation',
             '--wheel-dir',
             str(folder),
-            str(source),
+            str(sources),
         ],
         check=True,
         capture_output=True,
@@ -93,8 +104,21 @@ def test_wheel_ships_configs_tools_and_index(wheel):
     assert modules <= names
     assert {name.split('/')[0] for name in names} == {
         'mmdet_lla',
+        'mmdet_lla_finder.py',
+        f'mmdet_lla-{__version__}.data',
         f'mmdet_lla-{__version__}.dist-info',
     }
+    assert STARTUP in names
+
+
+def test_editable_install_brings_what_python_reads_at_its_start(sources, tmp_path):
+    code = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
+    subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path)], cwd=sources, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob('*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(STARTUP) == (REPO / 'mmdet_lla.pth').read_bytes()
 
 
 @pytest.mark.slow
