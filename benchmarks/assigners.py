@@ -295,7 +295,7 @@ def plot_growth(records: list[dict], path: str, title: str) -> None:
             if name in record['assigners']
         ]
         style = dict(linewidth=3, color='black', zorder=3) if name == 'LLA' else dict(linewidth=1.2)
-        for axis, key in zip(axes, ('processor_ms', 'mib')):
+        for axis, key in zip(axes, ('processor_ms', 'mib'), strict=True):
             axis.plot(
                 [boxes for boxes, _ in rows],
                 [row[key] for _, row in rows],
@@ -305,7 +305,9 @@ def plot_growth(records: list[dict], path: str, title: str) -> None:
                 alpha=0.9,
                 **style,
             )
-    for axis, label in zip(axes, ('processor time, ms', 'peak memory of the call, MiB')):
+    for axis, label in zip(
+        axes, ('processor time, ms', 'peak memory of the call, MiB'), strict=True
+    ):
         axis.set(xscale='log', yscale='log', xlabel='boxes in the picture', ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
@@ -358,7 +360,9 @@ def main() -> None:
                 },
             )
     else:
-        records = run_table(list(zip(args.boxes, args.classes)) if args.boxes else list(ROWS), args)
+        records = run_table(
+            list(zip(args.boxes, args.classes, strict=True)) if args.boxes else list(ROWS), args
+        )
         print(about + '; ms · MiB\n\n' + format_table(records))
         differ = sum(record['differ'] for record in records)
         print(f'\nPriors on which LLA and plain LLA differ: {differ}')

@@ -43,7 +43,9 @@ def make_crowds(num_pictures: int, num_dets: int, num_people: int, seed: int = 0
                 vbox=box[:3] + [box[3] * share],
                 hbox=box,
             )
-            for box, ignore, share in zip(boxes.tolist(), ignored, rng.uniform(0.2, 1, count))
+            for box, ignore, share in zip(
+                boxes.tolist(), ignored, rng.uniform(0.2, 1, count), strict=True
+            )
         ]
         records.append(dict(ID=str(index), gtboxes=people))
         dets = boxes[rng.integers(0, count, num_dets)]

@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -95,8 +96,8 @@ def step(
     total.backward()
     times.append(clock())
     del head.assigner.assign
-    forward, loss, backward = (b - a for a, b in zip(times, times[1:]))
-    return dict(zip(PARTS, (forward, spent, loss - spent, backward)))
+    forward, loss, backward = (b - a for a, b in pairwise(times))
+    return dict(zip(PARTS, (forward, spent, loss - spent, backward), strict=True))
 
 
 def main() -> None:

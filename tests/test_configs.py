@@ -114,7 +114,7 @@ def test_boxes_of_the_demo_start_at_the_size_of_anchors(form):
     with torch.no_grad():
         preds = head([torch.zeros(1, 96, *size) for size in sizes])[1]
     priors = head.prior_generator.grid_priors(sizes, device='cpu')
-    for stride, pred, prior in zip((8, 16, 32, 64, 128), preds, priors):
+    for stride, pred, prior in zip((8, 16, 32, 64, 128), preds, priors, strict=True):
         boxes = head.bbox_coder.decode(prior, pred[0].permute(1, 2, 0).reshape(-1, 4))
         side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt() / stride
         assert torch.allclose(side, torch.full_like(side, 8.0 if form == 'fcos' else 4.0), rtol=0.1)

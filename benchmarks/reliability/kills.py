@@ -130,7 +130,7 @@ def differences(one, other, where: str = '') -> list[str]:
     if isinstance(one, (list, tuple)) and len(one) == len(other):
         return [
             place
-            for i, pair in enumerate(zip(one, other))
+            for i, pair in enumerate(zip(one, other, strict=True))
             for place in differences(*pair, f'{where}/{i}')
         ]
     same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

@@ -183,7 +183,7 @@ def summarize(sums: Tensor) -> dict[str, float]:
         ``contested`` (share, of those that were compared), ``pred_iou`` and ``prior_iou`` (means),
         ``level_0``... (shares). What is not known, or of nothing, is left out.
     """
-    known = dict(zip(SUMS, sums.tolist()))
+    known = dict(zip(SUMS, sums[: len(SUMS)].tolist(), strict=True))
     positives = known['positives']
     shares = dict(
         priors_per_box=(positives, known['boxes']),

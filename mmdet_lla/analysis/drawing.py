@@ -158,7 +158,10 @@ def draw_detections(
     bboxes, scores = bboxes[order], scores[order]
     found = match_detections(gt_bboxes, bboxes)
     excused = (found < 0) & (_covered(bboxes, ignore_bboxes) >= 0.5)
-    colors = [HIT if f >= 0 else IGNORED if e else FALSE_ALARM for f, e in zip(found, excused)]
+    colors = [
+        HIT if f >= 0 else IGNORED if e else FALSE_ALARM
+        for f, e in zip(found, excused, strict=True)
+    ]
     missed = np.setdiff1d(np.arange(len(gt_bboxes)), found)
     left = draw_boxes(image, ignore_bboxes, [IGNORED] * len(ignore_bboxes), 1)
     left = draw_boxes(
@@ -374,7 +377,7 @@ def _legend(
         x += cv2.getTextSize(text, FONT, 0.45, 1)[0][0] + 14
 
     fill, other, size = (110, 190, 255), (255, 90, 90), _radius(1, max(dot, 1.5))
-    for level, count in zip(*np.unique(levels[levels >= 0], return_counts=True)):
+    for level, count in zip(*np.unique(levels[levels >= 0], return_counts=True), strict=True):
         name = level_names[level] if level_names else f'level {level}'
         radius = _radius(level, dot)
         entry(

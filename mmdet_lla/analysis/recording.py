@@ -186,7 +186,9 @@ class _PriorGrid:
         if not self.strides or len(self.sizes) != len(self.strides):
             return None
         priors = get_box_tensor(priors)
-        counts = [n * h * w for n, (h, w) in zip(self.generator.num_base_priors, self.sizes)]
+        counts = [
+            n * h * w for n, (h, w) in zip(self.generator.num_base_priors, self.sizes, strict=True)
+        ]
         total = sum(counts)
         levels = torch.cat(
             [

@@ -12,6 +12,7 @@ Where a cost may reach the penalty (a diverged training), or other pairs than th
 without it, every box looks everywhere instead.
 """
 
+from itertools import pairwise
 from typing import Callable, Optional
 
 import numpy as np
@@ -133,7 +134,7 @@ def match(
         boxes = short_boxes[start : start + step]
         picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost, free, ties))
 
-    box, prior, cost = (torch.cat(part) for part in zip(*picks))
+    box, prior, cost = (torch.cat(part) for part in zip(*picks, strict=True))
     if contested == 'picked':
         best = torch.full_like(best, NO_PAIR).scatter_reduce_(0, prior, pack(cost, box), 'amin')
         return torch.where(best == NO_PAIR, -1, unpack_index(best))
@@ -155,7 +156,7 @@ def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
     """Cut a list into ranges whose sizes sum to about ``limit`` at most."""
     part = (sizes.cumsum() - sizes) // limit
     cuts = [0, *(np.diff(part).nonzero()[0] + 1).tolist(), len(sizes)]
-    return list(zip(cuts[:-1], cuts[1:]))
+    return list(pairwise(cuts))
 
 
 def _pick_inside(
@@ -188,7 +189,10 @@ def _pick_anywhere(
         place = unpack_index(cheapest[row, _to(boxes.device, _count_up(topk))])
     else:
         place = torch.cat(
-            [values.topk(k, largest=False).indices for values, k in zip(cost, topk.tolist())]
+            [
+                values.topk(k, largest=False).indices
+                for values, k in zip(cost, topk.tolist(), strict=True)
+            ]
         )
     prior = place if free is None else free[place]
     return boxes[row], prior, cost[row, place]

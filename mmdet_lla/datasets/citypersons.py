@@ -97,8 +97,10 @@ class CityPersonsDataset(BaseDetDataset):
                 cache_files(self.ann_file, self.data_prefix['img'], self.cache_dir),
             )
         else:
-            sizes = {n: (i['height'], i['width']) for n, i in zip(names, coco['images'])}
-        for data_info, name, path in zip(data_list, names, paths):
+            sizes = {
+                n: (i['height'], i['width']) for n, i in zip(names, coco['images'], strict=True)
+            }
+        for data_info, name, path in zip(data_list, names, paths, strict=True):
             data_info['img_path'] = path
             data_info['height'], data_info['width'] = sizes[name]
         return data_list

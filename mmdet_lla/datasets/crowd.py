@@ -133,7 +133,7 @@ class CrowdDataset(BaseDetDataset):
         self._report(names, flat, inverted)
         paths = self._paths(names)
         sizes = self._sizes(names, paths, digest(content))
-        for data_info, path in zip(data_list, paths):
+        for data_info, path in zip(data_list, paths, strict=True):
             data_info['img_path'] = path
             data_info['height'], data_info['width'] = sizes[data_info['img_id']]
         return data_list

@@ -113,7 +113,9 @@ def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
         FileNotFoundError: Names the first few pictures that are not there.
     """
     paths = locate_pictures(names, folder, suffix)
-    missing = [osp.join(folder, n) + suffix for n, path in zip(names, paths) if path is None]
+    missing = [
+        osp.join(folder, n) + suffix for n, path in zip(names, paths, strict=True) if path is None
+    ]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {len(names)} pictures are not there: {_first(missing)}'
@@ -151,13 +153,17 @@ def cached_sizes(
             'picture sizes cannot be remembered: none of these can be written: %s',
             ', '.join(cache_files),
         )
-        return dict(zip(names, read()))
+        return dict(zip(names, read(), strict=True))
     lock = target + '.lock'
     with FileLock(lock):
         sizes = _load(target, fingerprint, names)
         if sizes is None:
             given = known()
-            sizes = dict(zip(names, read())) if given is None else {n: given[n] for n in names}
+            sizes = (
+                dict(zip(names, read(), strict=True))
+                if given is None
+                else {n: given[n] for n in names}
+            )
             _store(target, fingerprint, sizes)
     # Whoever comes late and locks a new file finds the cache, so this one need not stay.
     with suppress(OSError):

@@ -94,7 +94,7 @@ def inspect_dataset(
     paths = locate_pictures(names, folder, suffix)
     known = _remembered(ann_file, folder, cache_dir, digest(content))
     sizes = _read_all(paths, decode, workers)
-    for number, record, path, size in zip(lines, found.records, paths, sizes):
+    for number, record, path, size in zip(lines, found.records, paths, sizes, strict=True):
         name = record['ID']
         if path is None:
             expected = osp.join(folder, name + suffix)
@@ -152,7 +152,7 @@ def _converted(ann_file: str, content: bytes, extension: str) -> list[dict]:
 
 def _repeated(records: Sequence[dict], lines: Sequence[int]) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for number, record in zip(lines, records):
+    for number, record in zip(lines, records, strict=True):
         name = record['ID']
         if name in first:
             yield Problem('repeated ID', number, name, f'it is on line {first[name]} already')

@@ -130,7 +130,7 @@ def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
     people.legend()
 
     means = [summary[f'pairs a picture, IoU > {overlap}'] for overlap in OVERLAPS]
-    names = [f'> {overlap}\n({mean:.2f})' for overlap, mean in zip(OVERLAPS, means)]
+    names = [f'> {overlap}\n({mean:.2f})' for overlap, mean in zip(OVERLAPS, means, strict=True)]
     pairs.bar(names, means)
     published = CROWDHUMAN['pairs a picture, IoU > 0.5']
     pairs.plot([OVERLAPS.index(0.5)], [published], 'C1D', label=f'CrowdHuman ({published:.2f})')

@@ -145,7 +145,7 @@ def _collect(
                 f'{unknown[0]} is unknown, expected a number'
             )
     best = [np.argsort(-d.scores, kind='stable')[:MAX_DETECTIONS] for d in detections]
-    dets, det_at = lay_out([d.boxes[keep] for d, keep in zip(detections, best)])
+    dets, det_at = lay_out([d.boxes[keep] for d, keep in zip(detections, best, strict=True)])
     gts, gt_at = lay_out([annotation.boxes for annotation in annotations])
     pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, IOU_THR)
     det_areas = areas(dets)[pair_det]
@@ -153,7 +153,7 @@ def _collect(
     # of equal overlaps the script takes the later one
     order = np.lexsort((-pair_gt, -pair_iou, pair_det))
     det_score = np.concatenate(
-        [np.zeros(0), *(d.scores[keep] for d, keep in zip(detections, best))]
+        [np.zeros(0), *(d.scores[keep] for d, keep in zip(detections, best, strict=True))]
     )
     return _Pairs(
         det_score=det_score,
@@ -267,7 +267,7 @@ def _parse_image(img_id, annotations: list, ann_file: str) -> CrowdAnnotation:
     ignored = [is_ignored(annotation) for annotation in annotations]
     visible = [
         _visible_share(annotation, ignore, ann_file)
-        for annotation, ignore in zip(annotations, ignored)
+        for annotation, ignore in zip(annotations, ignored, strict=True)
     ]
     return CrowdAnnotation.create(img_id, boxes, ignored, visible)
 

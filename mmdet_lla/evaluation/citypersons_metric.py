@@ -86,7 +86,7 @@ class CityPersonsMetric(DetectionMetric):
         records = [
             dict(image_id=detection.img_id, category_id=PEDESTRIAN, bbox=box, score=score)
             for detection in detections
-            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist())
+            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist(), strict=True)
         ]
         dump(records, path)
         return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class CrowdResult:
         edges = GROUPS[trait] if edges is None else tuple(edges)
         values = self.traits[trait]
         masks = {}
-        for low, high in zip(edges, edges[1:]):
+        for low, high in pairwise(edges):
             last = high == edges[-1]
             masks[low, high] = (values >= low) & ((values <= high) if last else (values < high))
         return masks
@@ -169,7 +170,9 @@ class CrowdResult:
             columns['ji'] = np.where(self.jaccard.counted[best], ratio, None)
         names = ['img_id', *columns]
         counts = [column.tolist() for column in columns.values()]
-        return [dict(zip(names, row)) for row in zip(self.img_ids, *counts)]
+        return [
+            dict(zip(names, row, strict=True)) for row in zip(self.img_ids, *counts, strict=False)
+        ]
 
 
 def evaluate_crowd(

@@ -201,7 +201,7 @@ def _detection_record(detection: CrowdDetections) -> dict:
         height=detection.height,
         dtboxes=[
             dict(box=box, score=score, tag=1)
-            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist())
+            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist(), strict=True)
         ],
     )
 

@@ -115,7 +115,7 @@ def maximum_matching(pair_det: np.ndarray, pair_gt: np.ndarray, det_picture: np.
     # whole pictures, about PAIRS_PER_CALL pairs together
     cuts = starts[np.flatnonzero(np.diff(starts // PAIRS_PER_CALL, prepend=-1))]
     dets, gts = [], []
-    for start, stop in zip(cuts, np.append(cuts[1:], len(pair_det))):
+    for start, stop in zip(cuts, np.append(cuts[1:], len(pair_det)), strict=True):
         det, gt = pair_det[start:stop], pair_gt[start:stop]
         first_of_row = np.flatnonzero(np.diff(det, prepend=-1))
         rows = det[first_of_row]

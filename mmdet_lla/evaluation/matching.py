@@ -94,7 +94,7 @@ def collect_pairs(
             f'{len(annotations)} annotations but {len(detections)} detections, '
             'expected one of each for each picture'
         )
-    for annotation, detection in zip(annotations, detections):
+    for annotation, detection in zip(annotations, detections, strict=True):
         if annotation.img_id != detection.img_id:
             raise ValueError(
                 f'annotation of picture {annotation.img_id!r} stands beside detections of '
@@ -108,7 +108,7 @@ def collect_pairs(
 
     people = [np.flatnonzero(~annotation.ignored) for annotation in annotations]
     dets, det_at = clipped([detection.boxes for detection in detections])
-    gts, gt_at = clipped([a.boxes[keep] for a, keep in zip(annotations, people)])
+    gts, gt_at = clipped([a.boxes[keep] for a, keep in zip(annotations, people, strict=True)])
     regions, region_at = clipped([a.boxes[a.ignored] for a in annotations])
 
     det_ignored = np.zeros(len(dets), dtype=np.float32)

@@ -244,9 +244,10 @@ class LLAHead(RetinaHead):
                 batch_gt_instances,
                 ignored,
                 batch_img_metas,
+                strict=True,
             )
         ]
-        labels, label_weights, bbox_targets, iou_targets, counts = zip(*targets)
+        labels, label_weights, bbox_targets, iou_targets, counts = zip(*targets, strict=True)
         divisor = reduce_mean(torch.stack(counts).sum().to(bboxes.dtype)).clamp(min=1)
 
         labels = torch.cat(labels)
@@ -331,7 +332,7 @@ class LLAHead(RetinaHead):
             strides = torch.cat(
                 [
                     own.new_tensor(stride).expand(size, 2)
-                    for stride, size in zip(self.prior_generator.strides, sizes)
+                    for stride, size in zip(self.prior_generator.strides, sizes, strict=True)
                 ]
             )
             self._priors = (key, Priors(own, view.of_priors(own, strides), sizes))
@@ -407,7 +408,7 @@ def _check_instances(
     labels = torch.cat([one.labels for one in batch_gt_instances])
     if not (~_is_sound(boxes) | _is_foreign(labels, num_classes)).any():
         return
-    for one, meta in zip(batch_gt_instances, batch_img_metas):
+    for one, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
         boxes, foreign = get_box_tensor(one.bboxes), _is_foreign(one.labels, num_classes)
         if not boxes.isfinite().all():
             fault = NOT_FINITE_BOX

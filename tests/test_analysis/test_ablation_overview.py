@@ -57,7 +57,7 @@ def test_table_marks_what_is_no_noise(tmp_path):
 def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
     studies = {name: read_weighed(study(tmp_path / name)) for name in ('sparse', 'dense')}
     figure = plots.studies(studies, METRICS)
-    for axes, expected in zip(figure.axes, (10, 10, 0.1, 0)):
+    for axes, expected in zip(figure.axes, (10, 10, 0.1, 0), strict=True):
         points = [line for line in axes.lines if len(line.get_xdata()) == 1]
         assert [line.get_xdata()[0] for line in points] == pytest.approx([expected] * 2)
         rows = [line.get_ydata()[0] for line in points]

@@ -69,7 +69,7 @@ def predict(gt_instances: InstanceData, priors: torch.Tensor, seed: int) -> Pred
 def to_levels(values: torch.Tensor) -> list[torch.Tensor]:
     """(n, c) of one prior a place to (1, c, h, w) a level."""
     parts = values.split([h * w for h, w in SIZES])
-    return [part.T.reshape(1, -1, h, w) for part, (h, w) in zip(parts, SIZES)]
+    return [part.T.reshape(1, -1, h, w) for part, (h, w) in zip(parts, SIZES, strict=True)]
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def at_tood(assigner, preds, *pictures):
         )
     )
     MessageHub.get_current_instance().update_info('epoch', 0)
-    boxes = [level / stride for level, stride in zip(to_levels(preds.bboxes), STRIDES)]
+    boxes = [level / stride for level, stride in zip(to_levels(preds.bboxes), STRIDES, strict=True)]
     levels = to_levels(preds.logits.sigmoid()), boxes
     return head.alignment_assigner, lambda: head.loss_by_feat(*levels, *pictures)
 

@@ -37,7 +37,9 @@ def test_listed_pairs_are_those_inside_in_order(kind, size):
     for seed in range(5):
         scene = make_scene(seed, kind, 15, 1, 1.0, size)
         points = centres(scene['priors'], kind)
-        for ours, plain in zip(listed(scene['boxes'], points), one_by_one(scene['boxes'], points)):
+        for ours, plain in zip(
+            listed(scene['boxes'], points), one_by_one(scene['boxes'], points), strict=True
+        ):
             assert torch.equal(ours, plain)
 
 
@@ -59,7 +61,7 @@ def test_borders_fall_as_the_very_test_does():
                 ]
                 at = torch.nextafter(at, torch.tensor(torch.inf))
     boxes = torch.stack(boxes)
-    for ours, plain in zip(listed(boxes, points), one_by_one(boxes, points)):
+    for ours, plain in zip(listed(boxes, points), one_by_one(boxes, points), strict=True):
         assert torch.equal(ours, plain)
 
 

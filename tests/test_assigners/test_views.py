@@ -173,7 +173,9 @@ def test_decides_as_at_home(case, seed, num, num_ignored):
 @pytest.mark.parametrize('scale, ratio', [(8, 1), (1, 1), (4, 2.4)])
 def test_boxes_around_points_are_an_anchor_generators(offset, scale, ratio):
     points = torch.cat(MlvlPointGenerator(STRIDES, offset).grid_priors(SIZES, device='cpu'))
-    strides = torch.cat([torch.full((h * w, 2), float(s)) for s, (h, w) in zip(STRIDES, SIZES)])
+    strides = torch.cat(
+        [torch.full((h * w, 2), float(s)) for s, (h, w) in zip(STRIDES, SIZES, strict=True)]
+    )
     view = View('boxes', anchor_scale=scale, anchor_ratio=ratio)
     anchors = AnchorGenerator(STRIDES, [ratio], scales=[scale], center_offset=offset)
     torch.testing.assert_close(

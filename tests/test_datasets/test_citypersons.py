@@ -28,7 +28,7 @@ ROWS = (
 def write_mat(path, names=NAMES, rows=ROWS, variable='anno_train_aligned', dtype=np.uint16):
     """A MAT file laid out as the published ones: a row of cells, a struct in each."""
     cells = np.empty((1, len(names)), dtype=object)
-    for index, (name, boxes) in enumerate(zip(names, rows)):
+    for index, (name, boxes) in enumerate(zip(names, rows, strict=True)):
         cells[0, index] = {
             'cityname': name.split('_')[0],
             'im_name': name,
@@ -81,7 +81,7 @@ def test_sizes_come_from_the_pictures_for_mat_and_from_the_file_for_json(root):
 
 def test_mat_and_json_agree(root):
     sizes = dict(height=0, width=0)
-    for one, other in zip(load(root), load(root, 'train_gt.json')):
+    for one, other in zip(load(root), load(root, 'train_gt.json'), strict=True):
         assert {**one, **sizes} == {**other, **sizes}
 
 

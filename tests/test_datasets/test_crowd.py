@@ -91,8 +91,8 @@ def test_any_file_name_folder_and_extension(write_crowd, load, tmp_path):
 @pytest.mark.parametrize('box, key', [('body', 'fbox'), ('visible', 'vbox'), ('head', 'hbox')])
 def test_box_choice(write_crowd, load, box, key):
     records = write_crowd()
-    for info, record in zip(infos(load(box=box)), records):
-        for instance, annotation in zip(info['instances'], record['gtboxes']):
+    for info, record in zip(infos(load(box=box)), records, strict=True):
+        for instance, annotation in zip(info['instances'], record['gtboxes'], strict=True):
             x, y, w, h = annotation[key]
             assert instance['bbox'] == [x, y, x + w, y + h]
             assert set(instance) >= {'fbox', 'vbox', 'hbox'}
@@ -257,11 +257,11 @@ def test_sizes_left_by_mmdet_are_used_if_right(write_crowd, load, tmp_path, monk
 
     path.write_text(json.dumps({n: [9, 9] for n in names}))
     assert fresh() == expected
-    path.write_text(json.dumps(dict(zip(names[:5], expected))))
+    path.write_text(json.dumps(dict(zip(names[:5], expected[:5], strict=True))))
     assert fresh() == expected
     path.write_text('not JSON')
     assert fresh() == expected
-    path.write_text(json.dumps(dict(zip(names, expected))))
+    path.write_text(json.dumps(dict(zip(names, expected, strict=True))))
     monkeypatch.setattr(
         'mmdet_lla.datasets.crowd.read_sizes', lambda *args: pytest.fail('sizes were read')
     )

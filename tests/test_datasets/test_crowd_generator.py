@@ -139,7 +139,7 @@ def test_mmdet_reads_every_box_and_no_picture(dataset, split, count, monkeypatch
         assert (info['img_id'], info['height'], info['width']) == (record['ID'], 240, 320)
         assert cv2.imread(info['img_path']).shape == (240, 320, 3)
         assert len(info['instances']) == len(record['gtboxes'])
-        for instance, wanted in zip(info['instances'], record['gtboxes']):
+        for instance, wanted in zip(info['instances'], record['gtboxes'], strict=True):
             for name in ('fbox', 'vbox', 'hbox'):
                 x, y, w, h = wanted[name]
                 assert instance[name] == [x, y, x + w, y + h]

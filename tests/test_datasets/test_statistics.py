@@ -59,7 +59,7 @@ def test_pairs_equal_a_plain_count(boxes):
         sum(abs(overlaps[i, j] - t) <= 1e-4 for i in range(len(boxes)) for j in range(i))
         for t in OVERLAPS
     ]
-    assert all(e <= p <= e + q for e, p, q in zip(expected, pairs, equal))
+    assert all(e <= p <= e + q for e, p, q in zip(expected, pairs, equal, strict=True))
 
 
 @pytest.mark.parametrize('people', [0, 1, 5])

@@ -24,9 +24,11 @@ def overlap(det, gt, of_detection):
 def plain_miss_rate(annotations, detections, setup, last_below_curve):
     """One person, one detection, one picture at a time; None where nobody is in the group."""
     outcomes, num_gts = [], 0
-    for annotation, found in zip(annotations, detections):
+    for annotation, found in zip(annotations, detections, strict=True):
         people, regions = [], []
-        for box, ignored, visible in zip(annotation.boxes, annotation.ignored, annotation.visible):
+        for box, ignored, visible in zip(
+            annotation.boxes, annotation.ignored, annotation.visible, strict=True
+        ):
             tall = setup.height[0] <= box[3] - box[1] <= setup.height[1]
             seen = setup.visible[0] <= visible <= setup.visible[1]
             (people if tall and seen and not ignored else regions).append(box)

@@ -66,12 +66,12 @@ def plain_labels(annotation, detections, iou_thr):
 @given(pictures(), st.sampled_from([0.25, 0.5, 0.75]))
 @settings(max_examples=300, deadline=None)
 def test_greedy_rule(crowd, iou_thr):
-    annotations, detections = zip(*crowd)
+    annotations, detections = zip(*crowd, strict=True)
     pairs = collect_pairs(annotations, detections, min_iou=0.25)
     matches = match_crowd(pairs, iou_thr)
     assert np.all(np.diff(matches.score) <= 0)
     got = {}
-    for det, label, gt in zip(matches.det, matches.label, matches.gt):
+    for det, label, gt in zip(matches.det, matches.label, matches.gt, strict=True):
         got[int(det)] = int(label), int(pairs.gt_index[gt]) if gt >= 0 else -1
     expected = [
         label for annotation, dets in crowd for label in plain_labels(annotation, dets, iou_thr)

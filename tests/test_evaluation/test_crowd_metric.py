@@ -207,7 +207,7 @@ def test_ground_truth_from_data_samples(files):
     expected = scores_of_ours(files(records), samples)
     metric = CrowdMetric()
     evaluator = Evaluator(metric)
-    for record, sample in zip(records, samples):
+    for record, sample in zip(records, samples, strict=True):
         boxes = torch.tensor([person['fbox'] for person in record['gtboxes']])
         boxes[:, 2:] += boxes[:, :2]
         ignored = torch.tensor(

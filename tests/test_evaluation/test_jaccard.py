@@ -35,7 +35,7 @@ def test_one_graph_of_many_pictures_gives_each_its_own_matching(seed, pairs_per_
         dets, gts = maximum_matching(
             np.concatenate(pair_det), np.concatenate(pair_gt), np.array(det_picture, int)
         )
-    assert dict(zip(dets.tolist(), gts.tolist())) == expected
+    assert dict(zip(dets.tolist(), gts.tolist(), strict=True)) == expected
 
 
 def index_of(people, ignored, boxes, scores):

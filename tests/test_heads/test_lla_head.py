@@ -105,10 +105,12 @@ def test_outputs_losses_and_gradients_are_the_references(golden):
     # One unit's input to a ReLU is some 1e-6, and oneDNN's sums turn its sign on some CPUs.
     with torch.backends.mkldnn.flags(enabled=False):
         outs = head(feats_of(z))
-    for ours, theirs in zip(outs, ('cls', 'ltrb', 'iou')):
+    for ours, theirs in zip(outs, ('cls', 'ltrb', 'iou'), strict=True):
         for i, level in enumerate(ours):
             torch.testing.assert_close(level, z[f'out_{theirs}/{i}'], rtol=1e-4, atol=1e-5)
-    boxes, ignored = zip(*(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)))
+    boxes, ignored = zip(
+        *(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)), strict=True
+    )
     metas = [dict(img_shape=tuple(z['image_hw'].tolist()))] * 2
     losses = head.loss_by_feat(*outs, list(boxes), metas, list(ignored))
     for name, value in losses.items():
@@ -127,7 +129,9 @@ def test_assignment_inside_the_head_is_the_references(golden):
     seen = []
     assign = head.assigner.assign
     head.assigner.assign = lambda *a, **kw: seen.append(assign(*a, **kw)) or seen[-1]
-    boxes, ignored = zip(*(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)))
+    boxes, ignored = zip(
+        *(split_boxes(z[f'gt_bboxes/{j}'], z[f'gt_labels/{j}']) for j in (0, 1)), strict=True
+    )
     head.loss_by_feat(*head(feats_of(z)), list(boxes), [{}] * 2, list(ignored))
     for j, result in enumerate(seen):
         theirs = expected_gt_inds(z[f'assigned/{j}'], z[f'gt_labels/{j}'])

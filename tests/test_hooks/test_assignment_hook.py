@@ -91,7 +91,7 @@ def test_a_training_is_the_same_with_and_without(folder, head):
     assert len(plain.losses) == 3 and plain.losses == watched.losses
     states = (run.model.state_dict() for run in (plain_run, watched_run))
     for (name, value), other in zip(
-        *(s.items() if i == 0 else s.values() for i, s in enumerate(states))
+        *(s.items() if i == 0 else s.values() for i, s in enumerate(states)), strict=True
     ):
         assert torch.equal(value, other), name
     assert list(scalars(watched_run)) == [1, 2, 3]

@@ -84,7 +84,7 @@ def test_augmentation_and_order_change_from_epoch_to_epoch(tmp_path):
     noise, order = {}, []
     for indices, inputs in seen:
         order.append(indices)
-        for index, (_, value) in zip(indices, inputs):
+        for index, (_, value) in zip(indices, inputs, strict=True):
             noise.setdefault(index, []).append(value)
     assert len(noise) == 10
     assert all(len(set(values)) == 4 for values in noise.values())

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_accumulated_gradients_are_used_once(dtype):
     for _ in range(4):
         step(model, wrapper)
         weights.append(model.weight.detach().clone())
-    changed = [not torch.equal(a, b) for a, b in zip(weights, weights[1:])]
+    changed = [not torch.equal(a, b) for a, b in pairwise(weights)]
     assert changed == [False, True, False, True]
 
 

@@ -82,7 +82,7 @@ def train(scene, rank, world, dtype):
     if world > 1:
         model = MMDistributedDataParallel(model)  # find_unused_parameters is off
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.02))
-    shards = list(zip(*SCENES[scene]))[rank::world]
+    shards = list(zip(*SCENES[scene], strict=True))[rank::world]
     logs = []
     for step in range(2):
         pictures = [

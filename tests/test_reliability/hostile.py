@@ -174,7 +174,10 @@ def check_head(seed):
             torch.tensor(rng.normal(0, scale, (pictures, channels, n, n)), dtype=torch.float32)
             for n in sizes
         ]
-        return [(v.relu() * s if positive else v).requires_grad_() for v, s in zip(values, strides)]
+        return [
+            (v.relu() * s if positive else v).requires_grad_()
+            for v, s in zip(values, strides, strict=True)
+        ]
 
     preds = [maps(2), maps(4, positive=True), maps(1)]
     gts, ignored = [], []

@@ -33,7 +33,7 @@ def convert(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             f'{len(theirs)} tensors that are not those of a MobileNetV2 of width 1.0, '
             f'which has {len(ours)}'
         )
-    return dict(zip(names, weights.values()))
+    return dict(zip(names, weights.values(), strict=True))
 
 
 def get(path: Path) -> None:

@@ -88,7 +88,9 @@ def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
     # Some heads (TOODHead) ask the running training for the epoch; theirs is over.
     epochs = cfg.train_cfg.get('max_epochs') or 0
     MessageHub.get_instance('ablation').update_info('epoch', epochs)
-    for img_id, index in zip(paths, find_pictures(dataset, [str(img_id) for img_id in paths])):
+    for img_id, index in zip(
+        paths, find_pictures(dataset, [str(img_id) for img_id in paths]), strict=True
+    ):
         sample = dataset[index]
         (call,) = assignments_of(model, [sample])
         drawn = assignment_picture(sample, call, wishes(call), width=width)

@@ -96,7 +96,7 @@ def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
     fppi = np.geomspace(0.01, 10, 301)
     figure, axes = _figure(4.6)
     rates = [mean_miss_rate(one.results.values(), fppi) for one in evidence]
-    for one, rate in zip(evidence, rates):
+    for one, rate in zip(evidence, rates, strict=True):
         axes.plot(fppi, rate, label=one.name, **style.line(one.name))
     lowest = max(min(rate.min() for rate in rates), 1e-3)
     axes.axvspan(0.01, 1, color='#f0f0f0', zorder=0, linewidth=0)
@@ -128,7 +128,7 @@ def differences(
     with _looks():
         figure = Figure(figsize=(WIDTH + 2, 0.9 + 0.33 * len(rows)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
-    for axes, metric in zip(panels, metrics):
+    for axes, metric in zip(panels, metrics, strict=True):
         for y, one in enumerate(rows):
             _difference(axes, y, one, metric, style, one.name)
         _difference_axes(axes, metric)
@@ -162,7 +162,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
     with _looks():
         figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
-    for axes, metric in zip(panels, metrics):
+    for axes, metric in zip(panels, metrics, strict=True):
         for i, (study, some) in enumerate(weighed.items()):
             shift = 0.6 * ((i + 0.5) / len(weighed) - 0.5)
             for one in some:

@@ -66,7 +66,7 @@ def load_variants(specs: Sequence[str], options: Mapping | None = None) -> list[
                 'config once, or names of your own: NAME=path'
             )
     variants = []
-    for name, (_, path) in zip(names, given):
+    for name, (_, path) in zip(names, given, strict=True):
         if not os.path.isfile(path):
             raise FileNotFoundError(f'no config {path!r} here')
         cfg = Config.fromfile(path)
@@ -188,7 +188,7 @@ def _compare(key: str, base, other, found: dict) -> None:
         and len(base) == len(other)
         and any(isinstance(item, Mapping) for item in base)
     ):
-        for i, (one, two) in enumerate(zip(base, other)):
+        for i, (one, two) in enumerate(zip(base, other, strict=True)):
             _compare(f'{key}.{i}', one, two, found)
     elif list(base) != list(other) if _is_list(base) and _is_list(other) else base != other:
         found[key] = (in_words(base), in_words(other))

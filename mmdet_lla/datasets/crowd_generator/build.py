@@ -162,7 +162,7 @@ def build_dataset(
     ]
     records = _run(jobs, workers, progress)
     for split in SPLITS:
-        lines = [r for r, job in zip(records, jobs) if job[2] == split]
+        lines = [r for r, job in zip(records, jobs, strict=True) if job[2] == split]
         if not lines:
             continue
         size = sizes(lines, params.width, params.height)

@@ -282,7 +282,7 @@ def _bicycle(rng, fig):
     frame, tyre = fig.material(cloth_colour(rng)), fig.material((34, 34, 34))
     for x in (-0.5, 0.5):
         ring = ellipse((x, 0.34), 1, 1) - (x, 0.34)
-        for a, b in zip(ring, np.roll(ring, 1, 0)):
+        for a, b in zip(ring, np.roll(ring, 1, 0), strict=True):
             fig.add(
                 capsule(
                     (x + a[0] * 0.32, 0.34 + a[1] * 0.32),
