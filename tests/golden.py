@@ -9,11 +9,24 @@ from torch import Tensor
 
 DATA = Path(__file__).parent / 'data'
 ASSIGN = sorted(path.stem for path in DATA.glob('assign_*.npz'))
+OTA = sorted(path.stem for path in DATA.glob('ota_*.npz'))
 
 
 def load(name: str) -> dict[str, Tensor]:
     with np.load(DATA / f'{name}.npz') as file:
         return {key: torch.from_numpy(np.asarray(file[key])) for key in file}
+
+
+def predicted_boxes(z: dict[str, Tensor]) -> Tensor:
+    """Decoded predictions ``x1 y1 x2 y2`` of a vector with points and distances."""
+    return torch.cat([z['points'] - z['ltrb'][:, :2], z['points'] + z['ltrb'][:, 2:]], 1)
+
+
+def to_levels(values: Tensor, z: dict[str, Tensor]) -> list[Tensor]:
+    """(num_priors, c) as a head gives it, (1, c, height, width) a level."""
+    sizes = z['level_sizes'].tolist()
+    parts = values.split([height * width for height, width in sizes])
+    return [part.T.reshape(1, -1, *size) for part, size in zip(parts, sizes)]
 
 
 def split_boxes(bboxes: Tensor, labels: Tensor) -> tuple[InstanceData, InstanceData]:

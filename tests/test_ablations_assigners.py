@@ -16,6 +16,7 @@ ASSIGNERS = dict(
     lla='LLAAssigner',
     maxiou='MaxIoUAssigner',
     atss='ATSSAssigner',
+    ota='OTAAssigner',
     simota='SimOTAAssigner',
     dynamicsoftlabel='DynamicSoftLabelAssigner',
     taskaligned='TaskAlignedAssigner',

@@ -52,6 +52,7 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
         assert list(row['assigners']) == [
             'LLA',
             'plain LLA',
+            'OTA',
             'SimOTA',
             'DynamicSoftLabel',
             'TaskAligned',

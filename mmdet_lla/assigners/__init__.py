@@ -1,7 +1,8 @@
 """Loss-aware label assignment."""
 
 from .lla_assigner import LLAAssigner
+from .ota_assigner import OTAAssigner
 from .task_aligned_lla import TaskAlignedLLAAssigner
 from .views import View
 
-__all__ = ['LLAAssigner', 'TaskAlignedLLAAssigner', 'View']
+__all__ = ['LLAAssigner', 'OTAAssigner', 'TaskAlignedLLAAssigner', 'View']

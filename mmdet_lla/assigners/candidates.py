@@ -91,12 +91,15 @@ def find_grids(points: Tensor) -> PriorGrids:
     )
 
 
-def inside_rectangles(boxes: Tensor, grids: PriorGrids) -> Rectangles:
-    """The priors inside every box, by more than ``INSIDE_MARGIN`` on every side.
+def inside_rectangles(
+    boxes: Tensor, grids: PriorGrids, margin: float = INSIDE_MARGIN
+) -> Rectangles:
+    """The priors inside every box, by more than a margin on every side.
 
     Args:
         boxes (Tensor): ``x1 y1 x2 y2`` in pixels, shape (num_boxes, 4).
         grids (PriorGrids): The priors.
+        margin (float): The margin in pixels. Defaults to that of the reference.
 
     Returns:
         Rectangles: One a box and grid.
@@ -111,7 +114,7 @@ def inside_rectangles(boxes: Tensor, grids: PriorGrids) -> Rectangles:
     for _ in range(grids.longest.bit_length()):
         middle = (low + high) >> 1
         coord = grids.coords[middle.clamp(max=last)]
-        past = (((coord - bound) * sign > INSIDE_MARGIN) != is_upper) | (low == high)
+        past = (((coord - bound) * sign > margin) != is_upper) | (low == high)
         low, high = torch.where(past, low, middle + 1), torch.where(past, middle, high)
     size = (low[..., 2:] - low[..., :2]).clamp_(min=0)
     size *= size.all(-1, keepdim=True)

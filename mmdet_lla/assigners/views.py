@@ -23,6 +23,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .lla_assigner import LLAAssigner
+from .ota_assigner import OTAAssigner
 
 PRIORS = ('own', 'points', 'strided points', 'boxes')
 SCORES = ('logits', 'probs', None)
@@ -159,6 +160,12 @@ def _view_of_lla(assigner: LLAAssigner) -> View:
     )
 
 
+def _view_of_ota(assigner: OTAAssigner) -> View:
+    """Boxes of 8 strides around points say as much as points with strides."""
+    priors = 'strided points' if assigner.prior_form == 'points' else 'boxes'
+    return View(priors, assigner.score_form, gives_iou=True)
+
+
 def _view_of_atss(assigner: ATSSAssigner) -> View:
     """Predictions are wanted for DDOD's dynamic cost alone, ATSS itself warns of them."""
     return View('boxes', None if assigner.alpha is None else 'logits', levels=True)
@@ -168,6 +175,7 @@ def _view_of_atss(assigner: ATSSAssigner) -> View:
 #: predictions, though the parent's would be.
 VIEWS = {
     LLAAssigner: _view_of_lla,
+    OTAAssigner: _view_of_ota,
     MaxIoUAssigner: View('boxes'),
     ApproxMaxIoUAssigner: None,  # several anchors a place at once
     MultiInstanceAssigner: None,  # several boxes a prior

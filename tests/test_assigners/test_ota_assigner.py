@@ -1,0 +1,394 @@
+"""OTAAssigner against the reference's decisions, a brute-force oracle and bad input."""
+
+import pytest
+import torch
+from golden import OTA, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from mmdet.models.task_modules import MlvlPointGenerator
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_lla.assigners import OTAAssigner, View, ota_assigner
+from mmdet_lla.assigners.costs import pair_iou, with_area
+from mmdet_lla.assigners.transport import supply_of, transport
+from mmdet_lla.assigners.views import view_of
+
+from .homes import META, SIZES, STRIDES, at_ddod, at_rtmdet, at_yolox, crowd, predict, spied
+from .oracle import iou_table
+from .ota_oracle import candidate_table, solve_ota
+from .scenes import make_scene
+
+
+def knobs_of(z) -> dict:
+    return dict(
+        candidate_topk=int(z['top_candidates']),
+        center_radius=float(z['center_radius']),
+        reg_weight=float(z['reg_weight']),
+        sinkhorn_eps=float(z['sinkhorn_eps']),
+        sinkhorn_iters=int(z['sinkhorn_iters']),
+    )
+
+
+def priors_of(z, form: str):
+    points, stride = z['points'], z['strides'][:, None]
+    if form == 'points':
+        return torch.cat([points, stride, stride], 1)
+    return torch.cat([points - 4 * stride, points + 4 * stride], 1)
+
+
+def assign(scene, **kwargs):
+    """The result for a scene whose ignore boxes come after the others."""
+    ignored = scene['ignored']
+    pred = InstanceData(priors=scene['priors'], bboxes=scene['preds'], scores=scene['scores'])
+    gt, ignore = (
+        InstanceData(bboxes=scene['boxes'][chosen], labels=scene['classes'][chosen])
+        for chosen in (~ignored, ignored)
+    )
+    return OTAAssigner(**{'prior_form': 'points', **kwargs}).assign(pred, gt, ignore)
+
+
+@pytest.mark.parametrize('form', ['points', 'boxes'])
+@pytest.mark.parametrize('name', OTA)
+def test_every_prior_goes_where_the_reference_sent_it(name, form):
+    z = load(name)
+    boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
+    result = OTAAssigner(prior_form=form, **knobs_of(z)).assign(
+        InstanceData(priors=priors_of(z, form), bboxes=predicted_boxes(z), scores=z['cls_logits']),
+        boxes,
+        ignored,
+    )
+    assert torch.equal(result.gt_inds, expected_gt_inds(z['assigned'], z['gt_labels']))
+    assert torch.equal(result.gt_inds >= 0, z['valid'])
+    positive = result.gt_inds > 0
+    assert int(positive.sum()) == int(z['num_fg'])
+    assert torch.equal(result.labels[positive], boxes.labels[result.gt_inds[positive] - 1])
+    assert (result.labels[~positive] == -1).all()
+    torch.testing.assert_close(
+        result.max_overlaps[positive], z['target_iou'][positive], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_there_are_eleven_vectors():
+    assert len(OTA) == 11
+
+
+@pytest.mark.parametrize('name', [name for name in OTA if name != 'ota_no_gt'])
+def test_supply_is_the_references(name):
+    z = load(name)
+    preds, boxes = with_area(predicted_boxes(z)), with_area(z['gt_bboxes'])
+    box, prior = z['candidates'].nonzero().unbind(1)
+    overlaps = pair_iou(preds[:, prior], boxes[:, box])
+    supply = supply_of(overlaps, box, len(z['gt_bboxes']), int(z['top_candidates']))
+    assert torch.equal(supply, z['dynamic_k'])
+
+
+@pytest.mark.parametrize('name', OTA)
+def test_losses_and_gradients_are_the_references(name):
+    z = load(name)
+    head = MODELS.build(
+        dict(
+            type='LLAHead',
+            num_classes=z['cls_logits'].size(1),
+            in_channels=32,
+            feat_channels=32,
+            stacked_convs=1,
+            train_cfg=ConfigDict(assigner=dict(type='OTAAssigner', **knobs_of(z))),
+        )
+    )
+    leaves = [z[key].clone().requires_grad_() for key in ('cls_logits', 'ltrb', 'iou_logits')]
+    outs = [to_levels(leaf.reshape(len(leaf), -1), z) for leaf in leaves]
+    boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
+    losses = head.loss_by_feat(*outs, [boxes], [{}], [ignored])
+    for kind, value in losses.items():
+        torch.testing.assert_close(value, z[kind].float(), rtol=1e-4, atol=0)
+    if 'grad_cls' in z:
+        sum(losses.values()).backward()
+        for leaf, kind in zip(leaves, ('cls', 'ltrb', 'iou')):
+            theirs = z[f'grad_{kind}']
+            assert (leaf.grad - theirs).abs().max() <= 1e-4 * theirs.abs().max(), kind
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_boxes=st.sampled_from([1, 2, 5, 12, 25, 40]),
+    num_classes=st.sampled_from([1, 3]),
+    size=st.sampled_from([3.0, 8.0, 20.0, 60.0]),
+    picture=st.sampled_from([(96, 128), (64, 64), (32, 32)]),
+    late_priors=st.sampled_from([2, 16, 512]),
+    score_form=st.sampled_from(['logits', 'probs']),
+    knobs=st.fixed_dictionaries(
+        dict(
+            candidate_topk=st.sampled_from([3, 20, 5000]),
+            center_radius=st.sampled_from([0.6, 1.5, 2.5]),
+            cls_weight=st.sampled_from([1.0, 0.5]),
+            reg_weight=st.sampled_from([0.5, 1.5, 3.0]),
+            sinkhorn_eps=st.sampled_from([0.1, 0.5, 0.02]),
+            sinkhorn_iters=st.sampled_from([1, 2, 10, 50]),
+        )
+    ),
+)
+def test_decides_as_the_oracle_does(
+    seed, num_boxes, num_classes, size, picture, late_priors, score_form, knobs
+):
+    """Also where boxes have no candidates, and however many priors are looked at for those."""
+    scene = make_scene(seed, 'strided', num_boxes, num_classes, 1.0, size, *picture)
+    scene['ignored'][:] = False
+    if score_form == 'probs':
+        scene['scores'] = scene['scores'].sigmoid()
+    answer = solve_ota(
+        scene['points'],
+        scene['priors'][:, 2:],
+        scene['preds'],
+        scene['scores'],
+        scene['boxes'],
+        scene['classes'],
+        score_form=score_form,
+        **knobs,
+    )
+    assume(answer.margin > 1e-2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ota_assigner, 'LATE_PRIORS', late_priors)
+        result = assign(scene, score_form=score_form, **knobs)
+    assert torch.equal(result.gt_inds, answer.owner + 1)
+    overlaps = iou_table(scene['boxes'].double(), scene['preds'].double())
+    expected = torch.where(answer.owner >= 0, overlaps[answer.owner, range(len(overlaps[0]))], 0.0)
+    torch.testing.assert_close(result.max_overlaps, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def sinkhorn(late_priors: int, seed: int = 3):
+    """A scene of tiny boxes, most of which have no candidates."""
+    scene = make_scene(seed, 'strided', 12, 1, 1.0, 3.0)
+    scene['ignored'][:] = False
+    with pytest.MonkeyPatch.context() as patch:
+        calls = []
+        patch.setattr(ota_assigner, 'LATE_PRIORS', late_priors)
+        patch.setattr(
+            ota_assigner, 'transport', lambda *a: calls.append(transport(*a)) or calls[-1]
+        )
+        assign(scene)
+    return calls
+
+
+def test_what_was_left_out_is_noticed_where_it_matters():
+    few, many = sinkhorn(1), sinkhorn(150)
+    assert len(few) == 2 and not few[0].complete
+    assert len(many) == 1 and many[0].complete
+    assert torch.equal(few[1].owner, many[0].owner)
+
+
+def test_boxes_with_the_same_best_prior_go_to_the_first():
+    """A box given twice: the first takes all; and the second nothing."""
+    scene = make_scene(1, 'strided', 6, 1, 1.0, 40.0)
+    scene['ignored'][:] = False
+    scene['boxes'][1], scene['classes'][1] = scene['boxes'][0], scene['classes'][0]
+    gt_inds = assign(scene).gt_inds
+    assert (gt_inds == 1).any() and not (gt_inds == 2).any()
+
+
+def test_more_is_supplied_than_there_are_priors():
+    """Nothing is left to the background, and the boxes share the priors; the reference gives all
+    to the first."""
+    priors = torch.tensor([[16.0, 16, 8, 8], [24, 16, 8, 8], [16, 24, 8, 8], [24, 24, 8, 8]])
+    boxes = torch.tensor([[2.0, 2, 38, 38], [3, 3, 39, 39], [2, 3, 38, 39]])
+    preds = boxes[[0, 1, 2, 0]] + torch.tensor([[0.1, 0, 0, 0.2]])
+    pred = InstanceData(priors=priors, bboxes=preds, scores=torch.zeros(4, 1))
+    gt = InstanceData(bboxes=boxes, labels=torch.zeros(3, dtype=torch.long))
+    result = OTAAssigner(prior_form='points').assign(pred, gt)
+    answer = solve_ota(
+        priors[:, :2], priors[:, 2:], preds, pred.scores, boxes, gt.labels, candidate_topk=20
+    )
+    ious = iou_table(boxes, preds) * candidate_table(priors[:, :2], priors[:, 2:], boxes, 2.5)
+    assert ious.sum(1).long().sum() > len(priors)
+    assert torch.equal(result.gt_inds, answer.owner + 1)
+    assert set(result.gt_inds.tolist()) == {1, 2, 3}
+
+
+@pytest.mark.parametrize('ignore', ['overlap', 'unused'])
+def test_ignore_boxes(ignore):
+    """Priors in them are out of the market; or nothing becomes of them."""
+    for seed in range(8):
+        scene = make_scene(seed, 'strided', 14, 2, 1.0, 30.0)
+        covered = torch.zeros(len(scene['points']), dtype=torch.bool)
+        if ignore == 'overlap':
+            x, y = scene['points'].T
+            for x1, y1, x2, y2 in scene['boxes'][scene['ignored']]:
+                covered |= (
+                    torch.minimum(torch.minimum(x - x1, x2 - x), torch.minimum(y - y1, y2 - y))
+                    > 0.01
+                )
+        answer = solve_ota(
+            scene['points'][~covered],
+            scene['priors'][~covered, 2:],
+            scene['preds'][~covered],
+            scene['scores'][~covered],
+            scene['boxes'][~scene['ignored']],
+            scene['classes'][~scene['ignored']],
+        )
+        result = assign(scene, ignore=ignore)
+        assert torch.equal(result.gt_inds == -1, covered)
+        if answer.margin > 1e-2:
+            assert torch.equal(result.gt_inds[~covered], answer.owner + 1)
+
+
+def test_ignore_boxes_compete_as_class_0_whatever_their_label():
+    scene = make_scene(5, 'strided', 14, 2, 1.0, 40.0)
+    assert scene['ignored'].any()
+    scene['classes'][scene['ignored']] = 0
+    as_class_0 = assign(scene)
+    scene['classes'][scene['ignored']] = -1
+    result = assign(scene)
+    assert (result.gt_inds == -1).any()
+    assert torch.equal(result.gt_inds, as_class_0.gt_inds)
+    assert (result.labels[result.gt_inds < 0] == -1).all()
+
+
+def test_ignore_boxes_that_are_not_finite_are_named():
+    scene = make_scene(12, 'strided', 6, 1, 2.0, 40.0)
+    scene['boxes'][scene['ignored'].long().argmax(), 0] = float('nan')
+    for ignore in ('compete', 'overlap'):
+        with pytest.raises(ValueError, match='gt_instances_ignore.bboxes holds NaN'):
+            assign(scene, ignore=ignore)
+
+
+def test_everything_is_covered():
+    scene = make_scene(6, 'strided', 3, 1, 1.0, 20.0)
+    scene['ignored'] = torch.tensor([False, False, True])
+    scene['boxes'][2] = torch.tensor([-900.0, -900.0, 900.0, 900.0])
+    assert (assign(scene, ignore='overlap').gt_inds == -1).all()
+
+
+def test_nothing_to_assign():
+    result = assign(make_scene(7, 'strided', 0, 1, 1.0, 40.0))
+    assert not result.gt_inds.any() and result.num_gts == 0 and (result.labels == -1).all()
+    none = make_scene(7, 'strided', 3, 1, 1.0, 40.0)
+    none |= {key: none[key][:0] for key in ('priors', 'preds', 'scores')}
+    assert len(assign(none).gt_inds) == 0
+
+
+@pytest.mark.parametrize('home', [at_yolox, at_rtmdet, at_ddod])
+def test_under_other_heads(home):
+    """Heads that hand over predictions train, and hand over what the assigner takes them for."""
+    prior_form = 'boxes' if home is at_ddod else 'points'
+    score_form = 'probs' if home is at_yolox else 'logits'
+    gt_instances = crowd(0, 20)
+    points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
+    assigner, run = home(
+        dict(type='OTAAssigner', prior_form=prior_form, score_form=score_form, ignore='unused'),
+        predict(gt_instances, points, 0),
+        [gt_instances],
+        [META],
+        [crowd(1, 3)],
+    )
+    with spied(assigner) as calls:
+        losses = run()
+    assert all(torch.as_tensor(loss).isfinite().all() for loss in losses.values())
+    args, kwargs, result = calls[0]
+    pred = args[0] if args else kwargs['pred_instances']
+    points, strides = pred.priors.split(2, 1)
+    if prior_form == 'boxes':
+        points, strides = (points + strides) / 2, (strides - points) / 8
+    answer = solve_ota(
+        points,
+        strides,
+        pred.bboxes,
+        pred.scores,
+        gt_instances.bboxes,
+        gt_instances.labels,
+        score_form=score_form,
+    )
+    assert answer.margin > 1e-4
+    assert torch.equal(result.gt_inds, answer.owner + 1)
+    assert result.gt_inds.unique().numel() > 10
+
+
+def test_views():
+    assert view_of(OTAAssigner()) == View('boxes', 'logits', gives_iou=True)
+    assert view_of(OTAAssigner(prior_form='points', score_form='probs')) == View(
+        'strided points', 'probs', gives_iou=True
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_decides_as_the_same_values_in_float32(dtype):
+    scene = make_scene(5, 'strided', 20, 3, 3.0, 40.0)
+    half = {k: v.to(dtype) if k in ('preds', 'scores') else v for k, v in scene.items()}
+    full = {**scene, **{k: half[k].float() for k in ('preds', 'scores')}}
+    with torch.autocast('cpu', dtype=dtype):
+        result = assign(half)
+    assert torch.equal(result.gt_inds, assign(full).gt_inds)
+    assert result.max_overlaps.dtype is torch.float32
+
+
+def test_built_from_a_config():
+    assigner = TASK_UTILS.build(dict(type='OTAAssigner', sinkhorn_iters=5))
+    assert isinstance(assigner, OTAAssigner) and assigner.sinkhorn_iters == 5
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(candidate_topk=0), 'candidate_topk must be an int >= 1, got 0'),
+        (dict(sinkhorn_iters=2.5), 'sinkhorn_iters must be an int >= 1, got 2.5'),
+        (dict(sinkhorn_eps=0), 'sinkhorn_eps must be finite and > 0, got 0'),
+        (dict(center_radius=float('nan')), 'center_radius must be'),
+        (dict(cls_weight=-1), 'cls_weight must be finite and >= 0, got -1'),
+        (dict(reg_weight=float('inf')), 'reg_weight must be'),
+        (dict(prior_form='grid'), 'prior_form must be one of'),
+        (dict(score_form='softmax'), 'score_form must be one of'),
+        (dict(ignore='never'), 'ignore must be one of'),
+        (dict(ignore_iof_thr=1.0), r'ignore_iof_thr must be in \[0, 1\), got 1.0'),
+    ],
+)
+def test_wrong_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match='OTAAssigner: ' + message):
+        OTAAssigner(**kwargs)
+
+
+def spoil(scene, key, value):
+    scene[key] = scene[key].clone()
+    scene[key].view(-1)[0] = value
+    return scene
+
+
+@pytest.mark.parametrize(
+    'key, value, kwargs, message',
+    [
+        ('preds', float('nan'), {}, 'pred_instances.bboxes holds NaN'),
+        ('scores', float('inf'), {}, 'pred_instances.scores holds NaN or infinite'),
+        ('boxes', float('nan'), {}, 'gt_instances.bboxes'),
+        ('boxes', 1e4, {}, r'x2 < x1 or y2 < y1.*got \[10000.0'),
+        ('classes', 2, {}, r'gt_instances.labels .* 0..1.* 2 class'),
+        ('scores', 1.5, dict(score_form='probs'), r'outside \[0, 1\]'),
+        ('priors', 1e5, dict(prior_form='boxes'), "expected anchor boxes, use prior_form='points'"),
+    ],
+)
+def test_wrong_values_are_named(key, value, kwargs, message):
+    scene = make_scene(10, 'strided', 6, 2, 2.0, 40.0)
+    scene['ignored'][:] = False
+    if kwargs.get('score_form') == 'probs':
+        scene['scores'] = scene['scores'].sigmoid()
+    with pytest.raises(ValueError, match='OTAAssigner: .*' + message):
+        assign(spoil(scene, key, value), **kwargs)
+
+
+def test_strides_must_be_positive():
+    scene = make_scene(10, 'strided', 6, 2, 2.0, 40.0)
+    scene['priors'][3, 2] = 0
+    with pytest.raises(ValueError, match='strides that are not > 0'):
+        assign(scene)
+
+
+@pytest.mark.parametrize('form', ['auto', 'points', 'boxes'])
+def test_points_without_strides_are_too_little(form):
+    scene = make_scene(11, 'points', 6, 1, 2.0, 40.0)
+    with pytest.raises(ValueError, match=r'priors has shape .*2\).*expected \(n, 4\).*in strides'):
+        assign(scene, prior_form=form)
+
+
+def test_a_head_that_hands_over_only_priors_is_told_what_lacks():
+    gt = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    with pytest.raises(ValueError, match='has no bboxes, scores.*LLAHead'):
+        OTAAssigner().assign(InstanceData(priors=torch.zeros(5, 4)), gt)
