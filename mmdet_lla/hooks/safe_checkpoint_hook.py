@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.utils import apply_to
 
+from ..plain_checkpoints import pack_history, unpack_history
 from .checkpoint_files import AtomicBackend, CheckpointError, checkpoint_fault
 
 
@@ -27,7 +31,9 @@ class SafeCheckpointHook(CheckpointHook):
       checkpoint;
     - ``resume`` looks at a checkpoint before it goes on from it. Without a name it takes the one
       of ``last_checkpoint``, or else the newest that is whole, and names those that are not;
-    - Python code that a checkpoint brings along for mmengine to execute is removed unread.
+    - Python code that a checkpoint brings along for mmengine to execute is removed unread;
+    - torch loads the file in any process, for the training log is kept as tensors. mmengine's own
+      hook goes on from such a checkpoint too, with a new log.
 
     Args:
         max_keep_ckpts (int): As for ``CheckpointHook``, and not 1. Defaults to -1, all.
@@ -63,8 +69,22 @@ class SafeCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn what only mmengine knows into what torch does."""
+        hub = apply_to(
+            checkpoint['message_hub'],
+            lambda value: isinstance(value, (HistoryBuffer, np.generic)),
+            lambda value: value.item() if isinstance(value, np.generic) else pack_history(value),
+        )
+        checkpoint['message_hub'] = hub
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remove what ``Runner.resume`` would execute; mmengine itself never writes it."""
+        """Turn it back, and remove what ``Runner.resume`` would execute.
+
+        mmengine itself never writes that.
+        """
+        log = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        log.update({name: unpack_history(scalar) for name, scalar in log.items()})
         if 'config' in checkpoint.get('meta', {}):
             del checkpoint['meta']['config']
             runner.logger.warning(

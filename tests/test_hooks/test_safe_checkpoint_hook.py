@@ -5,10 +5,12 @@ import itertools
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
-from mmengine.registry import LOOPS
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import BaseLoop
 from test_hooks.toy import make_runner
 
@@ -16,6 +18,14 @@ from mmdet_lla.hooks import CheckpointError, SafeCheckpointHook
 from mmdet_lla.hooks.checkpoint_files import AtomicBackend, checkpoint_fault
 
 names = (f'safe_{i}' for i in itertools.count())
+
+
+@HOOKS.register_module()
+class Count(Hook):
+    """Leaves a number of numpy's in the message hub, as metrics do."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        runner.message_hub.update_info('count', np.int64(runner.iter + 1))
 
 
 @pytest.fixture(scope='module')
@@ -44,6 +54,36 @@ def resumed(folder, **kwargs):
     hook = next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
     hook.before_run(runner)
     return runner._load_from, runner._resume, ' '.join(said)
+
+
+def test_checkpoints_load_in_any_process_and_keep_their_log(tmp_path):
+    """Averages, a best one and numbers of numpy's included."""
+    hooks = [dict(type='EMAHook')]
+    runner = make_runner(
+        tmp_path,
+        next(names),
+        max_epochs=2,
+        interval=1,
+        custom_hooks=hooks,
+        hooks=dict(count=dict(type='Count')),
+    )
+    runner.train()
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        held = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
+    finally:
+        torch.serialization.add_safe_globals(allowed)
+    assert held['message_hub']['runtime_info']['count'] == 8
+    log = runner.message_hub.log_scalars
+    again = make_runner(
+        tmp_path, next(names), max_epochs=2, interval=1, custom_hooks=hooks, resume=True
+    )
+    again.train()  # nothing is left to do
+    for name, scalar in log.items():
+        values, counts = again.message_hub.log_scalars[name].data
+        assert len(values) == len(scalar.data[0]) > 0
+        assert (values == scalar.data[0]).all() and (counts == scalar.data[1]).all(), name
 
 
 def cut(path, size):
