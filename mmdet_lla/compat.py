@@ -1,4 +1,4 @@
-"""Reconciles torch, numpy, OpenCV and mmengine or its fork; the one place that does.
+"""Reconciles torch, numpy and mmengine or its fork; the one place that does.
 
 torch without a GPU has no device to set for each of several processes, nor one to give its wrapper
 of the model, as mmengine does for both.
@@ -12,14 +12,12 @@ A loop over iterations that resumes asks it to skip batches in another way, too.
 """
 
 import atexit
-import io
 import pickle
 from collections.abc import Callable, Iterator
-from functools import cache, partial, wraps
+from functools import partial, wraps
 from itertools import chain, repeat
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.device import get_device
@@ -27,7 +25,6 @@ from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import IterBasedTrainLoop, checkpoint
-from PIL import Image
 from torch import nn
 
 from .processes import join_by_slurm, join_by_torch, leave_processes
@@ -103,16 +100,6 @@ def hand_batches(loop: IterBasedTrainLoop, batches: Iterator[Any], done: int) ->
         loop.dataloader_iterator = _NextBatches(batches)
     else:
         loop.dataloader_iterator = chain(repeat(None, done), batches)
-
-
-@cache
-def opencv_turns_webp() -> bool:
-    """Whether OpenCV heeds the orientation in a WebP, as 5.0 does and 4.12 does not."""
-    exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
-    data = io.BytesIO()
-    Image.new('RGB', (2, 1)).save(data, 'WEBP', exif=exif)
-    return cv2.imdecode(np.frombuffer(data.getvalue(), np.uint8), cv2.IMREAD_COLOR).shape[0] == 2
 
 
 def let_cpus_train_together() -> None:

@@ -2,7 +2,8 @@
 
     python tools/check_dataset.py data/CrowdHuman/annotation_train.odgt --plots train.png
 
-Exit status: 0 if nothing is wrong, 1 if something is, 2 if the check could not be done.
+Exit status: 0 if nothing is wrong, 1 if something is, 2 if the check could not be done, of a single
+picture too.
 """
 
 import argparse
@@ -19,8 +20,10 @@ from rich.table import Table
 if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdet_lla.datasets.inspection import Problem, inspect_dataset
+from mmdet_lla.datasets.inspection import UNCHECKED, Problem, inspect_dataset
+from mmdet_lla.datasets.odgt import BOXES
 from mmdet_lla.datasets.statistics import CROWDHUMAN, crowd_statistics, plot_statistics
+from mmdet_lla.datasets.text import replacing
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +33,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('annotations', help='.odgt; or .mat or .json of CityPersons, .json of COCO')
     parser.add_argument(
         '--pictures', help='picture folder; default: Images beside the annotations, else there'
+    )
+    parser.add_argument(
+        '--box',
+        choices=tuple(BOXES),
+        default='body',
+        help="the dataset's box, which every annotation must have (%(default)s)",
     )
     parser.add_argument('--suffix', default='.jpg', help='extension added to IDs (%(default)s)')
     parser.add_argument(
@@ -76,18 +85,23 @@ def main() -> int:
         folder = images if osp.isdir(images) else beside
     try:
         found = inspect_dataset(
-            args.annotations, folder, args.suffix, not args.headers_only, args.cache_dir
+            args.annotations,
+            folder,
+            args.suffix,
+            not args.headers_only,
+            args.cache_dir,
+            box=args.box,
         )
     except (OSError, ValueError) as error:
         print(f'{args.annotations} cannot be checked: {error}', file=sys.stderr)
         return 2
-    statistics = crowd_statistics(found.records, found.sizes)
+    statistics = crowd_statistics(found.records, found.sizes, args.box)
     print_statistics(statistics.summary())
     print_problems(found.problems, args.show)
     if args.plots:
         plot_statistics(statistics, args.plots, osp.basename(args.annotations))
     if args.json:
-        with open(args.json, 'w') as file:
+        with replacing(args.json) as file:
             report = {
                 'problems': [vars(problem) for problem in found.problems],
                 'statistics': {key: float(value) for key, value in statistics.summary().items()},
@@ -95,6 +109,8 @@ def main() -> int:
             json.dump(report, file, indent=1)
     total = len(found.problems)
     print(f'{total} problems' if total else 'no problems')
+    if any(problem.kind == UNCHECKED for problem in found.problems):
+        return 2
     return 1 if total else 0
 
 

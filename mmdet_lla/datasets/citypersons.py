@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
-from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import get
 
 from .checks import check_paths
-from .converters.citypersons import PEDESTRIAN, is_ignored, mat_to_coco, picture_name
-from .filtering import check_filter_cfg, filter_pictures
+from .converters.citypersons import (
+    PEDESTRIAN,
+    CityPicture,
+    is_mat,
+    open_citypersons,
+    read_people,
+)
+from .filtering import check_filter_cfg
 from .image_sizes import cache_files, cached_sizes, digest, find_pictures, read_sizes
+from .people import PeopleDataset
+from .text import AnnotationError, read_bytes
 
 _BOXES = {'body': 'fbox', 'visible': 'vbox'}
 
 
 @DATASETS.register_module()
-class CityPersonsDataset(BaseDetDataset):
+class CityPersonsDataset(PeopleDataset):
     """CityPersons: people in Cityscapes pictures, in the published MAT or COCO-like JSON form.
 
     Pedestrians are people; ignore regions, riders, sitting and oddly posed persons and groups are
@@ -61,7 +65,7 @@ class CityPersonsDataset(BaseDetDataset):
     ) -> None:
         if box not in _BOXES:
             raise ValueError(f'box must be one of {", ".join(map(repr, _BOXES))}, got {box!r}')
-        if not ann_file.endswith('.mat') and tuple(person_classes) != (PEDESTRIAN,):
+        if not is_mat(ann_file) and tuple(person_classes) != (PEDESTRIAN,):
             raise ValueError(f'person_classes {person_classes} needs a MAT file, got {ann_file}')
         check_filter_cfg(filter_cfg)
         self.box = box
@@ -78,74 +82,45 @@ class CityPersonsDataset(BaseDetDataset):
     def load_data_list(self) -> list[dict]:
         """Read annotations, and picture sizes if the annotations lack them."""
         check_paths(type(self).__name__, self.ann_file, self.data_prefix)
-        content = get(self.ann_file, backend_args=self.backend_args)
-        if self.ann_file.endswith('.mat'):
-            coco = mat_to_coco(io.BytesIO(content), person_classes=self.person_classes)
-        else:
-            try:
-                coco = json.loads(content)
-            except ValueError as error:
-                raise ValueError(f'{self.ann_file} is not JSON: {error}') from error
-        data_list = self._instances(coco)
-        names = [picture_name(image) for image in coco['images']]
+        coco = open_citypersons(self.ann_file, self.backend_args, self.person_classes)
+        pictures = read_people(coco, self.ann_file)
+        names = [picture.name for picture in pictures]
         paths = self._paths(names)
-        if self.ann_file.endswith('.mat'):
-            sizes = cached_sizes(
+        sizes = [picture.picture.size for picture in pictures]
+        # A MAT file has none; what it is given for the evaluation is not what is on the disk.
+        if is_mat(self.ann_file) or None in sizes:
+            by_name = cached_sizes(
                 names,
                 lambda: read_sizes(paths, self.backend_args),
-                digest(content),
+                digest(read_bytes(self.ann_file, self.backend_args)),
                 cache_files(self.ann_file, self.data_prefix['img'], self.cache_dir),
             )
-        else:
-            sizes = {
-                n: (i['height'], i['width']) for n, i in zip(names, coco['images'], strict=True)
+            sizes = [by_name[name] for name in names]
+        return [
+            {
+                'img_id': one.picture.id,
+                'img_path': path,
+                'height': height,
+                'width': width,
+                'instances': self._instances(one),
             }
-        for data_info, name, path in zip(data_list, names, paths, strict=True):
-            data_info['img_path'] = path
-            data_info['height'], data_info['width'] = sizes[name]
-        return data_list
+            for one, path, (height, width) in zip(pictures, paths, sizes, strict=True)
+        ]
 
-    def filter_data(self) -> list[dict]:
-        """Apply ``filter_cfg`` unless ``test_mode``."""
-        if self.test_mode:
-            return self.data_list
-        return filter_pictures(self.data_list, self.filter_cfg)
-
-    def _instances(self, coco: Mapping) -> list[dict]:
-        """One dict a picture with ``img_id`` and ``instances``."""
-        for key in ('images', 'annotations'):
-            if not isinstance(coco, dict) or not coco.get(key):
-                raise ValueError(f'{self.ann_file}: {key!r} is missing or empty')
-        by_image: dict[int, list[dict]] = {image['id']: [] for image in coco['images']}
-        for index, annotation in enumerate(coco['annotations']):
-            try:
-                target = by_image[annotation['image_id']]
-                body = _corners(annotation['bbox'])
-                visible = _corners(annotation['vis_bbox']) if 'vis_bbox' in annotation else body
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f'{self.ann_file}, annotations[{index}] cannot be used ({error!r}): '
-                    f'{annotation}'
-                ) from error
-            ignored = is_ignored(annotation)
-            target.append(
-                {
-                    'bbox': visible if self.box == 'visible' else body,
-                    'bbox_label': -1 if ignored else 0,
-                    'ignore_flag': int(ignored),
-                    'fbox': body,
-                    'vbox': visible,
-                }
-            )
-        return [{'img_id': key, 'instances': value} for key, value in by_image.items()]
+    def _instances(self, one: CityPicture) -> list[dict]:
+        instances, key = [], _BOXES[self.box]
+        for index, person in enumerate(one.people):
+            instance = person.instance()
+            if key not in instance:
+                raise AnnotationError(
+                    f'{self.ann_file}, image {one.picture.id!r}: annotation {index + 1} of it has '
+                    f"no 'vis_bbox', which box={self.box!r} needs"
+                )
+            instances.append({'bbox': instance[key], **instance})
+        return instances
 
     def _paths(self, names: Sequence[str]) -> list[str]:
         folder = self.data_prefix['img']
         if self.backend_args is None:
             return find_pictures(names, folder, '.png')
         return [osp.join(folder, name) for name in names]
-
-
-def _corners(box: Sequence[float]) -> list[float]:
-    x, y, w, h = box
-    return [x, y, x + w, y + h]

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import gc
-import json
 import os.path as osp
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import get
 from mmengine.logging import MMLogger
 
 from .checks import check_paths
-from .filtering import check_filter_cfg, filter_pictures
-from .image_sizes import cache_files, cached_sizes, digest, find_pictures, picture_size, read_sizes
-from .odgt import (
-    BOX_KEYS,
-    OdgtError,
-    is_head_ignored,
-    is_ignored,
-    iter_lines,
-    parse_line,
-    record_fault,
+from .filtering import check_filter_cfg
+from .image_sizes import (
+    cache_files,
+    cached_sizes,
+    digest,
+    find_pictures,
+    picture_size,
+    read_size_table,
+    read_sizes,
 )
+from .odgt import BOXES, OdgtError, read_records
+from .people import PeopleDataset
+from .text import read_bytes
 
-_BOXES = {'body': 'fbox', 'visible': 'vbox', 'head': 'hbox'}
 _PICTURE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _SPOT_CHECKS = 16
 
 
 @DATASETS.register_module()
-class CrowdDataset(BaseDetDataset):
+class CrowdDataset(PeopleDataset):
     """CrowdHuman, or anything in its ``.odgt`` format, in place of mmdet's ``CrowdHumanDataset``.
 
     With the default ``box='body'`` it gives what mmdet's class gives. It differs in this: picture
@@ -83,8 +81,8 @@ class CrowdDataset(BaseDetDataset):
         filter_cfg: Mapping | None = None,
         **kwargs,
     ) -> None:
-        if box not in _BOXES:
-            raise ValueError(f'box must be one of {", ".join(map(repr, _BOXES))}, got {box!r}')
+        if box not in BOXES:
+            raise ValueError(f'box must be one of {", ".join(map(repr, BOXES))}, got {box!r}')
         check_filter_cfg(filter_cfg)
         self.box = box
         self.img_suffix = img_suffix
@@ -111,24 +109,14 @@ class CrowdDataset(BaseDetDataset):
             ``instances``.
         """
         check_paths(type(self).__name__, self.ann_file, self.data_prefix)
-        content = get(self.ann_file, backend_args=self.backend_args)
-        try:
-            text = content.decode('utf-8-sig')
-        except UnicodeDecodeError as error:
-            raise OdgtError(f'{self.ann_file} is no text: {error}') from error
+        content = read_bytes(self.ann_file, self.backend_args)
         data_list, flat, inverted = [], [], []
-        for number, line in iter_lines(text):
-            try:
-                data_info = self.parse_data_info(parse_line(line))
-            except OdgtError as error:
-                raise OdgtError(f'{self.ann_file}, line {number}: {error}') from error
-            data_list.append(data_info)
-            if any(map(_is_flat_person, data_info['instances'])):
+        for number, name, instances in read_records(content, self.ann_file, BOXES[self.box]):
+            data_list.append({'img_id': name, 'instances': instances})
+            if any(map(_is_flat_person, instances)):
                 flat.append(number)
-                if any(map(_is_inverted_person, data_info['instances'])):
+                if any(map(_is_inverted_person, instances)):
                     inverted.append(number)
-        if not data_list:
-            raise OdgtError(f'{self.ann_file} has no annotations in it')
         names = [data_info['img_id'] for data_info in data_list]
         self._report(names, flat, inverted)
         paths = self._paths(names)
@@ -137,30 +125,6 @@ class CrowdDataset(BaseDetDataset):
             data_info['img_path'] = path
             data_info['height'], data_info['width'] = sizes[data_info['img_id']]
         return data_list
-
-    def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Turn one line into mmdet's form; path and size come later.
-
-        Raises:
-            OdgtError: The line lacks a field or holds a wrong value.
-        """
-        key = _BOXES[self.box]
-        try:
-            name, annotations = raw_data_info['ID'], raw_data_info['gtboxes']
-            if type(name) is not str or not name or type(annotations) is not list:
-                raise TypeError('ID or gtboxes')
-            instances = [_instance(a, key, self.box == 'head') for a in annotations]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            # Looking for the fault in words is slow, so it is done only where there is one.
-            fault = record_fault(raw_data_info, required=('fbox', key))
-            raise OdgtError(fault or repr(error)) from error
-        return {'img_id': name, 'instances': instances}
-
-    def filter_data(self) -> list[dict]:
-        """Apply ``filter_cfg`` unless ``test_mode``."""
-        return (
-            self.data_list if self.test_mode else filter_pictures(self.data_list, self.filter_cfg)
-        )
 
     def _report(self, names: Sequence[str], flat: Sequence[int], inverted: Sequence[int]) -> None:
         logger = MMLogger.get_current_instance()
@@ -206,7 +170,7 @@ class CrowdDataset(BaseDetDataset):
 
     def _sizes(self, names: Sequence[str], paths: Sequence[str], fingerprint: str) -> Mapping:
         if self.extra_ann_file is not None:
-            sizes = json.loads(get(self.extra_ann_file, backend_args=self.backend_args))
+            sizes = read_size_table(self.extra_ann_file, self.backend_args)
             lacking = [name for name in names if name not in sizes]
             if lacking:
                 raise KeyError(f'{self.extra_ann_file} lacks the size of {lacking[:5]}')
@@ -227,33 +191,15 @@ class CrowdDataset(BaseDetDataset):
         split = 'train' if 'train' in base else 'val'
         path = osp.join(self.data_root or osp.dirname(self.ann_file), f'id_hw_{split}.json')
         try:
-            with open(path, encoding='utf-8') as file:
-                sizes = json.load(file)
+            sizes = read_size_table(path)
         except (OSError, ValueError):
             return None
-        if not isinstance(sizes, dict) or not all(name in sizes for name in names):
+        if not all(name in sizes for name in names):
             return None
         some = range(0, len(names), max(1, len(names) // _SPOT_CHECKS))
-        if any(tuple(sizes[names[i]]) != picture_size(paths[i]) for i in some):
+        if any(sizes[names[i]] != picture_size(paths[i]) for i in some):
             return None
         return sizes
-
-
-def _instance(annotation: dict, key: str, head: bool) -> dict:
-    """One annotation in mmdet's form; anything malformed raises one of Python's own errors."""
-    if type(annotation['tag']) is not str:
-        raise TypeError('tag')
-    ignored = is_head_ignored(annotation) if head else is_ignored(annotation)
-    instance = {'bbox_label': -1 if ignored else 0, 'ignore_flag': int(ignored)}
-    for name in BOX_KEYS:
-        if name in annotation:
-            x, y, w, h = annotation[name]
-            if not abs(x + y + w + h) < 4e9:  # nan and infinity fail too; text has no abs()
-                raise ValueError('not finite')
-            instance[name] = [x, y, x + w, y + h]
-    annotation['fbox']  # needed whatever the choice
-    instance['bbox'] = instance[key]
-    return instance
 
 
 def _is_flat_person(instance: dict) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .odgt import visible_share
+
 FILTERS = ('filter_empty_gt', 'min_size', 'min_box_size', 'min_height', 'min_visible')
 
 
@@ -26,7 +28,8 @@ def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[d
 
             - ``min_box_size`` (float): shorter side of a box, pixels;
             - ``min_height`` (float): height of a box, pixels;
-            - ``min_visible`` (float): area of the visible box by that of the body box, 0 to 1;
+            - ``min_visible`` (float): share of the body that is seen, 0 to 1; where it is unknown
+              nothing changes (see :func:`mmdet_lla.datasets.odgt.visible_share`);
             - ``filter_empty_gt`` (bool): leave out pictures without a person: no boxes at all, or
               only ignore regions;
             - ``min_size`` (float): leave out pictures whose shorter side is less, pixels, as
@@ -67,11 +70,3 @@ def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[d
     if not kept:
         raise ValueError(f'filter_cfg {dict(filter_cfg)} leaves none of {len(data_list)} pictures')
     return kept
-
-
-def visible_share(instance: Mapping) -> float:
-    """Area of an instance's visible box by that of its body box; 1 where one of them is unknown."""
-    x1, y1, x2, y2 = instance['fbox']
-    area = (x2 - x1) * (y2 - y1)
-    x1, y1, x2, y2 = instance.get('vbox', instance['fbox'])
-    return (x2 - x1) * (y2 - y1) / area if area > 0 else 1.0

@@ -11,42 +11,105 @@ import io
 import json
 import os
 import os.path as osp
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
+import cv2
+import numpy as np
 from filelock import FileLock
 from mmengine.fileio import get
 from mmengine.logging import MMLogger
 from PIL import Image
 from tqdm import tqdm
 
-from ..compat import opencv_turns_webp
+from .text import AnnotationError, read_json, replacing
 
 Size = tuple[int, int]
 
 _FORMAT = 'mmdet_lla picture sizes, 1'
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
+_ALWAYS_TURNED = ('JPEG', 'MPO', 'PNG')  # by OpenCV, if the header says so
+_TAIL = 1 << 18
+_LARGEST_SIDE = 1 << 31
 _SHOWN = 5
 
 
-def picture_size(source: str | io.BytesIO) -> Size:
-    """(height, width) of a picture in pixels, as OpenCV would load it; pixels are not decoded.
+class PictureError(OSError):
+    """A picture that cannot be read; says which and why."""
+
+
+class PictureTooLarge(PictureError):
+    """A picture that Pillow takes for an attack: more than 178,956,970 pixels."""
+
+
+def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
+    """(height, width) of a picture in pixels, as OpenCV would load it.
+
+    Pixels are not decoded where the header tells. Where OpenCV turns a picture in some versions or
+    some files only (AVIF, WebP, a PNG with its EXIF after the pixels), it is asked.
 
     Args:
         source: Path, or the file's bytes.
+        name: What to call it in messages; its path by default.
 
     Raises:
-        OSError: The file is missing or its header cannot be read.
+        PictureError: The file is missing, or its header cannot be read.
     """
-    with Image.open(source) as image:
+    with _opened(source, name) as image:
         width, height = image.size
+        form = image.format
         # Asking getexif() unconditionally would decode whole PNG files in search of it.
-        if 'exif' in image.info and image.getexif().get(_ORIENTATION) in _TRANSPOSED:
-            if image.format != 'WEBP' or opencv_turns_webp():
-                width, height = height, width
-    return height, width
+        has_exif = 'exif' in image.info
+        turned = has_exif and image.getexif().get(_ORIENTATION) in _TRANSPOSED
+    if (
+        (turned and form not in _ALWAYS_TURNED)
+        or (form == 'PNG' and not has_exif and b'eXIf' in _content(source, last=_TAIL))
+        or (form == 'AVIF' and b'Exif' in _content(source, first=_TAIL))
+    ):
+        with suppress(cv2.error):  # mmdet will not load it either
+            loaded = cv2.imdecode(np.frombuffer(_content(source), np.uint8), cv2.IMREAD_COLOR)
+            if loaded is not None:
+                return loaded.shape[:2]
+    return (width, height) if turned else (height, width)
+
+
+def decode_picture(source: str | io.BytesIO, name: str = '') -> None:
+    """Decode a picture to see whether it can be.
+
+    Args:
+        source, name: See :func:`picture_size`.
+
+    Raises:
+        PictureError: It cannot.
+    """
+    with _opened(source, name) as image:
+        image.load()
+
+
+@contextmanager
+def _opened(source: str | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """A picture opened by Pillow, whose many ways of refusing one become a PictureError."""
+    name = name or (source if isinstance(source, str) else 'picture')
+    try:
+        with Image.open(source) as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(f'{name}: {error}') from error
+    except Exception as error:  # damage leads a decoder astray to any error there is
+        raise PictureError(f'{name}: {str(error) or type(error).__name__}') from error
+
+
+def _content(source: str | io.BytesIO, first: int | None = None, last: int | None = None) -> bytes:
+    """Bytes of a file: all, so many from its beginning, or so many before its end."""
+    if not isinstance(source, str):
+        content = source.getvalue()
+        return content[:first] if last is None else content[-last:]
+    with open(source, 'rb') as file:
+        if last is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+        return file.read(-1 if first is None else first)
 
 
 def read_sizes(
@@ -62,9 +125,11 @@ def read_sizes(
         try:
             if backend_args is None:
                 return picture_size(path)
-            return picture_size(io.BytesIO(get(path, backend_args=dict(backend_args))))
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways of refusing a file
-            return f'{path} ({error})'
+            return picture_size(io.BytesIO(get(path, backend_args=dict(backend_args))), path)
+        except PictureError as error:
+            return str(error)
+        except OSError as error:
+            return f'{path}: {error}'
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(
@@ -201,13 +266,43 @@ def digest(data: bytes) -> str:
 def load_cache(path: str, fingerprint: str) -> dict[str, Size] | None:
     """Content of one cache file; None if it is absent, damaged, or of other annotations."""
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get('format') != _FORMAT:
+            return None
+        if content.get('fingerprint') != fingerprint:
+            return None
+        return _as_sizes(content.get('sizes'), path)
     except (OSError, ValueError):
         return None
-    if not isinstance(content, dict) or content.get('format') != _FORMAT:
-        return None
-    return content['sizes'] if content.get('fingerprint') == fingerprint else None
+
+
+def read_size_table(path: str, backend_args: Mapping | None = None) -> dict[str, Size]:
+    """Sizes by name from JSON ``{name: [height, width]}``, mmdet's form.
+
+    Raises:
+        AnnotationError: It is not in this form; names the first that is wrong.
+    """
+    return _as_sizes(read_json(path, backend_args), path)
+
+
+def is_size(size: object) -> bool:
+    """Whether a value of JSON is a picture's height and width: two whole numbers above 0."""
+    return (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(type(side) is int and 0 < side < _LARGEST_SIDE for side in size)
+    )
+
+
+def _as_sizes(table: object, path: str) -> dict[str, Size]:
+    if not isinstance(table, dict):
+        raise AnnotationError(f'{path}: an object of sizes by name was expected')
+    for name, size in table.items():
+        if not is_size(size):
+            raise AnnotationError(
+                f'{path}: {name!r} must be [height, width], whole numbers above 0, got {size!r}'
+            )
+    return {name: tuple(size) for name, size in table.items()}
 
 
 def _load(path: str, fingerprint: str, names: Sequence[str]) -> dict[str, Size] | None:
@@ -216,11 +311,9 @@ def _load(path: str, fingerprint: str, names: Sequence[str]) -> dict[str, Size] 
 
 
 def _store(path: str, fingerprint: str, sizes: Mapping[str, Size]) -> None:
-    part = f'{path}.{os.getpid()}.part'
     try:
-        with open(part, 'w', encoding='utf-8') as file:
+        with replacing(path) as file:
             json.dump({'format': _FORMAT, 'fingerprint': fingerprint, 'sizes': sizes}, file)
-        os.replace(part, path)
     except OSError as error:
         MMLogger.get_current_instance().warning('picture sizes were not remembered: %s', error)
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import glob
-import json
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from PIL import Image
 from tqdm import tqdm
 
-from .converters import citypersons_records, coco_person_records, mat_to_coco
-from .image_sizes import Size, cache_files, digest, load_cache, locate_pictures, picture_size
-from .odgt import OdgtError, is_head_ignored, is_ignored, iter_lines, parse_line, record_fault
+from .box_faults import box_faults
+from .coco_json import CocoPicture, read_coco
+from .converters.citypersons import citypersons_pictures, is_mat, open_citypersons
+from .converters.coco_person import coco_person_pictures
+from .image_sizes import (
+    PictureError,
+    PictureTooLarge,
+    Size,
+    cache_files,
+    decode_picture,
+    digest,
+    load_cache,
+    locate_pictures,
+    picture_size,
+    read_size_table,
+)
+from .odgt import BOXES, OdgtError, iter_records, record_fault
+from .tally import Tally
+from .text import read_bytes
 
-_TAGS = ('person', 'mask')
+#: The kind of a problem that leaves open whether a picture is sound.
+UNCHECKED = 'picture not checked'
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,8 @@ class Problem:
 
     Attributes:
         kind: One of a few words, to group by.
-        line: Line of the annotation file, or number of the picture in a JSON or MAT file, from 1.
+        line: Line of the annotation file, or number of the picture in a JSON or MAT file, from 1;
+            0 where it belongs to none.
         picture: The picture's ID, '' if unknown.
         message: What is wrong.
     """
@@ -37,7 +53,8 @@ class Problem:
 
     def __str__(self) -> str:
         name = f' {self.picture}' if self.picture else ''
-        return f'line {self.line}{name}: {self.kind}: {self.message}'
+        place = f'line {self.line}{name}: ' if self.line else ''
+        return f'{place}{self.kind}: {self.message}'
 
 
 @dataclass
@@ -56,15 +73,16 @@ def inspect_dataset(
     decode: bool = True,
     cache_dir: str | None = None,
     workers: int = 8,
+    box: str = 'body',
 ) -> Inspection:
     """Check an annotation file and its pictures.
 
     Found are: lines that are no JSON or lack a field; tags other than 'person' and 'mask'; boxes
     of negative size or no area; people outside their picture; IDs that occur twice; pictures that
-    are missing or cannot be read; remembered sizes that differ from the pictures'. Boxes that
-    reach beyond the picture are no problem: in CrowdHuman the body of a person cut off by the
-    border goes on outside, and the head may lie there. Nor is anything wrong with the visible and
-    head boxes of what is to be ignored.
+    are missing or cannot be read; remembered sizes that differ from the pictures'. A JSON or MAT
+    file is judged itself, record by record: what a dataset or a metric would refuse in it, and
+    whether the sizes it gives are those of the pictures. Of boxes see
+    :func:`~mmdet_lla.datasets.box_faults.box_faults`.
 
     Args:
         ann_file: ``.odgt``, or CityPersons' ``.mat``, or ``.json`` of CityPersons or COCO.
@@ -74,80 +92,87 @@ def inspect_dataset(
             find pictures that break off.
         cache_dir: Where the dataset keeps picture sizes, if it was told to.
         workers: Threads that read pictures.
+        box: The box that every annotation must have: 'body', 'visible' or 'head'.
 
     Raises:
         OSError: The annotation file cannot be read.
-        ValueError: A JSON or MAT file of a form that is not known.
+        ValueError: It is no text, empty, or a JSON or MAT file of a form that is not known.
     """
-    with open(ann_file, 'rb') as file:
-        content = file.read()
+    content = read_bytes(ann_file)
     found = Inspection()
     lines: list[int] = []
-    for number, entry in _entries(ann_file, content):
-        if isinstance(entry, Problem):
-            found.problems.append(entry)
-        else:
-            lines.append(number)
-            found.records.append(entry)
+    said: list[Size | None] = []
+    if osp.splitext(ann_file)[1].lower() in ('.mat', '.json'):
+        tally = Tally()
+        for picture, record in _coco_records(ann_file, tally):
+            lines.append(picture.number)
+            found.records.append(record)
+            said.append(None if is_mat(ann_file) else picture.size)
+        found.problems += [
+            Problem(loss.kind, loss.number, loss.picture, str(loss)) for loss in tally.losses
+        ]
+    else:
+        for number, record in iter_records(content, ann_file):
+            problem = _record_problem(number, record, BOXES[box])
+            if problem:
+                found.problems.append(problem)
+            else:
+                lines.append(number)
+                found.records.append(record)
+                said.append(None)
     found.problems += _repeated(found.records, lines)
     names = [record['ID'] for record in found.records]
     paths = locate_pictures(names, folder, suffix)
     known = _remembered(ann_file, folder, cache_dir, digest(content))
     sizes = _read_all(paths, decode, workers)
-    for number, record, path, size in zip(lines, found.records, paths, sizes, strict=True):
+    for number, record, path, size, own in zip(
+        lines, found.records, paths, sizes, said, strict=True
+    ):
         name = record['ID']
         if path is None:
             expected = osp.join(folder, name + suffix)
             found.problems.append(Problem('missing picture', number, name, expected))
-        elif isinstance(size, str):
-            found.problems.append(Problem('unreadable picture', number, name, f'{path}: {size}'))
+        elif isinstance(size, PictureError):
+            kind = UNCHECKED if isinstance(size, PictureTooLarge) else 'unreadable picture'
+            found.problems.append(Problem(kind, number, name, str(size)))
         else:
             found.sizes[name] = size
-            for source, remembered in known.items():
-                if name in remembered and tuple(remembered[name]) != size:
-                    message = f'{source} has {tuple(remembered[name])}, the picture {size}'
+            remembered = {s: table[name] for s, table in known.items() if name in table}
+            if own is not None:
+                remembered[ann_file] = own
+            for source, other in remembered.items():
+                if other != size:
+                    message = f'{source} has {other}, the picture {size}'
                     found.problems.append(Problem('other size remembered', number, name, message))
-        found.problems += _box_problems(number, record, found.sizes.get(name))
+        size = found.sizes.get(name, own)
+        for index, annotation in enumerate(record['gtboxes']):
+            for kind, what in box_faults(annotation, size):
+                found.problems.append(Problem(kind, number, name, f'gtboxes[{index}] {what}'))
     found.problems.sort(key=lambda problem: problem.line)
     return found
 
 
-def _entries(ann_file: str, content: bytes) -> Iterator[tuple[int, dict | Problem]]:
-    """Yield (number, record or what is wrong with it)."""
-    extension = osp.splitext(ann_file)[1].lower()
-    if extension in ('.mat', '.json'):
-        yield from enumerate(_converted(ann_file, content, extension), 1)
-    else:
-        for number, line in iter_lines(content.decode('utf-8-sig')):
-            try:
-                record = parse_line(line)
-            except OdgtError as error:
-                yield number, Problem('bad JSON', number, '', str(error))
-                continue
-            fault = record_fault(record)
-            if fault:
-                name = record.get('ID')
-                yield (
-                    number,
-                    Problem('malformed', number, name if isinstance(name, str) else '', fault),
-                )
-            else:
-                yield number, record
+def _coco_records(ann_file: str, tally: Tally) -> Iterator[tuple[CocoPicture, dict]]:
+    """Pictures and records of a JSON or MAT file; a tally is told what cannot be used."""
+    if is_mat(ann_file):
+        return citypersons_pictures(open_citypersons(ann_file, tally=tally), tally, ann_file)
+    coco = read_coco(ann_file)
+    entries = [one for key in ('images', 'annotations') for one in coco[key]]
+    if any(isinstance(one, dict) and {'vis_ratio', 'vis_bbox', 'im_name'} & set(one)
+           for one in entries):  # fmt: skip
+        return citypersons_pictures(coco, tally, ann_file)
+    return coco_person_pictures(coco, tally=tally, where=ann_file)
 
 
-def _converted(ann_file: str, content: bytes, extension: str) -> list[dict]:
-    """Records of a JSON or MAT file."""
-    if extension == '.mat':
-        return list(citypersons_records(mat_to_coco(ann_file)))
-    coco = json.loads(content)
-    if not isinstance(coco, dict) or not {'images', 'annotations'} <= set(coco):
-        raise ValueError("'images' and 'annotations' were expected")
-    try:
-        if any('vis_ratio' in annotation for annotation in coco['annotations']):
-            return list(citypersons_records(coco))
-        return list(coco_person_records(coco))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'not in the form of COCO or CityPersons ({error!r})') from error
+def _record_problem(number: int, record: dict | OdgtError, key: str) -> Problem | None:
+    """What makes a line unusable."""
+    if isinstance(record, OdgtError):
+        return Problem('bad JSON', number, '', str(record))
+    fault = record_fault(record, required=(key,))
+    if fault is None:
+        return None
+    name = record.get('ID')
+    return Problem('malformed', number, name if isinstance(name, str) else '', fault)
 
 
 def _repeated(records: Sequence[dict], lines: Sequence[int]) -> Iterator[Problem]:
@@ -159,54 +184,20 @@ def _repeated(records: Sequence[dict], lines: Sequence[int]) -> Iterator[Problem
         first.setdefault(name, number)
 
 
-def _box_problems(number: int, record: dict, size: Size | None) -> Iterator[Problem]:
-    """Faults of one picture's boxes; whether they lie in it only if its size is known."""
-    for index, annotation in enumerate(record['gtboxes']):
-        if annotation['tag'] not in _TAGS:
-            message = f"gtboxes[{index}] has tag {annotation['tag']!r}, not 'person' or 'mask'"
-            yield Problem('wrong tag', number, record['ID'], message)
-        ignored = is_ignored(annotation)
-        checked = ['fbox']
-        if not ignored:
-            checked.append('vbox')
-        if not is_head_ignored(annotation):
-            checked.append('hbox')
-        for key in checked:
-            if key not in annotation:
-                continue
-            x, y, w, h = annotation[key]
-            kind = None
-            if w < 0 or h < 0:
-                kind = 'negative size'
-            elif w == 0 or h == 0:
-                kind = 'no area'
-            elif size and not ignored and key != 'hbox' and _is_outside(annotation[key], size):
-                kind = 'outside the picture'
-            if kind:
-                message = f'gtboxes[{index}] {key} {annotation[key]}'
-                if kind == 'outside the picture':
-                    message += f', picture {size[1]} x {size[0]}'
-                yield Problem(kind, number, record['ID'], message)
-
-
-def _is_outside(box: Sequence[float], size: Size) -> bool:
-    x, y, w, h = box
-    return x >= size[1] or y >= size[0] or x + w <= 0 or y + h <= 0
-
-
-def _read_all(paths: Sequence[str | None], decode: bool, workers: int) -> list[Size | str | None]:
+def _read_all(
+    paths: Sequence[str | None], decode: bool, workers: int
+) -> list[Size | PictureError | None]:
     """Size of every picture, or why it cannot be read; None for None."""
 
-    def read(path: str | None) -> Size | str | None:
+    def read(path: str | None) -> Size | PictureError | None:
         if path is None:
             return None
         try:
             if decode:
-                with Image.open(path) as image:
-                    image.load()
+                decode_picture(path)
             return picture_size(path)
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's ways of refusing a file
-            return str(error)
+        except PictureError as error:
+            return error
 
     with ThreadPoolExecutor(workers) as pool:
         return list(
@@ -225,10 +216,7 @@ def _remembered(
             found[path] = sizes
     for path in sorted(glob.glob(osp.join(glob.escape(osp.dirname(ann_file)), 'id_hw_*.json'))):
         try:
-            with open(path, encoding='utf-8') as file:
-                sizes = json.load(file)
+            found[path] = read_size_table(path)
         except (OSError, ValueError):  # no dataset of ours would use it either
             continue
-        if isinstance(sizes, dict):
-            found[path] = sizes
     return found

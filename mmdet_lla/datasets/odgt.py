@@ -10,19 +10,147 @@ Source: https://www.crowdhuman.org and arXiv 1805.00123.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from .text import AnnotationError, RepeatedKeyError, decode, load_once, replacing
 
 BOX_KEYS = ('fbox', 'vbox', 'hbox')
+#: Their names in configs.
+BOXES = {'body': 'fbox', 'visible': 'vbox', 'head': 'hbox'}
 _HUGE = 1e9  # no pixel coordinate; infinity and nan fail the comparison too
 
 
-class OdgtError(ValueError):
+class OdgtError(AnnotationError):
     """A line of an annotation file that cannot be used; says which line and why."""
 
 
+def iter_records(content: bytes, ann_file: str) -> Iterator[tuple[int, dict | OdgtError]]:
+    """Yield (line number from 1, record) of every line that is not blank.
+
+    A line that is no record comes as the error that says why; whether the boxes in a record can
+    be used is for :func:`read_instances` to say.
+
+    Args:
+        content: The annotation file's bytes.
+        ann_file: The annotation file, for messages.
+
+    Raises:
+        OdgtError: The file is no text, or there is nothing in it.
+    """
+    try:
+        text = decode(content, ann_file)
+    except AnnotationError as error:
+        raise OdgtError(str(error)) from error
+    empty = True
+    for number, line in iter_lines(text):
+        empty = False
+        try:
+            record = parse_line(line)
+        except OdgtError as error:
+            record = error
+        yield number, record
+    if empty:
+        raise OdgtError(f'{ann_file} has no annotations in it')
+
+
+def read_records(content: bytes, ann_file: str, key: str) -> Iterator[tuple[int, str, list[dict]]]:
+    """Yield (line number, ID, instances) of every line; see :func:`read_instances`.
+
+    Raises:
+        OdgtError: A line cannot be used; says which and why.
+    """
+    for number, record in iter_records(content, ann_file):
+        try:
+            if isinstance(record, OdgtError):
+                raise record
+            yield number, record_id(record), read_instances(record, key)
+        except OdgtError as error:
+            raise OdgtError(f'{ann_file}, line {number}: {error}') from error
+
+
+def record_id(record: Mapping) -> str:
+    """ID of a record.
+
+    Raises:
+        OdgtError: It has none.
+    """
+    name = record.get('ID')
+    if type(name) is not str or not name:
+        raise OdgtError(record_fault(record))
+    return name
+
+
+def read_instances(record: Mapping, key: str) -> list[dict]:
+    """The boxes of a record, as mmdet wants them; what dataset, metric and statistics go by.
+
+    Args:
+        record: One line, parsed.
+        key: Which box is meant: 'fbox', 'vbox' or 'hbox'. Heads are also ignored where
+            ``head_attr.ignore`` says so, as CrowdHuman's evaluation does.
+
+    Returns:
+        list[dict]: Of every annotation ``bbox``, ``bbox_label`` (0, or -1 for ignore regions),
+        ``ignore_flag`` and those of ``fbox``, ``vbox``, ``hbox`` that it has, boxes as x1, y1,
+        x2, y2; ``visible_share`` if the source gives the share itself.
+
+    Raises:
+        OdgtError: A field is missing or holds a wrong value.
+    """
+    try:
+        annotations = record['gtboxes']
+        if type(annotations) is not list:
+            raise TypeError('gtboxes')
+        return [_instance(annotation, key) for annotation in annotations]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        # Looking for the fault in words is slow, so it is done only where there is one.
+        raise OdgtError(record_fault(record, required=(key,)) or repr(error)) from error
+
+
+def visible_share(instance: Mapping) -> float:
+    """Share of a body that is seen, 0 to 1; NaN where it is unknown.
+
+    It is what the source says (``visible_share``), else the area of the visible box by that of the
+    body box. Filters, metrics and statistics all take it from here.
+
+    Args:
+        instance: As :func:`read_instances` gives it.
+    """
+    if 'visible_share' in instance:
+        share = instance['visible_share']
+    elif 'fbox' in instance and 'vbox' in instance:
+        x1, y1, x2, y2 = instance['fbox']
+        area = (x2 - x1) * (y2 - y1)
+        x1, y1, x2, y2 = instance['vbox']
+        share = (x2 - x1) * (y2 - y1) / area if area > 0 else math.nan
+    else:
+        share = math.nan
+    return share if share != share else min(max(float(share), 0.0), 1.0)
+
+
+def _instance(annotation: dict, key: str) -> dict:
+    """One annotation in mmdet's form; anything malformed raises one of Python's own errors."""
+    if type(annotation['tag']) is not str:
+        raise TypeError('tag')
+    body, head = is_ignored(annotation), is_head_ignored(annotation)
+    ignored = head if key == 'hbox' else body
+    instance = {'bbox_label': -1 if ignored else 0, 'ignore_flag': int(ignored)}
+    for name in BOX_KEYS:
+        if name in annotation:
+            x, y, w, h = annotation[name]
+            if not (abs(x) < _HUGE and abs(y) < _HUGE and abs(w) < _HUGE and abs(h) < _HUGE):
+                raise ValueError('not finite')  # text has no abs()
+            instance[name] = [x, y, x + w, y + h]
+    instance['bbox'] = instance[key]
+    if 'extra' in annotation and 'visibility' in annotation['extra']:
+        share = annotation['extra']['visibility']
+        if isinstance(share, (int, float)) and 0 <= share <= 1:
+            instance['visible_share'] = share
+    return instance
+
+
 def iter_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) of every line that is not blank."""
+    """Yield (line number from 1, line) of every line of text that is not blank."""
     for number, line in enumerate(text.split('\n'), 1):
         if line and not line.isspace():
             yield number, line
@@ -35,15 +163,15 @@ def parse_line(line: str) -> dict:
         OdgtError: It is not a JSON object, or one that holds its boxes twice.
     """
     try:
-        record = json.loads(line)
+        record = load_once(line, once=('gtboxes',))
     except json.JSONDecodeError as error:
         raise OdgtError(f'not JSON: {error.msg} at column {error.colno}') from error
+    except RepeatedKeyError as error:
+        raise OdgtError(str(error)) from error
     except (RecursionError, ValueError) as error:  # nested too deep, or a number of 5,000 digits
         raise OdgtError(f'JSON that cannot be read: {error}') from error
     if not isinstance(record, dict):
         raise OdgtError(f'a JSON object was expected, got {_kind(record)}')
-    if line.count('"gtboxes"') > 1:  # json would keep the last, and lose boxes without a word
-        json.loads(line, object_pairs_hook=_refuse_repeated)
     return record
 
 
@@ -71,14 +199,39 @@ def record_fault(record: dict, required: Iterable[str] = ('fbox',)) -> str | Non
     return None
 
 
-def is_ignored(annotation: dict) -> bool:
+def is_flagged(owner: Mapping, key: str = 'ignore') -> bool:
+    """Whether a flag is set: any number but 0. Absent, it is not.
+
+    Raises:
+        ValueError: It is no number, such as the text '0'.
+    """
+    value = owner.get(key, 0)
+    if value == 0:
+        return False
+    if not isinstance(value, (int, float)) or not abs(value) < math.inf:
+        raise ValueError(f'{key!r} must be a number, 0 if it is not set, got {value!r}')
+    return True
+
+
+def is_ignored(annotation: Mapping) -> bool:
     """Whether a body annotation is a region to be ignored rather than a person."""
-    return annotation['tag'] != 'person' or annotation.get('extra', {}).get('ignore', 0) != 0
+    flagged = 'extra' in annotation and is_flagged(annotation['extra'])
+    return flagged or annotation['tag'] != 'person'
 
 
-def is_head_ignored(annotation: dict) -> bool:
+def is_head_ignored(annotation: Mapping) -> bool:
     """Whether a head is to be ignored: its body is, or its own attribute says so."""
-    return is_ignored(annotation) or annotation.get('head_attr', {}).get('ignore', 0) != 0
+    flagged = 'head_attr' in annotation and is_flagged(annotation['head_attr'])
+    return flagged or is_ignored(annotation)
+
+
+def is_box(value: object) -> bool:
+    """Whether a value is four finite numbers that may be pixels."""
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(v, (int, float)) and abs(v) < _HUGE for v in value)
+    )
 
 
 def make_annotation(
@@ -111,20 +264,11 @@ def write_odgt(records: Iterable[dict], path: str) -> int:
     Returns:
         int: How many were written.
     """
-    folder = os.path.dirname(path)
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    part = f'{path}.{os.getpid()}.part'
     count = 0
-    try:
-        with open(part, 'w', encoding='utf-8') as file:
-            for record in records:
-                file.write(json.dumps(record) + '\n')
-                count += 1
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    with replacing(path) as file:
+        for record in records:
+            file.write(json.dumps(record) + '\n')
+            count += 1
     return count
 
 
@@ -139,23 +283,16 @@ def _annotation_fault(annotation: object, required: tuple[str, ...]) -> str | No
                 return f'{key!r} is missing'
             continue
         box = annotation[key]
-        if (
-            not isinstance(box, list)
-            or len(box) != 4
-            or not all(isinstance(v, (int, float)) and abs(v) < _HUGE for v in box)
-        ):
+        if not is_box(box):
             return f'{key!r} must be four finite numbers x, y, w, h, got {box!r}'
     for key in ('extra', 'head_attr'):
         if not isinstance(annotation.get(key, {}), dict):
             return f'{key!r} must be a JSON object, got {_kind(annotation[key])}'
+        try:
+            is_flagged(annotation.get(key, {}))
+        except ValueError as error:
+            return f'{key}: {error}'
     return None
-
-
-def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict:
-    names = [name for name, _ in pairs]
-    if names.count('gtboxes') > 1:
-        raise OdgtError("field 'gtboxes' occurs more than once")
-    return dict(pairs)
 
 
 def _kind(value: object) -> str:

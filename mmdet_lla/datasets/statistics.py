@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .image_sizes import Size
-from .odgt import is_ignored
+from .odgt import BOXES, read_instances, visible_share
 
 OVERLAPS = (0.3, 0.5, 0.7)
 _HEIGHT_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -32,7 +32,7 @@ class CrowdStatistics:
         ignored: Ignore regions in each picture, shape (pictures,).
         heights: Body height of every person in pixels, shape (people,).
         relative_heights: The same by the picture's height, for pictures of known size.
-        visible: Area of the visible box by that of the body box, shape (people,).
+        visible: Share of the body that is seen, of those of whom it is known, shape (n,).
         pairs: Pairs of people in a picture whose body boxes overlap by more than each of
             ``OVERLAPS``, shape (pictures, len(OVERLAPS)).
     """
@@ -63,6 +63,7 @@ class CrowdStatistics:
             figures['height, 10th percentile'] = low
             figures['height, median'] = middle
             figures['height, 90th percentile'] = high
+        if len(self.visible):
             figures['visible share, mean'] = self.visible.mean()
             figures['people seen less than 65 %'] = (self.visible < 0.65).mean()
         if len(self.relative_heights):
@@ -71,31 +72,37 @@ class CrowdStatistics:
 
 
 def crowd_statistics(
-    records: Sequence[Mapping], sizes: Mapping[str, Size] | None = None
+    records: Sequence[Mapping], sizes: Mapping[str, Size] | None = None, box: str = 'body'
 ) -> CrowdStatistics:
     """Statistics of annotation records.
 
     Args:
         records: As in an ``.odgt`` file; people with boxes of no area are left out.
         sizes: (height, width) of pictures by ID, as far as known.
+        box: Which box is measured, 'body', 'visible' or 'head'.
+
+    Raises:
+        OdgtError: A record cannot be used.
     """
     sizes = sizes or {}
     people, ignored, pairs, heights, relative, visible = [], [], [], [], [], []
     for record in records:
-        persons = [
-            annotation
-            for annotation in record['gtboxes']
-            if not is_ignored(annotation) and min(annotation['fbox'][2:]) > 0
-        ]
-        bodies = np.array([a['fbox'] for a in persons], dtype=float).reshape(-1, 4)
-        seen = np.array([a.get('vbox', a['fbox']) for a in persons], dtype=float).reshape(-1, 4)
-        people.append(len(persons))
-        ignored.append(sum(map(is_ignored, record['gtboxes'])))
-        heights.append(bodies[:, 3])
+        instances = read_instances(record, BOXES[box])
+        corners = np.array([i['bbox'] for i in instances], dtype=float).reshape(-1, 4)
+        is_ignored = np.array([i['ignore_flag'] for i in instances], dtype=bool)
+        boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        kept = ~is_ignored & (boxes[:, 2:] > 0).all(axis=1)
+        boxes = boxes[kept]
+        people.append(len(boxes))
+        ignored.append(int(is_ignored.sum()))
+        heights.append(boxes[:, 3])
         if record['ID'] in sizes:
-            relative.append(bodies[:, 3] / sizes[record['ID']][0])
-        visible.append(np.clip(seen[:, 2] * seen[:, 3] / (bodies[:, 2] * bodies[:, 3]), 0, 1))
-        overlaps = _pair_overlaps(bodies)
+            relative.append(boxes[:, 3] / sizes[record['ID']][0])
+        shares = np.array(
+            [visible_share(i) for i, k in zip(instances, kept, strict=True) if k], dtype=float
+        )
+        visible.append(shares[~np.isnan(shares)])
+        overlaps = _pair_overlaps(boxes)
         pairs.append([int((overlaps > threshold).sum()) for threshold in OVERLAPS])
     return CrowdStatistics(
         people=np.array(people, dtype=int),

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mmengine.fileio import get_text
 
-from ..datasets.odgt import (
-    OdgtError,
-    is_head_ignored,
-    is_ignored,
-    iter_lines,
-    parse_line,
-    record_fault,
-)
+from ..datasets.odgt import OdgtError, read_records, visible_share
+from ..datasets.text import read_bytes
 from .overlaps import iou_matrix
 
 
@@ -198,45 +192,31 @@ def load_odgt(
     """
     annotations: list[CrowdAnnotation] = []
     seen: dict[str | int, int] = {}  # line of each ID
-    for number, line in iter_lines(get_text(ann_file, backend_args=backend_args)):
-        where = f'{ann_file}, line {number}'
-        try:
-            record = parse_line(line)
-        except OdgtError as error:
-            raise OdgtError(f'{where}: {error}') from error
-        try:
-            annotation = _parse_record(record, box_key)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # asked only now, for going through every field takes longer than reading them
-            fault = record_fault(record, required=(box_key,)) or error
-            raise OdgtError(f'{where}: {fault}') from error
-        img_id = annotation.img_id
+    content = read_bytes(ann_file, backend_args)
+    for number, img_id, instances in read_records(content, ann_file, box_key):
         if img_id in seen:
-            raise OdgtError(f'{where}: ID {img_id!r} came already in line {seen[img_id]}')
+            raise OdgtError(
+                f'{ann_file}, line {number}: ID {img_id!r} came already in line {seen[img_id]}'
+            )
         seen[img_id] = number
-        annotations.append(annotation)
+        annotations.append(annotation_of(img_id, instances))
     return annotations
 
 
-def _parse_record(record: dict, box_key: str) -> CrowdAnnotation:
-    img_id, people = record['ID'], record['gtboxes']
-    if not isinstance(img_id, str):
-        raise TypeError(f'ID is {img_id!r}, expected a string')
-    boxes = finite_boxes([person[box_key] for person in people], f'picture {img_id!r}')
-    boxes[:, 2:] += boxes[:, :2]
-    ignores = is_head_ignored if box_key == 'hbox' else is_ignored
+def annotation_of(img_id: str | int, instances: Sequence[Mapping]) -> CrowdAnnotation:
+    """Ground truth from a picture's instances, as the datasets have them.
+
+    Args:
+        img_id (str | int): The picture's ID.
+        instances (Sequence[Mapping]): With ``bbox``, ``ignore_flag``, and what
+            :func:`~mmdet_lla.datasets.odgt.visible_share` reads.
+
+    Returns:
+        CrowdAnnotation: Of them all, in their order.
+    """
     return CrowdAnnotation.create(
         img_id,
-        boxes,
-        [ignores(person) for person in people],
-        [_visible_share(person) for person in people],
+        [instance['bbox'] for instance in instances],
+        [instance['ignore_flag'] for instance in instances],
+        [visible_share(instance) for instance in instances],
     )
-
-
-def _visible_share(person: dict) -> float:
-    if 'vbox' not in person or 'fbox' not in person:
-        return np.nan
-    _, _, full_width, full_height = person['fbox']
-    _, _, seen_width, seen_height = person['vbox']
-    full = full_width * full_height
-    return min(max(seen_width * seen_height / full, 0.0), 1.0) if full > 0 else np.nan

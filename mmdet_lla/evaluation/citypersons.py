@@ -16,17 +16,13 @@ Art, PAMI 2012):
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from mmengine.fileio import get
 
-from ..datasets.converters.citypersons import is_ignored, mat_to_coco
-from .annotations import CrowdAnnotation, CrowdDetections, finite_boxes
+from ..datasets.converters.citypersons import open_citypersons, read_people
+from .annotations import CrowdAnnotation, CrowdDetections, annotation_of
 from .curves import MR_REFERENCES, Curve, geometric_mean
 from .matching import deferred_acceptance
 from .overlaps import areas, iou_of_pairs, lay_out, pairs_above
@@ -235,54 +231,11 @@ def load_citypersons(ann_file: str, backend_args: dict | None = None) -> list[Cr
     Raises:
         ValueError: A field is missing or not what it must be.
     """
-    content = get(ann_file, backend_args=backend_args)
-    if ann_file.endswith('.mat'):
-        content = mat_to_coco(io.BytesIO(content))
-    else:
-        try:
-            content = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f'{ann_file}: not JSON ({error})') from error
-    try:
-        by_image: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
-        if len(by_image) != len(content['images']):
-            raise ValueError(f'{ann_file}: two images have the same id')
-        for annotation in content['annotations']:
-            if annotation['image_id'] not in by_image:
-                raise ValueError(
-                    f'{ann_file}: annotation {annotation.get("id")!r} has image_id '
-                    f'{annotation["image_id"]!r}, which no image has'
-                )
-            by_image[annotation['image_id']].append(annotation)
-        return [_parse_image(img_id, by_image[img_id], ann_file) for img_id in sorted(by_image)]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'{ann_file}: not in the expected form, field {error}') from error
-
-
-def _parse_image(img_id, annotations: list, ann_file: str) -> CrowdAnnotation:
-    boxes = finite_boxes(
-        [annotation['bbox'] for annotation in annotations], f'{ann_file}, image {img_id!r}'
-    )
-    boxes[:, 2:] += boxes[:, :2]
-    ignored = [is_ignored(annotation) for annotation in annotations]
-    visible = [
-        _visible_share(annotation, ignore, ann_file)
-        for annotation, ignore in zip(annotations, ignored, strict=True)
-    ]
-    return CrowdAnnotation.create(img_id, boxes, ignored, visible)
-
-
-def _visible_share(annotation: dict, ignored: bool, ann_file: str) -> float:
-    if 'vis_ratio' in annotation:
-        return annotation['vis_ratio']
-    if 'vis_bbox' in annotation and annotation['bbox'][2] * annotation['bbox'][3] > 0:
-        return (
-            annotation['vis_bbox'][2]
-            * annotation['vis_bbox'][3]
-            / (annotation['bbox'][2] * annotation['bbox'][3])
-        )
-    if ignored:
-        return np.nan
-    raise ValueError(
-        f'{ann_file}: annotation {annotation.get("id")!r} has neither vis_ratio nor vis_bbox'
-    )
+    pictures = read_people(open_citypersons(ann_file, backend_args), ann_file)
+    annotations = []
+    for one in pictures:
+        instances = [person.instance() for person in one.people]
+        for instance in instances:
+            instance['bbox'] = instance['fbox']
+        annotations.append(annotation_of(one.picture.id, instances))
+    return sorted(annotations, key=lambda one: (isinstance(one.img_id, str), one.img_id))

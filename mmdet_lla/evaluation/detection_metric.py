@@ -16,7 +16,8 @@ class DetectionMetric(BaseMetric):
     """Keeps detections as small arrays and joins them with ground truth by the pictures' IDs.
 
     Pictures may come in any order, and more than once (a distributed sampler hands some to two
-    processes); each counts once.
+    processes); each counts once. Two pictures of one ID are an error: a picture is known by its
+    ``img_path``, and where there is none by its size and ground truth.
 
     Args:
         annotations (Sequence[CrowdAnnotation], optional): Ground truth. None takes it from the data
@@ -68,7 +69,8 @@ class DetectionMetric(BaseMetric):
                 width,
             )
             wanted = self.annotations is None and not self.format_only
-            self.results.append((detections, _annotation_of(sample) if wanted else None))
+            annotation = _annotation_of(sample) if wanted else None
+            self.results.append((detections, annotation, sample.get('img_path')))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Write detections, and evaluate them, as asked for.
@@ -80,7 +82,7 @@ class DetectionMetric(BaseMetric):
             dict[str, float]: Fractions of 1, not rounded; empty with ``format_only``.
 
         Raises:
-            ValueError: A picture is not in the annotation file.
+            ValueError: A picture is not in the annotation file, or two have one ID.
         """
         annotations, detections = self._join(results)
         if self.outfile_prefix is not None:
@@ -100,7 +102,16 @@ class DetectionMetric(BaseMetric):
 
     def _join(self, results: list) -> tuple[list, list]:
         """Ground truth and detections, in the annotation file's order or, without one, by ID."""
-        seen = {detections.img_id: (annotation, detections) for detections, annotation in results}
+        seen = {}
+        for detections, annotation, path in results:
+            first = seen.setdefault(detections.img_id, (annotation, detections, path))
+            if not _is_same_picture(first, (annotation, detections, path)):
+                places = '' if path is None else f': {first[2]} and {path}'
+                raise ValueError(
+                    f'two pictures have the img_id {detections.img_id!r}{places}; expected one ID '
+                    'a picture. If two test sets were joined, evaluate them one by one, or give '
+                    'their pictures other IDs'
+                )
         if self.annotations is None:
             pairs = [seen[img_id] for img_id in sorted(seen, key=str)]
             return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
@@ -118,6 +129,18 @@ class DetectionMetric(BaseMetric):
             )
         annotations = [a for a in self.annotations if a.img_id in seen]
         return annotations, [seen[a.img_id][1] for a in annotations]
+
+
+def _is_same_picture(one: tuple, other: tuple) -> bool:
+    """Whether two results of one ID, each (annotation, detections, path), are of one picture."""
+    if one[2] is not None and other[2] is not None:
+        return one[2] == other[2]
+    if (one[1].height, one[1].width) != (other[1].height, other[1].width):
+        return False
+    return one[0] is None or (
+        np.array_equal(one[0].boxes, other[0].boxes)
+        and np.array_equal(one[0].ignored, other[0].ignored)
+    )
 
 
 def _to_numpy(values) -> np.ndarray:

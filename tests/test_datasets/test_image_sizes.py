@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import zlib
 
 import mmcv
 import numpy as np
@@ -10,18 +11,109 @@ import pytest
 from PIL import Image
 
 from mmdet_lla.datasets import image_sizes
-from mmdet_lla.datasets.image_sizes import cache_files, cached_sizes, find_pictures, picture_size
+from mmdet_lla.datasets.image_sizes import (
+    PictureError,
+    PictureTooLarge,
+    cache_files,
+    cached_sizes,
+    decode_picture,
+    find_pictures,
+    picture_size,
+    read_sizes,
+)
+
+FORMS = ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'JPEG2000', 'GIF', 'BMP']
 
 
-@pytest.mark.parametrize('orientation', range(1, 9))
-@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
-def test_size_equals_what_opencv_loads(form, orientation):
+def turned(form, orientation, pixels):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = io.BytesIO()
-    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(data, form, exif=exif)
-    loaded = mmcv.imfrombytes(data.getvalue(), backend='cv2')
-    assert picture_size(io.BytesIO(data.getvalue())) == loaded.shape[:2]
+    Image.fromarray(pixels).save(data, form, exif=exif)
+    return data.getvalue()
+
+
+def chunk(kind, data):
+    check = zlib.crc32(kind + data)
+    return len(data).to_bytes(4, 'big') + kind + data + check.to_bytes(4, 'big')
+
+
+def rearranged(png, place):
+    """A PNG with its EXIF elsewhere: behind the pixels, behind the end, or as a text."""
+    chunks, start = [], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4], 'big')
+        chunks.append(png[start:end])
+        start = end
+    (exif,) = [one for one in chunks if one[4:8] == b'eXIf']
+    rest = [one for one in chunks if one[4:8] != b'eXIf']
+    if place == 'after the pixels':
+        rest[-1:] = [exif, rest[-1]]
+    elif place == 'after the end':
+        rest.append(exif)
+    else:
+        raw = exif[8:-4]
+        text = f'\nexif\n{len(raw):8}\n{raw.hex()}\n'.encode()
+        rest.insert(1, chunk(b'tEXt', b'Raw profile type exif\0' + text))
+    return png[:8] + b''.join(rest)
+
+
+def assert_as_opencv(content):
+    loaded = mmcv.imfrombytes(content, backend='cv2')
+    assert picture_size(io.BytesIO(content)) == loaded.shape[:2]
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('form', FORMS)
+def test_size_equals_what_opencv_loads(form, orientation, tmp_path):
+    content = turned(form, orientation, np.zeros((20, 40, 3), np.uint8))
+    assert_as_opencv(content)
+    path = tmp_path / 'picture'  # whatever it is called
+    path.write_bytes(content)
+    assert picture_size(str(path)) == picture_size(io.BytesIO(content))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+@pytest.mark.parametrize('place', ['after the pixels', 'after the end', 'text'])
+@pytest.mark.parametrize('shape', [(20, 40, 3), (20, 40), (300, 500, 3), (300, 500, 4)])
+def test_size_of_a_png_with_its_exif_elsewhere(shape, place, orientation):
+    # OpenCV 5 heeds an EXIF behind the pixels in most files, but not in all.
+    for pixels in (np.zeros(shape, np.uint8),
+                   np.random.default_rng(0).integers(0, 255, shape, np.uint8)):  # fmt: skip
+        assert_as_opencv(rearranged(turned('PNG', orientation, pixels), place))
+
+
+def test_pictures_that_are_too_large_are_named(tmp_path):
+    """Of 200 million pixels, told by its header alone."""
+    head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
+    path = tmp_path / 'large.png'
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', b''))
+    for look in (picture_size, decode_picture):
+        with pytest.raises(PictureTooLarge, match='large.png: .*200000000 pixels'):
+            look(str(path))
+    with pytest.raises(OSError, match='1 of 1 pictures .*large.png: .*200000000 pixels'):
+        read_sizes([str(path)])
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_damaged_pictures_are_named(form, tmp_path):
+    """Pillow refuses them by errors of a dozen kinds."""
+    rng = np.random.default_rng(0)
+    whole = turned(form, 6, rng.integers(0, 255, (20, 40, 3), np.uint8))
+    path = tmp_path / 'damaged'
+    refused = 0
+    for _ in range(60):
+        content = bytearray(whole[: int(rng.integers(1, len(whole) + 1))])
+        for place in rng.integers(0, min(len(content), 200), 3):
+            content[place] = int(rng.integers(256))
+        path.write_bytes(content)
+        for look in (picture_size, decode_picture):
+            try:
+                look(str(path))
+            except PictureError as error:
+                assert str(error).startswith(f'{path}: ')
+                refused += 1
+    assert refused > 20
 
 
 def test_pixels_are_not_decoded(tmp_path):

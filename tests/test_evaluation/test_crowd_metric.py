@@ -123,7 +123,32 @@ def test_nothing_there_is_no_nan(files, gtboxes, boxes, expected):
 
 
 def test_no_pictures_at_all(files):
-    assert scores_of_ours(files([]), []) == NOTHING
+    assert scores_of_ours(files(random_crowd(9)[0]), []) == NOTHING
+
+
+def test_two_pictures_of_one_id_are_refused(files):
+    """One silently took the place of the other: two test sets joined, both numbered from 1."""
+    records, samples = random_crowd(9, num_pictures=4)
+    for sample in samples:
+        sample['gt_instances'] = dict(bboxes=torch.tensor([[10.0, 10, 60, 90]]))
+    joined = [
+        dict(one, img_path=f'{folder}/{one["img_id"]}.jpg')
+        for folder in ('day', 'night')
+        for one in samples
+    ]
+    said = rf"two pictures have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
+    for ann_file in (None, files(records)):
+        with pytest.raises(ValueError, match=said):
+            scores_of_ours(ann_file, joined)
+        # a distributed sampler hands over some twice
+        expected = scores_of_ours(ann_file, joined[:4])
+        assert scores_of_ours(ann_file, joined[:4] + joined[:2]) == expected
+    # without paths, sizes and ground truth tell pictures apart
+    moved = dict(samples[0], gt_instances=dict(bboxes=torch.tensor([[1.0, 2, 3, 4]])))
+    larger = dict(samples[0], ori_shape=(999, 999))
+    for twin in (moved, larger):
+        with pytest.raises(ValueError, match='two pictures have the img_id'):
+            scores_of_ours(None, [*samples, twin])
 
 
 def test_order_and_repetition_do_not_matter(files):

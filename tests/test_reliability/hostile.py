@@ -23,6 +23,7 @@ from test_assigners.oracle import cost_table, solve
 
 from mmdet_lla.assigners import LLAAssigner
 from mmdet_lla.datasets import CrowdDataset
+from mmdet_lla.datasets.inspection import inspect_dataset
 from mmdet_lla.evaluation import CrowdMetric
 
 NAN, INF = float('nan'), float('inf')
@@ -320,12 +321,28 @@ def mutate(rng, lines):
     return content, number + 1
 
 
+def refusal(read):
+    """What a reader says of a file that it refuses; None if it reads it."""
+    try:
+        read()
+    except ValueError as error:
+        return str(error)
+
+
 def check_annotations(seed, folder):
-    """Either an error that tells where and why, or every box of the file."""
+    """Either an error that tells where and why, or every box; the same from every reader."""
     rng = np.random.default_rng(seed)
     content, number = mutate(rng, good_file(folder))
     path = folder / 'broken.odgt'
     path.write_bytes(content)
+    of_metric = refusal(lambda: CrowdMetric(str(path)))
+    problems = []
+    of_check = refusal(
+        lambda: problems.extend(inspect_dataset(str(path), str(folder / 'Images')).problems)
+    )
+    kinds = {problem.kind for problem in problems}
+    refused = of_check is not None or bool(kinds & {'bad JSON', 'malformed', 'repeated ID'})
+    assert refused == (of_metric is not None), (of_metric, of_check, problems)
     try:
         data = CrowdDataset(
             data_root=str(folder),
@@ -338,12 +355,15 @@ def check_annotations(seed, folder):
         said = str(error)
         assert 'picture' in said or 'broken.odgt' in said, said
         if isinstance(error, FileNotFoundError):
+            assert not refused and 'missing picture' in kinds
             return 'picture is not there'
+        assert refused, (said, problems)
         assert 'broken.odgt' in said and len(said) < 2000, said
         if 'no text' not in said and 'more than once' not in said:
             # The line that was broken, or the one behind it where it was broken in two.
             assert f'line {number}:' in said or f'line {number + 1}:' in said, (number, said)
         return 'error'
+    assert not refused, (of_metric, of_check, problems)
     boxes = [box for info in data.data_list for box in info['instances']]
     # Counted in the text, not as JSON.
     assert len(boxes) == content.count(b'"fbox"'), (len(boxes), content)

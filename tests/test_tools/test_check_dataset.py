@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,22 @@ def test_what_cannot_be_checked(check, tmp_path):
     (tmp_path / 'picture.odgt').write_bytes(b'\xff\xd8\xff\xe0')
     status, _, err = check(tmp_path / 'picture.odgt')
     assert status == 2 and "can't decode" in err
+
+
+def test_a_picture_that_is_too_large_is_named(check, crowd, tmp_path):
+    """Pillow takes 200 million pixels for an attack; the rest of the check is done all the same."""
+    head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
+    chunks = [
+        len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')
+        for kind, data in ((b'IHDR', head), (b'IDAT', b''))
+    ]
+    path = tmp_path / 'Images' / 'b.jpg'
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(chunks))
+    crowd.write_text(crowd.read_text().replace('[1, 2, 10, 20]', '[1, 2, -10, 20]', 1))
+    for option in ((), ('--headers-only',)):
+        status, out, err = check(crowd, *option)
+        assert status == 2 and f'line 2 b: picture not checked: {path}: ' in out and not err
+        assert 'line 1 a: negative size' in out and '2 problems' in out
 
 
 def test_coco_and_citypersons(check, tmp_path):

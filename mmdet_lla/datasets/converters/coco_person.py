@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from ..odgt import make_annotation
+from ..coco_json import CocoPicture, check_annotation, check_form, read_pictures
+from ..odgt import is_flagged, make_annotation
+from ..tally import StrictTally, Tally
+from ..text import AnnotationError
 
 
 def coco_person_records(
-    coco: Mapping, category: str = 'person', keep_empty: bool = False
+    coco: Mapping,
+    category: str = 'person',
+    keep_empty: bool = False,
+    tally: Tally | None = None,
+    where: str = 'annotations of COCO',
 ) -> Iterator[dict]:
     """Records of a COCO annotation file; crowds (``iscrowd``) become ignore regions.
 
@@ -17,21 +23,65 @@ def coco_person_records(
         coco: The file's content.
         category: Name of the category taken.
         keep_empty: Whether to keep pictures without any of them.
+        tally: Is told what cannot be used; by default the first such thing is an error.
+        where: The file, for messages.
 
     Raises:
-        ValueError: There is no such category.
+        AnnotationError: The file is of another form, or there is no such category.
     """
-    wanted = {c['id'] for c in coco['categories'] if c['name'] == category}
-    if not wanted:
-        known = ', '.join(c['name'] for c in coco['categories'])
-        raise ValueError(f'no category {category!r}; there are {known}')
-    boxes = defaultdict(list)
-    for annotation in coco['annotations']:
-        if annotation['category_id'] in wanted:
-            ignore = bool(annotation.get('iscrowd', 0) or annotation.get('ignore', 0))
-            boxes[annotation['image_id']].append(make_annotation(annotation['bbox'], ignore=ignore))
-    for image in coco['images']:
-        if keep_empty or image['id'] in boxes:
-            name = image['file_name']
+    for _, record in coco_person_pictures(coco, category, keep_empty, tally, where):
+        yield record
+
+
+def coco_person_pictures(
+    coco: Mapping,
+    category: str = 'person',
+    keep_empty: bool = False,
+    tally: Tally | None = None,
+    where: str = 'annotations of COCO',
+) -> Iterator[tuple[CocoPicture, dict]]:
+    """Pictures and their records; see :func:`coco_person_records`."""
+    tally = tally or StrictTally()
+    check_form(coco, where)
+    names = _category_names(coco, where)
+    if category not in names.values():
+        raise AnnotationError(
+            f'{where}: no category {category!r}; there are {", ".join(names.values())}'
+        )
+
+    def judge(annotation: Mapping) -> str | None:
+        key = annotation.get('category_id')
+        if not isinstance(key, int) or key not in names:
+            raise ValueError(f"'category_id' is {key!r:.50}, which no category has")
+        if names[key] != category:
+            return 'of other categories'
+        check_annotation(annotation)
+        return None
+
+    for picture in read_pictures(coco, where, tally, judge):
+        boxes = [
+            make_annotation(
+                one['bbox'], ignore=is_flagged(one, 'iscrowd') or is_flagged(one, 'ignore')
+            )
+            for one in picture.annotations
+        ]
+        if boxes or keep_empty:
             # mmdet's own reader adds .jpg to every ID.
-            yield {'ID': name.removesuffix('.jpg'), 'gtboxes': boxes[image['id']]}
+            yield picture, {'ID': picture.name.removesuffix('.jpg'), 'gtboxes': boxes}
+        else:
+            tally.pictures_left_out[f'without any {category}'] += 1
+
+
+def _category_names(coco: Mapping, where: str) -> dict[int, str]:
+    if not coco.get('categories'):
+        raise AnnotationError(
+            f"{where}: not in the form of COCO or CityPersons, 'categories' is missing or empty"
+        )
+    names = {}
+    for index, one in enumerate(coco['categories']):
+        if not isinstance(one, dict) or type(one.get('id')) is not int or 'name' not in one:
+            raise AnnotationError(
+                f"{where}, categories[{index}]: 'id' and 'name' were expected, got {one!r:.50}"
+            )
+        names[one['id']] = str(one['name'])
+    return names
