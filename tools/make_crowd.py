@@ -2,10 +2,12 @@
 
 Example:
     python tools/make_crowd.py data/crowd --train 400 --val 100 --density default
+    python tools/make_crowd.py data/crowd-wide --preset wide --set night=0.5 people=30
 """
 
 import argparse
 import importlib.util
+import json
 import sys
 import time
 from pathlib import Path
@@ -23,8 +25,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT of the pictures')
     parser.add_argument(
         '--density',
+        help="sparse, default, dense, or a mean number of people a picture (default: the preset's)",
+    )
+    parser.add_argument(
+        '--preset',
         default='default',
-        help='sparse, default, dense, or a mean number of people a picture',
+        help="default: CrowdHuman's statistics; wide: what a detector of real people learns from",
+    )
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='fields of CrowdParams, such as night=0.5 or jpeg_quality=30,95',
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, help='processes (default: one a processor)')
@@ -45,6 +58,34 @@ def parse_size(text: str) -> tuple:
     except ValueError:
         raise ValueError(f'--size must look like 640x480, got {text!r}') from None
     return width, height
+
+
+def parse_fields(items: list) -> dict:
+    """``['night=0.5', 'jpeg_quality=30,95']`` as fields of ``CrowdParams``.
+
+    Raises:
+        ValueError: If an item has another form, or names no field.
+    """
+    from mmdet_lla.datasets.crowd_generator import CrowdParams
+
+    known, fields = CrowdParams().to_dict(), {}
+    for item in items:
+        name, _, text = item.partition('=')
+        if name not in known:
+            raise ValueError(
+                f'--set: no field {name!r} in CrowdParams; there are: {", ".join(known)}'
+            )
+        try:
+            numbers = [json.loads(part) for part in text.split(',')]
+            if not all(type(number) in (int, float) for number in numbers):
+                raise ValueError
+            if isinstance(known[name], list) != (len(numbers) > 1):
+                raise ValueError
+        except ValueError:
+            form = ','.join(map(str, known[name])) if isinstance(known[name], list) else known[name]
+            raise ValueError(f'--set: {name} must look like {form}, got {text!r}') from None
+        fields[name] = tuple(numbers) if len(numbers) > 1 else numbers[0]
+    return fields
 
 
 def report(root: str) -> None:
@@ -87,7 +128,11 @@ def main() -> None:
     start = time.monotonic()
     try:
         width, height = parse_size(args.size)
-        params = CrowdParams(width=width, height=height).with_density(args.density)
+        params = CrowdParams.preset(
+            args.preset, **{'width': width, 'height': height, **parse_fields(args.set)}
+        )
+        if args.density is not None:
+            params = params.with_density(args.density)
         workers = default_workers() if args.workers is None else args.workers
         made = build_dataset(
             args.out_dir, args.train, args.val, params, args.seed, workers, args.overwrite

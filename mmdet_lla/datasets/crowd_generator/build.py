@@ -59,7 +59,10 @@ def _standing(root: Path) -> Optional[dict]:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        manifest = json.loads(path.read_text(encoding='utf-8'))
+        if isinstance(manifest.get('params'), dict):  # fields that are newer than the data set
+            manifest['params'] = {**CrowdParams().to_dict(), **manifest['params']}
+        return manifest
     except ValueError as error:
         raise ValueError(
             f'{path} is damaged ({error}); remove the folder and generate again'

@@ -72,7 +72,7 @@ def make_setting(rng: np.random.Generator, params: CrowdParams) -> Setting:
     tall = np.exp(rng.uniform(*np.log(params.max_height_px))) * params.unit
     small = params.min_height_px * params.unit
     above = (rng.uniform(1.4, 2.1), rng.uniform(2.2, 4.5), rng.uniform(4.5, 8.0))[
-        rng.choice(3, p=(0.48, 0.36, 0.16))
+        rng.choice(3, p=params.camera_heights)
     ]
     near = tall / _STATURE
     low = rng.uniform(0.85, 1.0) * params.height + rng.uniform(0, params.border) * tall * 0.8

@@ -15,6 +15,37 @@ CROWDHUMAN_PEOPLE = 22.64
 CROWDHUMAN_PAIRS_OVER_HALF = 2.40
 
 
+# What a detector that is to work on real pictures learns from: everything varies, and far more
+# than it does in the world.
+PRESETS: dict[str, dict] = {
+    'default': {},
+    'wide': dict(
+        people=16.0,
+        people_spread=0.8,
+        min_height_px=38.0,
+        max_height_px=(130.0, 560.0),
+        height_shape=(1.7, 1.2),
+        near_walls=(0.5, 2.5),
+        camera_heights=(0.62, 0.26, 0.12),
+        clutter=(2, 14),
+        jpeg_quality=(35, 96),
+        figure_light=(0.4, 1.25),
+        weave=0.75,
+        backdrop=0.8,
+        accessories=0.08,
+        shade=0.45,
+        night=0.07,
+        rain=0.05,
+        veil=0.15,
+        colourfulness=(0.2, 1.15),
+        defocus=0.2,
+        motion_blur=0.12,
+        sharpen=0.35,
+        recompress=0.25,
+    ),
+}
+
+
 @dataclass(frozen=True)
 class CrowdParams:
     """What decides how a scene looks, apart from its seed.
@@ -46,6 +77,22 @@ class CrowdParams:
         drop_visible (float): People with a smaller visible share are not annotated at all.
         ignore_visible (float): People with a smaller visible share are annotated as ignored.
         jpeg_quality (tuple[int]): Range of the JPEG quality.
+        camera_heights (tuple[float]): Weights of a camera at eye level, on a step, and high up.
+        figure_light (tuple[float]): Range of the brightness of single people.
+        weave (float): Strength of light, stains and grain on people and things; 0 to 1.
+        backdrop (float): Share of scenes before a busy backdrop: shop fronts, glass, lettering.
+        near_walls (tuple[float]): Range of pixels a metre at those walls, in those of the
+            farthest people; above 1 some people stand inside the shops.
+        accessories (float): Share of people behind a pram, a bicycle, luggage, a dog.
+        shade (float): Share of pictures with the shadows of roofs and houses.
+        night (float): Share of pictures at night.
+        rain (float): Share of pictures in the rain.
+        veil (float): Share of pictures of low contrast.
+        colourfulness (tuple[float]): Range of the saturation of pictures.
+        defocus (float): Share of pictures out of focus, or enlarged.
+        motion_blur (float): Share of pictures from a moving camera.
+        sharpen (float): Share of pictures that the camera sharpened.
+        recompress (float): Share of pictures saved at a low quality before.
     """
 
     width: int = 640
@@ -69,6 +116,22 @@ class CrowdParams:
     drop_visible: float = 0.05
     ignore_visible: float = 0.12
     jpeg_quality: tuple[int, int] = (70, 95)
+    # None of what follows draws a random number, or changes a pixel, at its default.
+    camera_heights: tuple[float, float, float] = (0.48, 0.36, 0.16)
+    figure_light: tuple[float, float] = (0.85, 1.08)
+    weave: float = 0.0
+    backdrop: float = 0.0
+    near_walls: tuple[float, float] = (0.4, 1.5)
+    accessories: float = 0.0
+    shade: float = 0.0
+    night: float = 0.0
+    rain: float = 0.0
+    veil: float = 0.0
+    colourfulness: tuple[float, float] = (1.0, 1.0)
+    defocus: float = 0.0
+    motion_blur: float = 0.0
+    sharpen: float = 0.0
+    recompress: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ('width', 'height'):
@@ -88,10 +151,34 @@ class CrowdParams:
             'fakes',
             'drop_visible',
             'ignore_visible',
+            'weave',
+            'backdrop',
+            'accessories',
+            'shade',
+            'night',
+            'rain',
+            'veil',
+            'defocus',
+            'motion_blur',
+            'sharpen',
+            'recompress',
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be a share from 0 to 1, got {getattr(self, name)!r}')
-        for name in ('max_height_px', 'clutter', 'jpeg_quality'):
+        if len(self.camera_heights) != 3 or not (
+            min(self.camera_heights) >= 0 and abs(sum(self.camera_heights) - 1) < 1e-6
+        ):
+            raise ValueError(
+                f'camera_heights must be three weights with sum 1, got {self.camera_heights!r}'
+            )
+        for name in (
+            'max_height_px',
+            'clutter',
+            'jpeg_quality',
+            'figure_light',
+            'near_walls',
+            'colourfulness',
+        ):
             low, high = getattr(self, name)
             if low > high or low < 0:
                 raise ValueError(
@@ -116,6 +203,17 @@ class CrowdParams:
     def to_dict(self) -> dict:
         """As plain JSON values, for the record kept beside a data set."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> 'CrowdParams':
+        """The parameters of a name in ``PRESETS``, with changes.
+
+        Raises:
+            ValueError: If there is no such preset, or a value is out of range.
+        """
+        if name not in PRESETS:
+            raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {name!r}')
+        return cls(**{**PRESETS[name], **changes})
 
     def with_density(self, density: Union[str, float]) -> 'CrowdParams':
         """The same parameters at a named density or a mean number of people.

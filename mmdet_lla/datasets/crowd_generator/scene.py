@@ -6,12 +6,16 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from .accessories import make_accessory
+from .backdrop import paint_backdrop
 from .background import PLACES, paint_place
 from .clutter import make_clutter, make_poster, make_statue
 from .figure import Figure, Sprite
 from .layout import Camera, Setting, Spot, make_setting, place_people
 from .params import CrowdParams
 from .people import make_person
+from .photometry import develop
+from .textures import weave
 
 Box = tuple[float, float, float, float]
 
@@ -113,11 +117,23 @@ def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool)
             spot.y,
             mood.tint,
             _fade(mood, setting, spot),
-            rng.uniform(0.85, 1.08),
+            rng.uniform(*params.figure_light),
         )
+        sprite = _woven(rng, sprite, params)
         boxes = _to_pixels(person.fbox, spot, scale), _to_pixels(person.hbox, spot, scale)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'person'))
+        if params.accessories and rng.random() < params.accessories:
+            spot = Spot(spot.x + rng.normal(0, 0.3) * spot.scale, spot.y + 1, spot.scale)
+            figure = make_accessory(rng, mood.light)
+            sprite = figure.draw(
+                rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot)
+            )
+            actors.append(_Actor(spot.y, spot, _woven(rng, sprite, params)))
     return actors
+
+
+def _woven(rng, sprite: Sprite, params: CrowdParams) -> Sprite:
+    return weave(rng, sprite, params.weave) if params.weave else sprite
 
 
 def _spot(rng, params: CrowdParams, setting: Setting, low: float = 0.0) -> Spot:
@@ -133,13 +149,14 @@ def _things(rng, params: CrowdParams, setting: Setting, mood: _Mood, indoor: boo
         if name in ('car', 'tree', 'clothes_rail') and spot.scale > 0.4 * params.height / 1.7:
             continue  # would hide half of the scene
         sprite = figure.draw(rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
-        actors.append(_Actor(spot.y, spot, sprite))
+        actors.append(_Actor(spot.y, spot, _woven(rng, sprite, params)))
     if rng.random() < params.fakes:
         person = make_person(rng, rng.normal(0, 0.5), 0.0, mood.light)
         figure, spot = Figure(mood.light), _spot(rng, params, setting, 0.2)
         (make_poster if rng.random() < 0.5 else make_statue)(rng, figure, person.figure)
         scale = spot.scale * rng.uniform(1.4, 1.8)
         sprite = figure.draw(rng, scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
+        sprite = _woven(rng, sprite, params)
         box = _to_pixels(figure.bounds(), spot, scale)
         if 0 < spot.x < params.width and box[3] < params.height + 0.4 * (box[3] - box[1]):
             actors.append(_Actor(spot.y, spot, sprite, (box, box), 'fake'))
@@ -289,7 +306,13 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
         slant=rng.uniform(-1.2, 1.2),
     )
     metre = setting.far * rng.uniform(0.3, 0.45)
+    busy = bool(params.backdrop) and rng.random() < params.backdrop
+    if busy:
+        metre = setting.far * np.exp(rng.uniform(*np.log(params.near_walls)))
     canvas = paint_place(rng, camera, width, height, metre, place)
+    if busy:
+        base = int(np.clip(camera.row(metre), 0, height))
+        paint_backdrop(rng, canvas, base, metre, rng.uniform(0.5, 1.0))
     actors = _things(rng, params, setting, mood, indoor)
     actors += _people(rng, params, setting, mood, not indoor and rng.random() < 0.1)
     far = _far_crowd(rng, params, setting, mood) if rng.random() < params.far_crowd else []
@@ -299,7 +322,7 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
     for k, actor in enumerate(actors):
         _paint(canvas, owners, actor, k + 1 if actor.boxes else 0)
     people, owners = _annotate(actors, owners, params)
-    return Scene(_finish(rng, canvas), people, owners)
+    return Scene(develop(rng, _finish(rng, canvas), params), people, owners)
 
 
 def _annotate(
