@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch.nn.modules.utils import _pair
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-FOLDERS = ('lla', 'baselines', 'demo')
+FOLDERS = ('lla', 'lla_s', 'baselines', 'demo')
 ALL = sorted(
     path.relative_to(CONFIGS) for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py')
 )
@@ -20,7 +20,7 @@ SHIPPED = sorted(
     for path in CONFIGS.glob('**/*.py')
     if '_base_' not in path.relative_to(CONFIGS).parts
 )
-RECIPES = [path for path in ALL if path.parent.name != 'demo']
+RECIPES = [path for path in ALL if path.parent.name not in ('demo', 'lla_s')]
 
 
 def read(path) -> Config:
