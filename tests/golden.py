@@ -10,6 +10,7 @@ from torch import Tensor
 DATA = Path(__file__).parent / 'data'
 ASSIGN = sorted(path.stem for path in DATA.glob('assign_*.npz'))
 OTA = sorted(path.stem for path in DATA.glob('ota_*.npz'))
+POTO = sorted(path.stem for path in DATA.glob('poto_*.npz'))
 
 
 def load(name: str) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ ASSIGNERS = dict(
     maxiou='MaxIoUAssigner',
     atss='ATSSAssigner',
     ota='OTAAssigner',
+    poto='POTOAssigner',
     simota='SimOTAAssigner',
     dynamicsoftlabel='DynamicSoftLabelAssigner',
     taskaligned='TaskAlignedAssigner',

@@ -53,6 +53,7 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
             'LLA',
             'plain LLA',
             'OTA',
+            'POTO',
             'SimOTA',
             'DynamicSoftLabel',
             'TaskAligned',

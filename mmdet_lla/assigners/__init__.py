@@ -2,7 +2,8 @@
 
 from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
+from .poto_assigner import POTOAssigner
 from .task_aligned_lla import TaskAlignedLLAAssigner
 from .views import View
 
-__all__ = ['LLAAssigner', 'OTAAssigner', 'TaskAlignedLLAAssigner', 'View']
+__all__ = ['LLAAssigner', 'OTAAssigner', 'POTOAssigner', 'TaskAlignedLLAAssigner', 'View']

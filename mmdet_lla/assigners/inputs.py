@@ -1,14 +1,16 @@
-"""Read what heads hand to an assigner, and say clearly what is wrong with it."""
+"""Read what heads hand to an assigner, say clearly what is wrong with it, and write the answer."""
 
 from typing import NamedTuple, Optional
 
+import numpy as np
 import torch
+from mmdet.models.task_modules import AssignResult
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .candidates import is_covered
-from .costs import is_inverted
+from .costs import is_inverted, pair_iou
 from .lla_assigner import INVERTED_BOX, NOT_FINITE_BOX, describe_inverted, describe_label_range
 
 #: Side of an anchor box in strides of its level, as OTA's authors have it
@@ -206,17 +208,67 @@ def find_faults(predictions: Predictions, boxes: Boxes, score_form: str) -> dict
     return faults
 
 
-def raise_first(who: str, faults: dict[str, Tensor], flags: list, boxes: Boxes) -> None:
-    """Raise the first of :func:`find_faults` whose flag, brought to the host, is set.
+def to_host(who: str, faults: dict[str, Tensor], boxes: Boxes, *others: Tensor) -> list[np.ndarray]:
+    """Bring integers to the host, in one transfer with the flags of what can be wrong.
+
+    Args:
+        who (str): Name of the assigner.
+        faults (dict[str, Tensor]): See :func:`find_faults`.
+        boxes (Boxes): Of the picture.
+        others (Tensor): Integers or bools.
+
+    Returns:
+        list[np.ndarray]: ``others`` in int64, of the shapes they have.
 
     Raises:
-        ValueError: If any is; the message names the field, what was found and what was expected.
+        ValueError: For the first fault, if there is any; the message names the field, what was
+            found and what was expected.
     """
-    for text, faulty in zip(faults, flags):
+    flags, *parts = [torch.stack(list(faults.values())), *others]
+    host = torch.cat([part.flatten().long() for part in (flags, *parts)]).cpu().numpy()
+    flags, *values = np.split(
+        host, np.cumsum([flags.numel(), *(one.numel() for one in parts)])[:-1]
+    )
+    for text, faulty in zip(faults, flags, strict=True):
         if faulty:
             if text == INVERTED_BOX:
                 text = describe_inverted(boxes.bboxes[: boxes.num_gts])
             raise ValueError(f'{who}: {text}')
+    return [value.reshape(one.shape) for value, one in zip(values, parts, strict=True)]
+
+
+def as_result(
+    owner: Optional[Tensor], predictions: Predictions, boxes: Boxes, preds: Tensor, true: Tensor
+) -> AssignResult:
+    """The decision in mmdet's words.
+
+    Args:
+        owner (Tensor, optional): Index of the box each prior went to, -1 for the background,
+            int64, (num_priors,); None if all are background.
+        predictions (Predictions): Of the picture.
+        boxes (Boxes): Of the picture.
+        preds, true (Tensor): Predicted boxes and boxes, see :func:`with_area`.
+
+    Returns:
+        :obj:`AssignResult`: ``gt_inds``, -1 where an ignore box won, ``max_overlaps`` and
+        ``labels``, (num_priors,).
+    """
+    num_priors = len(predictions.points)
+    if owner is None:
+        return AssignResult(
+            boxes.num_gts,
+            boxes.labels.new_zeros(num_priors),
+            predictions.bboxes.new_zeros(num_priors),
+            labels=boxes.labels.new_full((num_priors,), -1),
+        )
+    won, box = owner >= 0, owner.clamp(min=0)
+    positive = won & (box < boxes.num_gts)
+    return AssignResult(
+        boxes.num_gts,
+        torch.where(positive, box + 1, -won.long()),
+        pair_iou(preds, true.index_select(1, box)) * won,
+        labels=torch.where(positive, boxes.labels[box], -1),
+    )
 
 
 def check_settings(who: str, checks: dict[str, tuple[bool, str]], values: dict) -> None:
@@ -233,6 +285,11 @@ def check_settings(who: str, checks: dict[str, tuple[bool, str]], values: dict) 
     for name, (fits, expected) in checks.items():
         if not fits:
             raise ValueError(f'{who}: {name} must be {expected}, got {values[name]!r}')
+
+
+def is_count(value: object) -> bool:
+    """Whether it is an int of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _all_finite(values: Tensor) -> Tensor:

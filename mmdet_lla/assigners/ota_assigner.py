@@ -10,21 +10,23 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .candidates import TABLE_CHUNK, PriorGrids, find_grids, inside_rectangles
+from .candidates import TABLE_CHUNK, inside_rectangles
 from .costs import focal_loss, iou_cost, pair_iou, with_area
 from .inputs import (
     PRIOR_FORMS,
     SCORE_FORMS,
     Boxes,
     Predictions,
+    as_result,
     check_settings,
     find_covered,
     find_faults,
-    raise_first,
+    is_count,
     read_boxes,
     read_predictions,
+    to_host,
 )
-from .pairs import count_inside, list_near
+from .pairs import GridMemory, count_inside, list_near
 from .transport import supply_of, transport
 
 IGNORE = ('compete', 'overlap', 'unused')
@@ -113,11 +115,7 @@ class OTAAssigner(BaseAssigner):
             ignore_iof_thr=(0 <= ignore_iof_thr < 1, 'in [0, 1)'),
         )
         for name in ('candidate_topk', 'sinkhorn_iters'):
-            value = getattr(self, name)
-            checks[name] = (
-                isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-                'an int >= 1',
-            )
+            checks[name] = (is_count(getattr(self, name)), 'an int >= 1')
         for name in ('cls_weight', 'reg_weight'):
             checks[name] = (0 <= getattr(self, name) < infinity, 'finite and >= 0')
         for name, allowed in dict(
@@ -126,7 +124,7 @@ class OTAAssigner(BaseAssigner):
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
         check_settings(type(self).__name__, checks, vars(self))
         self._class_loss = partial(focal_loss, alpha=0.25, gamma=2.0, form=score_form)
-        self._grids_of: tuple[Optional[object], Optional[PriorGrids]] = (None, None)
+        self._memory = GridMemory()
 
     @torch.no_grad()
     def assign(
@@ -164,26 +162,18 @@ class OTAAssigner(BaseAssigner):
             ignored = gt_instances_ignore
         competing = ignored if self.ignore == 'compete' else None
         boxes = read_boxes(who, gt_instances, competing, predictions.points.device)
-        num_priors, num_gts = len(predictions.points), boxes.num_gts
-        gt_inds = boxes.labels.new_zeros(num_priors)
-        max_overlaps = predictions.bboxes.new_zeros(num_priors)
-        labels = boxes.labels.new_full((num_priors,), -1)
         # Costs are float32 whatever the precision of the network.
         with torch.autocast(predictions.points.device.type, enabled=False):
             covered = None
             if self.ignore == 'overlap' and ignored is not None:
                 covered = find_covered(who, predictions, ignored, self.ignore_iof_thr)
-            if len(boxes.bboxes) and num_priors:
-                preds, true = with_area(predictions.bboxes), with_area(boxes.bboxes)
+            owner, preds, true = None, with_area(predictions.bboxes), with_area(boxes.bboxes)
+            if len(boxes.bboxes) and len(predictions.points):
                 owner = self._match(pred_instances, predictions, boxes, preds, true, covered)
-                won, box = owner >= 0, owner.clamp(min=0)
-                max_overlaps = pair_iou(preds, true.index_select(1, box)) * won
-                positive = won & (box < num_gts)
-                gt_inds = torch.where(positive, box + 1, -won.long())
-                labels = torch.where(positive, boxes.labels[box], -1)
+            result = as_result(owner, predictions, boxes, preds, true)
         if covered is not None:
-            gt_inds = torch.where(covered, -1, gt_inds)
-        return AssignResult(num_gts, gt_inds, max_overlaps, labels=labels)
+            result.gt_inds = torch.where(covered, -1, result.gt_inds)
+        return result
 
     def _match(
         self,
@@ -200,29 +190,21 @@ class OTAAssigner(BaseAssigner):
         """
         num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
         points, reach = predictions.points.T, predictions.strides.T * self.center_radius
-        rectangles = inside_rectangles(boxes.bboxes, self._grids(pred_instances, predictions))
+        grids = self._memory.grids_of(pred_instances.priors, predictions.points)
+        rectangles = inside_rectangles(boxes.bboxes, grids)
         faults = find_faults(predictions, boxes, self.score_form)
-        counts = count_inside(rectangles)
-        # One transfer to the host for sizes and checks.
-        *sizes, num_free = torch.cat(
-            [
-                counts.flatten(),
-                torch.stack(list(faults.values())).long(),
-                (counts.new_full((), num_priors) if covered is None else (~covered).sum())[None],
-            ]
-        ).tolist()
-        raise_first(type(self).__name__, faults, sizes[2 * num_boxes :], boxes)
+        free = None if covered is None else ~covered
+        counts, num_free = to_host(
+            type(self).__name__,
+            faults,
+            boxes,
+            count_inside(rectangles),
+            boxes.labels.new_tensor(num_priors) if free is None else free.sum(),
+        )
+        num_free = int(num_free)
         if not num_free:
             return boxes.labels.new_full((num_priors,), -1)
-        free = None if covered is None else ~covered
-        box, prior = list_near(
-            true,
-            points,
-            reach,
-            rectangles,
-            np.array(sizes[: 2 * num_boxes]).reshape(2, num_boxes),
-            free,
-        )
+        box, prior = list_near(true, points, reach, rectangles, counts, free)
         overlaps = pair_iou(preds.index_select(1, prior), true.index_select(1, box))
         supply = supply_of(overlaps, box, num_boxes, self.candidate_topk)
         classes = boxes.labels.clamp(min=0, max=predictions.scores.size(1) - 1)
@@ -293,10 +275,3 @@ class OTAAssigner(BaseAssigner):
         rest = num_priors - most
         left_out = values[:, -1] + (np.log(rest) if rest else -torch.inf)
         return values, indices, left_out
-
-    def _grids(self, pred_instances: InstanceData, predictions: Predictions) -> PriorGrids:
-        """Grids of the priors, found once for a tensor that is handed over again and again."""
-        priors = pred_instances.priors
-        if self._grids_of[0] is not priors:
-            self._grids_of = (priors, find_grids(predictions.points))
-        return self._grids_of[1]

@@ -1,4 +1,4 @@
-"""Candidate pairs of the rules that look around the centres of boxes (OTA, POTO), as a list.
+"""Candidate pairs of the rules that look inside boxes and around their centres (OTA, POTO), listed.
 
 A box has at most 25 priors a level within 2.5 strides of its centre, however large it is, and so
 few of the pairs inside are left. The pairs inside are listed a chunk of boxes at a time.
@@ -10,8 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import Rectangles, is_near_centre, list_pairs
+from .candidates import PriorGrids, Rectangles, find_grids, is_near_centre, list_pairs
 from .matching import PAIR_CHUNK
+
+
+class GridMemory:
+    """Finds the grids of priors once for a tensor that is handed over again and again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Optional[object], Optional[PriorGrids]] = (None, None)
+
+    def grids_of(self, priors: object, points: Tensor) -> PriorGrids:
+        """Grids of ``points`` (n, 2), the centres of ``priors`` as they were handed over."""
+        if self._last[0] is not priors:
+            self._last = (priors, find_grids(points))
+        return self._last[1]
 
 
 def count_inside(rectangles: Rectangles) -> Tensor:
@@ -68,3 +81,40 @@ def list_near(
         none = torch.zeros(0, dtype=torch.long, device=points.device)
         return none, none
     return tuple(torch.cat(parts) for parts in zip(*found))
+
+
+def ranks(box: Tensor, values: Tensor, num_boxes: int) -> tuple[Tensor, Tensor]:
+    """Order pairs by box, and those of a box by falling values, equal ones as they come.
+
+    Args:
+        box (Tensor): Of each pair, int64, in ascending order.
+        values (Tensor): Of each pair, float32, >= 0.
+        num_boxes (int): Number of boxes.
+
+    Returns:
+        tuple[Tensor, Tensor]: Index of the pairs in that order, and the place of each pair in it
+        among those of its box, from 0, both int64, (num_pairs,).
+    """
+    # The bits of a float32 that is not negative sort as the number does.
+    falling = torch.iinfo(torch.int32).max - values.view(torch.int32).long()
+    order = torch.sort(box.bitwise_left_shift(31).bitwise_or_(falling), stable=True).indices
+    count = torch.bincount(box, minlength=num_boxes)
+    return order, torch.arange(len(box), device=box.device) - (count.cumsum(0) - count)[box]
+
+
+def highest(index: Tensor, values: Tensor, box: Tensor, size: int, num_boxes: int) -> Tensor:
+    """The box of the largest value for each index, of equal ones the first; -1 for none.
+
+    Args:
+        index (Tensor): Of each pair, int64, in [0, size).
+        values (Tensor): Of each pair.
+        box (Tensor): Of each pair, int64, in [0, num_boxes).
+        size, num_boxes (int): See there.
+
+    Returns:
+        Tensor: int64, (size,).
+    """
+    best = values.new_full((size,), -torch.inf).scatter_reduce_(0, index, values, 'amax')
+    first = torch.where(values == best[index], box, num_boxes)
+    winner = box.new_full((size,), num_boxes).scatter_reduce_(0, index, first, 'amin')
+    return torch.where(winner < num_boxes, winner, -1)

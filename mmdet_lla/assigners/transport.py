@@ -18,6 +18,8 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from .pairs import highest, ranks
+
 #: Added to supply and demand under the logarithm (reference, ``SinkhornDistance``).
 MARGINAL_EPS = 1e-8
 
@@ -53,11 +55,7 @@ def supply_of(overlaps: Tensor, box: Tensor, num_boxes: int, candidate_topk: int
     Returns:
         Tensor: int64, (num_boxes,).
     """
-    # The bits of a float32 that is not negative sort as the number does.
-    falling = torch.iinfo(torch.int32).max - overlaps.view(torch.int32).long()
-    order = torch.sort(box.bitwise_left_shift(31).bitwise_or_(falling)).indices
-    count = torch.bincount(box, minlength=num_boxes)
-    place = torch.arange(len(box), device=box.device) - (count.cumsum(0) - count)[box]
+    order, place = ranks(box, overlaps, num_boxes)
     counted = torch.where(place < candidate_topk, overlaps[order], 0.0).double()
     total = torch.zeros(num_boxes, dtype=torch.float64, device=box.device)
     return total.index_add_(0, box, counted).long().clamp_(min=1)
@@ -113,12 +111,10 @@ def transport(
     # Quotients, as logarithms: exactly 0 at the largest entry of a row.
     top = torch.full_like(row, -torch.inf).scatter_reduce_(0, box, value, 'amax')
     quotient = value - top[box]
-    best = torch.full_like(price, -torch.inf).scatter_reduce_(0, column, quotient, 'amax')
-    first = torch.where(quotient == best[column], box, num_boxes)
-    winner = torch.full_like(pairs_of, num_boxes).scatter_reduce_(0, column, first, 'amin')
     ground = price - (0.0 if others else price.max())
+    held = quotient >= ground[column]
     owner = torch.full((num_priors,), -1, device=box.device)
-    owner[pairs_of] = torch.where(best >= ground, winner, -1)
+    owner[pairs_of] = highest(column[held], quotient[held], box[held], num_columns, num_boxes)
     return Plan(owner, complete)
 
 

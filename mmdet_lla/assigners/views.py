@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
+from .poto_assigner import POTOAssigner
 
 PRIORS = ('own', 'points', 'strided points', 'boxes')
 SCORES = ('logits', 'probs', None)
@@ -166,6 +167,18 @@ def _view_of_ota(assigner: OTAAssigner) -> View:
     return View(priors, assigner.score_form, gives_iou=True)
 
 
+def _view_of_poto(assigner: POTOAssigner) -> View:
+    forms = dict(auto='own', points='points', boxes='boxes')
+    if assigner.center_radius:  # in strides
+        forms = dict(auto='boxes', points='strided points', boxes='boxes')
+    return View(
+        forms[assigner.prior_form],
+        assigner.score_form,
+        levels=assigner.one_to_many is not None,
+        gives_iou=True,
+    )
+
+
 def _view_of_atss(assigner: ATSSAssigner) -> View:
     """Predictions are wanted for DDOD's dynamic cost alone, ATSS itself warns of them."""
     return View('boxes', None if assigner.alpha is None else 'logits', levels=True)
@@ -176,6 +189,7 @@ def _view_of_atss(assigner: ATSSAssigner) -> View:
 VIEWS = {
     LLAAssigner: _view_of_lla,
     OTAAssigner: _view_of_ota,
+    POTOAssigner: _view_of_poto,
     MaxIoUAssigner: View('boxes'),
     ApproxMaxIoUAssigner: None,  # several anchors a place at once
     MultiInstanceAssigner: None,  # several boxes a prior

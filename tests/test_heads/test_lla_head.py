@@ -19,6 +19,7 @@ ASSIGNERS = {
     for cfg in (
         dict(type='LLAAssigner'),
         dict(type='OTAAssigner'),
+        dict(type='POTOAssigner'),
         dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
         dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
         dict(type='SimOTAAssigner'),

@@ -1,0 +1,321 @@
+"""POTOAssigner against the reference's decisions, a brute-force oracle and bad input."""
+
+import pytest
+import torch
+from golden import POTO, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.models.task_modules import MlvlPointGenerator
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_lla.assigners import POTOAssigner, View
+from mmdet_lla.assigners.views import view_of
+
+from .homes import META, SIZES, STRIDES, at_rtmdet, at_yolox, crowd, predict, spied
+from .oracle import inside_table, iou_table
+from .poto_oracle import argmax, auxiliary, candidate_table, match, quality_table
+from .scenes import make_scene
+
+RULES = dict(plain={}, **{'3dmf': {}}, argmax=dict(matching='argmax'), aux=dict(one_to_many='aux'))
+CASES = [
+    (name, rule)
+    for name in POTO
+    for rule in RULES
+    if name != 'poto_no_gt' or rule in ('plain', '3dmf')
+]
+
+
+def knobs_of(z, rule) -> dict:
+    return dict(
+        alpha=float(z['alpha']),
+        center_radius=float(z['center_radius']),
+        aux_topk=int(z['aux_topk']),
+        **RULES[rule],
+    )
+
+
+@pytest.mark.parametrize('score_form', ['probs', 'logits'])
+@pytest.mark.parametrize('name, rule', CASES)
+def test_every_prior_goes_where_the_reference_sent_it(name, rule, score_form):
+    z = load(name)
+    boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
+    scores = z['cls_logits'].sigmoid()
+    if rule == '3dmf':
+        scores = scores * z['filter_logits'].sigmoid()[:, None]
+    if score_form == 'logits':
+        scores = scores.double().logit().float() if rule == '3dmf' else z['cls_logits']
+    strides = z['strides'][:, None].expand(-1, 2)
+    result = POTOAssigner(prior_form='points', score_form=score_form, **knobs_of(z, rule)).assign(
+        InstanceData(
+            priors=torch.cat([z['points'], strides], 1), bboxes=predicted_boxes(z), scores=scores
+        ),
+        boxes,
+        ignored,
+        num_level_priors=z['level_sizes'].prod(1).tolist(),
+    )
+    expected = expected_gt_inds(z[f'assigned_{rule}'], z['gt_labels'])
+    assert int((result.gt_inds > 0).sum()) == int(z[f'num_fg_{rule}'])
+    if z.get(f'forced_{rule}', torch.zeros(1)).any():
+        # What the others get does not depend on the priors of those.
+        forced = z[f'forced_{rule}'][z['gt_labels'] >= 0].nonzero().squeeze(1) + 1
+        assert torch.isin(forced, result.gt_inds).all()
+        for gt_inds in (expected, result.gt_inds):
+            gt_inds[torch.isin(gt_inds, forced)] = 0
+    assert torch.equal(result.gt_inds, expected)
+    positive = result.gt_inds > 0
+    overlaps = iou_table(boxes.bboxes.double(), predicted_boxes(z).double())
+    if positive.any():
+        theirs = overlaps[result.gt_inds[positive] - 1, positive.nonzero().squeeze(1)]
+        torch.testing.assert_close(
+            result.max_overlaps[positive], theirs.float(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_there_are_eight_vectors():
+    assert len(POTO) == 8
+
+
+@pytest.mark.parametrize('rule', ['plain', 'aux'])
+@pytest.mark.parametrize('name', POTO)
+def test_losses_and_gradients_are_the_references(name, rule):
+    z = load(name)
+    if z.get(f'forced_{rule}', torch.zeros(1)).any() or f'loss_cls_{rule}' not in z:
+        assert name in ('poto_more_boxes_than_priors', 'poto_tiny_and_outside', 'poto_no_gt')
+        return
+    head = MODELS.build(
+        dict(
+            type='LLAHead',
+            num_classes=z['cls_logits'].size(1),
+            in_channels=32,
+            feat_channels=32,
+            stacked_convs=1,
+            anchor_generator=dict(
+                type='MlvlPointGenerator', offset=0.5, strides=[8, 16, 32, 64, 128]
+            ),
+            train_cfg=ConfigDict(assigner=dict(type='POTOAssigner', **knobs_of(z, rule))),
+        )
+    )
+    leaves = [z[key].clone().requires_grad_() for key in ('cls_logits', 'ltrb')]
+    outs = [to_levels(leaf, z) for leaf in (*leaves, torch.zeros(len(leaves[0]), 1))]
+    boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
+    losses = head.loss_by_feat(*outs, [boxes], [{}], [ignored])
+    kinds = ('loss_cls', 'loss_bbox') if rule == 'plain' else ('loss_cls',)
+    for kind in kinds:
+        torch.testing.assert_close(losses[kind], z[f'{kind}_{rule}'].float(), rtol=1e-4, atol=1e-6)
+    if f'grad_cls_{rule}' in z:
+        sum(losses[kind] for kind in kinds).backward()
+        for leaf, kind in zip(leaves, ('cls', 'ltrb')):
+            theirs = z[f'grad_{kind}_{rule}']
+            assert (leaf.grad - theirs).abs().max() <= 1e-4 * theirs.abs().max(), kind
+
+
+def assign(scene, probs, **kwargs):
+    """The result for a scene whose ignore boxes count like any other."""
+    pred = InstanceData(priors=scene['priors'], bboxes=scene['preds'], scores=probs)
+    gt = InstanceData(bboxes=scene['boxes'], labels=scene['classes'])
+    kwargs, extra = dict(kwargs), {}
+    if 'levels' in kwargs:
+        extra = dict(num_level_priors=kwargs.pop('levels'))
+    return POTOAssigner(prior_form='points', **kwargs).assign(pred, gt, **extra)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(['strided', 'scattered']),
+    num_boxes=st.sampled_from([1, 3, 12, 40]),
+    num_classes=st.sampled_from([1, 3]),
+    size=st.sampled_from([3.0, 10.0, 30.0, 60.0]),
+    picture=st.sampled_from([(96, 128), (64, 64), (16, 32)]),
+    radius=st.sampled_from([0, 0.6, 1.5]),
+    alpha=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
+)
+def test_no_matching_is_better(seed, kind, num_boxes, num_classes, size, picture, radius, alpha):
+    """Also where there are more boxes than priors; and what argmax and auxiliary rule say."""
+    scene = make_scene(seed, kind, num_boxes, num_classes, 1.5, size, *picture)
+    radius = radius if kind == 'strided' else 0
+    probs, num_priors = scene['scores'].sigmoid(), len(scene['points'])
+    quality = quality_table(scene['preds'], probs, scene['boxes'], scene['classes'], alpha)
+    strides = scene['priors'][:, 2:] if kind == 'strided' else None
+    is_candidate = candidate_table(scene['points'], strides, scene['boxes'], radius)
+    knobs = dict(alpha=alpha, center_radius=radius)
+
+    best = match(quality, is_candidate)
+    result = assign(scene, probs, **knobs)
+    prior = (result.gt_inds > 0).nonzero().squeeze(1)
+    box = result.gt_inds[prior] - 1
+    assert len(box.unique()) == len(box) == min(num_boxes, num_priors)
+    ours = best.quality[box, prior]
+    assert int((ours < 0).sum()) == best.num_forced
+    assert abs((ours + 1).sum().item() - best.best_sum) < 1e-4
+
+    levels = [num_priors] if kind == 'scattered' else level_sizes(picture)
+    inside = inside_table(scene['boxes'].double(), scene['points'].double(), 0.0)
+    for answer, rule in (
+        (argmax(quality, is_candidate), dict(matching='argmax')),
+        (
+            auxiliary(quality, inside, levels, 5),
+            dict(one_to_many='aux', levels=levels, aux_topk=5),
+        ),
+    ):
+        result = assign(scene, probs, **rule, **knobs)
+        if answer.margin > 1e-6:
+            assert torch.equal(result.gt_inds, answer.owner + 1)
+
+
+def level_sizes(picture) -> list[int]:
+    height, width = picture
+    return [(-(-height // stride)) * (-(-width // stride)) for stride in (8, 16, 32)]
+
+
+def test_a_box_without_a_free_candidate_takes_the_best_of_the_free_priors():
+    """Boxes 0 and 1 lie between priors; box 2 has its own."""
+    points = torch.tensor([[8.0, 8.0], [16.0, 8.0], [24.0, 8.0], [32.0, 8.0]])
+    boxes = torch.tensor([[26.0, 9.0, 31.0, 15.0], [9.0, 9.0, 15.0, 15.0], [20.0, 4.0, 27.0, 12.0]])
+    preds = torch.tensor(
+        [
+            [50.0, 50.0, 60.0, 60.0],  # meets no box
+            [50.0, 50.0, 60.0, 60.0],
+            [20.0, 4.0, 27.0, 12.0],
+            [9.0, 9.0, 15.0, 14.0],  # is about box 1
+        ]
+    )
+    pred = InstanceData(priors=points, bboxes=preds, scores=torch.full((4, 1), 0.5))
+    gt = InstanceData(bboxes=boxes, labels=torch.zeros(3, dtype=torch.long))
+    # Box 0 is first, of equal qualities prior 3 is the nearest; box 1 then has none that meets it.
+    assert POTOAssigner().assign(pred, gt).gt_inds.tolist() == [2, 0, 3, 1]
+    # In another order box 1 gets the prior that is about it.
+    swapped = gt[[1, 0, 2]]
+    assert POTOAssigner().assign(pred, swapped).gt_inds.tolist() == [0, 2, 3, 1]
+    # The argmax variant gives them none.
+    assert POTOAssigner(matching='argmax').assign(pred, gt).gt_inds.tolist() == [0, 0, 3, 0]
+
+
+def test_argmax_leaves_the_loser_without():
+    points = torch.tensor([[10.0, 10.0], [20.0, 20.0]])
+    boxes = torch.tensor([[0.0, 0.0, 30.0, 30.0], [1.0, 1.0, 30.0, 30.0]])
+    preds = torch.tensor([[1.0, 1.0, 30.0, 30.0], [5.0, 5.0, 25.0, 25.0]])
+    pred = InstanceData(priors=points, bboxes=preds, scores=torch.full((2, 1), 0.5))
+    gt = InstanceData(bboxes=boxes, labels=torch.zeros(2, dtype=torch.long))
+    assert POTOAssigner(matching='argmax').assign(pred, gt).gt_inds.tolist() == [2, 0]
+    assert POTOAssigner().assign(pred, gt).gt_inds.tolist() == [2, 1]
+
+
+def test_boxes_given_twice_share_their_candidates():
+    scene = make_scene(3, 'strided', 6, 1, 1.0, 40.0)
+    scene['boxes'][3:], scene['classes'][3:] = scene['boxes'][:3].clone(), scene['classes'][:3]
+    result = assign(scene, scene['scores'].sigmoid())
+    assert sorted(result.gt_inds[result.gt_inds > 0].tolist()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_qualities_of_nothing_are_matched_all_the_same():
+    """No prediction meets any box: every candidate is as good, and every box gets one."""
+    scene = make_scene(2, 'strided', 20, 1, 1.0, 40.0)
+    scene['preds'][:] = torch.tensor([5000.0, 5000.0, 5010.0, 5010.0])
+    result = assign(scene, scene['scores'].sigmoid())
+    prior = (result.gt_inds > 0).nonzero().squeeze(1)
+    assert len(prior) == 20
+    quality = torch.zeros(20, len(scene['points']), dtype=torch.float64)
+    is_candidate = candidate_table(scene['points'], None, scene['boxes'], 0)
+    forced = ~is_candidate[result.gt_inds[prior] - 1, prior]
+    assert int(forced.sum()) == match(quality, is_candidate).num_forced
+
+
+def test_nothing_to_assign():
+    scene = make_scene(7, 'strided', 0, 1, 1.0, 40.0)
+    for kwargs in ({}, dict(one_to_many='aux', levels=[len(scene['points'])])):
+        result = assign(scene, scene['scores'].sigmoid(), **kwargs)
+        assert not result.gt_inds.any() and result.num_gts == 0 and (result.labels == -1).all()
+    none = make_scene(7, 'strided', 3, 1, 1.0, 40.0)
+    none |= {key: none[key][:0] for key in ('priors', 'preds', 'scores')}
+    assert len(assign(none, none['scores'].sigmoid()).gt_inds) == 0
+
+
+@pytest.mark.parametrize('home', [at_yolox, at_rtmdet])
+def test_under_other_heads(home):
+    gt_instances = crowd(0, 20)
+    points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
+    score_form = 'probs' if home is at_yolox else 'logits'
+    assigner, run = home(
+        dict(type='POTOAssigner', prior_form='points', score_form=score_form, center_radius=1.5),
+        predict(gt_instances, points, 0),
+        [gt_instances],
+        [META],
+        [crowd(1, 3)],
+    )
+    with spied(assigner) as calls:
+        losses = run()
+    assert all(torch.as_tensor(loss).isfinite().all() for loss in losses.values())
+    gt_inds = calls[0][-1].gt_inds
+    assert sorted(gt_inds[gt_inds > 0].tolist()) == list(range(1, 21))
+
+
+def test_views():
+    own = dict(gives_iou=True)
+    assert view_of(POTOAssigner()) == View('own', 'probs', **own)
+    assert view_of(POTOAssigner(score_form='logits', prior_form='points')) == View(
+        'points', 'logits', **own
+    )
+    assert view_of(POTOAssigner(center_radius=1.5)) == View('boxes', 'probs', **own)
+    assert view_of(POTOAssigner(center_radius=1.5, prior_form='points', one_to_many='aux')) == View(
+        'strided points', 'probs', levels=True, **own
+    )
+
+
+def test_built_from_a_config():
+    assigner = TASK_UTILS.build(dict(type='POTOAssigner', alpha=0.5))
+    assert isinstance(assigner, POTOAssigner) and assigner.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(alpha=1.5), r'alpha must be in \[0, 1\], got 1.5'),
+        (dict(center_radius=-1), 'center_radius must be finite and >= 0, got -1'),
+        (dict(one_to_many='all'), 'one_to_many must be one of'),
+        (dict(matching='greedy'), 'matching must be one of'),
+        (dict(aux_topk=0), 'aux_topk must be an int >= 1, got 0'),
+        (dict(prior_form='grid'), 'prior_form must be one of'),
+        (dict(score_form='softmax'), 'score_form must be one of'),
+    ],
+)
+def test_wrong_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match='POTOAssigner: ' + message):
+        POTOAssigner(**kwargs)
+
+
+@pytest.mark.parametrize('levels', [None, [3, 4]])
+def test_the_auxiliary_rule_needs_the_levels(levels):
+    scene = make_scene(1, 'strided', 3, 1, 1.0, 40.0)
+    with pytest.raises(ValueError, match='num_level_priors must be the priors a level of all'):
+        assign(scene, scene['scores'].sigmoid(), one_to_many='aux', levels=levels)
+
+
+@pytest.mark.parametrize('rule', [{}, dict(matching='argmax'), dict(one_to_many='aux')])
+@pytest.mark.parametrize(
+    'key, value, message',
+    [
+        ('preds', float('nan'), 'pred_instances.bboxes holds NaN'),
+        ('scores', 1.5, r'outside \[0, 1\]'),
+        ('boxes', float('nan'), 'gt_instances.bboxes'),
+        ('boxes', 1e4, r'x2 < x1 or y2 < y1.*got \[10000.0'),
+        ('classes', 2, r'gt_instances.labels .* 0..1.* 2 class'),
+    ],
+)
+def test_wrong_values_are_named(key, value, message, rule):
+    scene = make_scene(10, 'strided', 6, 2, 2.0, 40.0)
+    scene['scores'] = scene['scores'].sigmoid()
+    scene[key] = scene[key].clone()
+    scene[key].view(-1)[0] = value
+    if 'one_to_many' in rule:
+        rule = rule | dict(levels=[len(scene['points'])])
+    with pytest.raises(ValueError, match='POTOAssigner: .*' + message):
+        assign(scene, scene['scores'], **rule)
+
+
+def test_a_radius_needs_strides():
+    scene = make_scene(11, 'points', 6, 1, 2.0, 40.0)
+    with pytest.raises(ValueError, match=r'expected \(n, 4\).*in strides'):
+        assign(scene, scene['scores'].sigmoid(), center_radius=1.5)
