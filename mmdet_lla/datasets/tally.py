@@ -19,6 +19,7 @@ class Loss:
         number: Number of the picture in the file, from 1; 0 if it belongs to none.
         picture: The picture's name, '' if unknown.
         records: How many records cannot be used because of it; 0 where all can.
+        severe: Whether a reader that must have everything stops at it.
     """
 
     where: str
@@ -27,6 +28,7 @@ class Loss:
     number: int = 0
     picture: str = ''
     records: int = 1
+    severe: bool = True
 
     def __str__(self) -> str:
         return f'{self.where}: {self.reason}'
@@ -61,7 +63,7 @@ class Tally:
 
     def note(self, where: str, reason: str, **details) -> None:
         """Name something odd that has one meaning all the same, so that no reader stops at it."""
-        self.losses.append(Loss(where, reason, records=0, **details))
+        self.losses.append(Loss(where, reason, records=0, severe=False, **details))
 
     def leave_out(self, reason: str, records: int = 1) -> None:
         """Count records that are not wanted."""

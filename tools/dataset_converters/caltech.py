@@ -1,6 +1,9 @@
 """Turn Caltech Pedestrians' .vbb annotations into .odgt.
 
 python tools/dataset_converters/caltech.py data/caltech/annotations data/caltech/test.odgt
+
+Exit status: 0 if every record was written or left out as the source marks it, 1 if some were lost
+(all are named), 2 if the conversion could not be done.
 """
 
 import argparse
@@ -8,17 +11,16 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmdet_lla.datasets.converters import caltech_records
-from mmdet_lla.datasets.odgt import write_odgt
+from mmdet_lla.datasets.converters import caltech_records, convert
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('annotations', help='folder with set00/V000.vbb and so on')
     parser.add_argument('out', help='.odgt file to write')
     parser.add_argument('--every', type=int, default=30, help='take one of every n frames')
@@ -28,10 +30,10 @@ def main() -> None:
         help='name of a picture without extension; default: what dbExtract writes',
     )
     args = parser.parse_args()
-    records = caltech_records(args.annotations, args.every, args.pattern)
-    count = write_odgt(tqdm(records, unit=' pictures'), args.out)
-    print(f'{count} pictures in {args.out}')
+    return convert(
+        lambda tally: caltech_records(args.annotations, args.every, args.pattern, tally), args.out
+    )
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

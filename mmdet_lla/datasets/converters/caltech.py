@@ -10,19 +10,26 @@ from __future__ import annotations
 
 import glob
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.io import loadmat
 
+from ..mat import read_mat
 from ..odgt import make_annotation
+from ..tally import StrictTally, Tally
+from ..text import AnnotationError, read_bytes
+from .writing import sound_record
 
 _PERSON = 'person'
 _IGNORED = ('people', 'person?')
+_SIZE = (480, 640)  # of every picture
 
 
 def caltech_records(
-    annotations: str, every: int = 30, pattern: str = '{set}_{video}_I{frame:05d}'
+    annotations: str,
+    every: int = 30,
+    pattern: str = '{set}_{video}_I{frame:05d}',
+    tally: Tally | None = None,
 ) -> Iterator[dict]:
     """Records of all videos; groups and unclear cases become ignore regions, false alarms nothing.
 
@@ -32,39 +39,69 @@ def caltech_records(
             from 0).
         pattern: Name of a frame's picture, without extension; the default is what the benchmark's
             own ``dbExtract`` writes.
+        tally: Is told what is left out and what cannot be used; by default the first object that
+            cannot is an error.
 
     Raises:
         FileNotFoundError: There are no ``.vbb`` files.
+        AnnotationError: One cannot be read, or what a strict tally raises.
     """
     if every < 1:
         raise ValueError(f'every must be at least 1, got {every}')
+    tally = tally or StrictTally()
     paths = sorted(glob.glob(osp.join(annotations, 'set*', '*.vbb')))
     if not paths:
         raise FileNotFoundError(f'no set*/*.vbb under {annotations}')
     for path in paths:
         folder, video = osp.split(osp.splitext(path)[0])
-        frames = _read_vbb(path)
-        for frame in range(every - 1, len(frames), every):
-            name = pattern.format(set=osp.basename(folder), video=video, frame=frame)
-            yield {'ID': name, 'gtboxes': frames[frame]}
-
-
-def _read_vbb(path: str) -> list[list[dict]]:
-    """Annotations of every frame of one video."""
-    content = loadmat(path, squeeze_me=True, struct_as_record=False)['A']
-    labels = [str(label) for label in np.atleast_1d(content.objLbl)]
-    frames = []
-    for objects in np.atleast_1d(content.objLists):
-        boxes = []
-        for item in np.atleast_1d(objects):
-            label = labels[int(item.id) - 1]
-            if label != _PERSON and label not in _IGNORED:
+        frames, labels = _read_vbb(path)
+        for frame, objects in enumerate(frames):
+            tally.read += len(objects)
+            if frame % every != every - 1:
+                tally.leave_out(f'in frames that are not taken (1 of {every} is)', len(objects))
                 continue
-            body = np.asarray(item.pos, dtype=float)
-            visible = np.asarray(item.posv, dtype=float)
-            if not item.occl or visible.size != 4 or not visible[2:].all():
-                visible = body
-            offset = np.array([1, 1, 0, 0])
-            boxes.append(make_annotation(body - offset, visible - offset, ignore=label in _IGNORED))
-        frames.append(boxes)
-    return frames
+            name = pattern.format(set=osp.basename(folder), video=video, frame=frame)
+            rows = []
+            for index, item in enumerate(objects):
+                place = f'{path}, frame {frame}, object {index}'
+                try:
+                    label = _label(item, labels)
+                    if label == _PERSON or label in _IGNORED:
+                        rows.append((place, _annotation(item, label in _IGNORED)))
+                    else:
+                        tally.leave_out(f'labelled {label}')
+                except (AttributeError, TypeError, ValueError) as error:
+                    tally.lose(place, str(error))
+            yield sound_record(
+                name, [box for _, box in rows], [place for place, _ in rows], _SIZE, tally
+            )
+
+
+def _read_vbb(path: str) -> tuple[list[np.ndarray], list[str]]:
+    """Objects of every frame of one video, and the names of their tracks' labels."""
+    content = read_mat(read_bytes(path), path).get('A')
+    fields = getattr(content, '_fieldnames', [])
+    if not {'objLists', 'objLbl'} <= set(fields):
+        raise AnnotationError(
+            f'{path}: a struct A with objLists and objLbl was expected, found {list(fields)}'
+        )
+    frames = [np.atleast_1d(objects) for objects in np.atleast_1d(content.objLists)]
+    return frames, [str(label) for label in np.atleast_1d(content.objLbl)]
+
+
+def _label(item: object, labels: Sequence[str]) -> str:
+    number = float(item.id)
+    if not number.is_integer() or not 0 < number <= len(labels):
+        raise ValueError(f'id must be one of 1 to {len(labels)}, got {number:g}')
+    return labels[int(number) - 1]
+
+
+def _annotation(item: object, ignore: bool) -> dict:
+    body = np.asarray(item.pos, dtype=float)
+    if body.shape != (4,) or not np.isfinite(body).all():
+        raise ValueError(f'pos must be four finite numbers x, y, w, h, got {body.tolist()}')
+    visible = np.asarray(item.posv, dtype=float)
+    if not item.occl or visible.size != 4 or not visible[2:].all():
+        visible = body
+    offset = np.array([1, 1, 0, 0])
+    return make_annotation(body - offset, visible - offset, ignore=ignore)

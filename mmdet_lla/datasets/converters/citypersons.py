@@ -20,6 +20,7 @@ from ..mat import read_mat
 from ..odgt import is_box, is_flagged, make_annotation
 from ..tally import StrictTally, Tally
 from ..text import AnnotationError, read_bytes
+from .writing import NothingToWrite, sound_record
 
 PEDESTRIAN = 1
 _CLASSES = range(6)
@@ -168,14 +169,40 @@ def citypersons_records(
         tally: Is told what cannot be used; by default the first such thing is an error.
         where: The file, for messages.
     """
-    for _, record in citypersons_pictures(coco, tally, where):
-        yield record
+    tally = tally or StrictTally()
+    for picture, record in citypersons_pictures(coco, tally, where):
+        yield sound_record(record['ID'], record['gtboxes'], picture.places, picture.size, tally)
+
+
+def sound_coco(coco: Mapping, tally: Tally, where: str) -> dict:
+    """A COCO-like dict without the annotations that the check of a dataset finds faults with.
+
+    Args:
+        coco: As :func:`open_citypersons` gives it.
+        tally: Is told of those, and counts the others as written.
+        where: The file, for messages.
+
+    Raises:
+        NothingToWrite: There is none.
+    """
+    images, kept = [], []
+    for picture, record in citypersons_pictures(coco, tally, where):
+        images.append(coco['images'][picture.number - 1])
+        for one, annotation, place in zip(
+            picture.annotations, record['gtboxes'], picture.places, strict=True
+        ):
+            if sound_record(record['ID'], [annotation], [place], picture.size, tally)['gtboxes']:
+                kept.append(one)
+    tally.written += len(kept)
+    if not kept and tally.lost:
+        raise NothingToWrite('all that was annotated is lost')
+    return {**coco, 'images': images, 'annotations': kept}
 
 
 def citypersons_pictures(
     coco: Mapping, tally: Tally | None = None, where: str = ''
 ) -> Iterator[tuple[CocoPicture, dict]]:
-    """Pictures and their records; see :func:`citypersons_records`."""
+    """Pictures and their records, whatever their boxes are; see :func:`citypersons_records`."""
     for picture, name, people in read_people(coco, where or 'annotations of CityPersons', tally):
         boxes = []
         for person in people:

@@ -8,6 +8,7 @@ from ..coco_json import CocoPicture, check_annotation, check_form, read_pictures
 from ..odgt import is_flagged, make_annotation
 from ..tally import StrictTally, Tally
 from ..text import AnnotationError
+from .writing import sound_record
 
 
 def coco_person_records(
@@ -29,8 +30,13 @@ def coco_person_records(
     Raises:
         AnnotationError: The file is of another form, or there is no such category.
     """
-    for _, record in coco_person_pictures(coco, category, keep_empty, tally, where):
-        yield record
+    tally = tally or StrictTally()
+    for picture, record in coco_person_pictures(coco, category, True, tally, where):
+        kept = sound_record(record['ID'], record['gtboxes'], picture.places, picture.size, tally)
+        if kept['gtboxes'] or keep_empty:
+            yield kept
+        else:
+            tally.pictures_left_out[f'without any {category}'] += 1
 
 
 def coco_person_pictures(
@@ -40,7 +46,7 @@ def coco_person_pictures(
     tally: Tally | None = None,
     where: str = 'annotations of COCO',
 ) -> Iterator[tuple[CocoPicture, dict]]:
-    """Pictures and their records; see :func:`coco_person_records`."""
+    """Pictures and their records, whatever their boxes are; see :func:`coco_person_records`."""
     tally = tally or StrictTally()
     check_form(coco, where)
     names = _category_names(coco, where)
@@ -68,8 +74,6 @@ def coco_person_pictures(
         if boxes or keep_empty:
             # mmdet's own reader adds .jpg to every ID.
             yield picture, {'ID': picture.name.removesuffix('.jpg'), 'gtboxes': boxes}
-        else:
-            tally.pictures_left_out[f'without any {category}'] += 1
 
 
 def _category_names(coco: Mapping, where: str) -> dict[int, str]:

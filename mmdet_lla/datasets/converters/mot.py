@@ -1,32 +1,68 @@
-"""MOTChallenge sequences (MOT15, MOT16, MOT17, MOT20).
+"""MOTChallenge sequences (MOT15, MOT16, MOT17, MOT20), MOTSynth's, and CVAT's in that form.
 
-A sequence is a folder with ``seqinfo.ini``, ``gt/gt.txt`` and the pictures. Lines of ``gt.txt``:
-frame, track, x, y, w, h, whether to consider it, class, visibility; in MOT15 the last columns are
-world coordinates instead. Frames and coordinates count from 1.
-Source: https://motchallenge.net/instructions, arXiv 1603.00831.
+A sequence is a folder with the pictures (``img1``), ``gt/gt.txt`` and perhaps ``seqinfo.ini`` and
+``gt/labels.txt``, the names of the classes. Lines of ``gt.txt``: frame, track, x, y, w, h, whether
+to consider it, and then class and visibility (9 columns), class, visibility and world coordinates
+(12, MOTSynth), or world coordinates alone (10, MOT15), or nothing (7). Frames and coordinates
+count from 1.
+Sources: https://motchallenge.net/instructions, arXiv 1603.00831; arXiv 2108.09518 (MOTSynth);
+CVAT's and Datumaro's documentation of the MOT format (``labels.txt``).
 """
 
 from __future__ import annotations
 
 import configparser
-import csv
+import os
 import os.path as osp
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from ..odgt import make_annotation
+from ..image_sizes import Size, picture_size
+from ..odgt import is_box, make_annotation
+from ..tally import StrictTally, Tally
+from ..text import AnnotationError, read_text
+from .writing import sound_record
 
-_PEDESTRIAN = 1
-# Neither counted nor punished by the benchmark: person on vehicle, static person, distractor,
-# reflection; and crowd, which MOT20 adds.
-_IGNORED = (2, 7, 8, 12, 13)
-_COLUMNS_WITH_CLASS = 9
+#: By number in gt.txt, from 1.
+_CLASSES = (
+    'pedestrian', 'person_on_vehicle', 'car', 'bicycle', 'motorbike', 'non_mot_vehicle',
+    'static_person', 'distractor', 'occluder', 'occluder_on_the_ground', 'occluder_full',
+    'reflection', 'crowd',
+)  # fmt: skip
+_PEOPLE = ('pedestrian', 'person')
+# Neither counted nor punished by the benchmark; MOT20 adds the crowd.
+_IGNORED = ('person_on_vehicle', 'static_person', 'distractor', 'reflection', 'crowd')
+_WITH_CLASS = (9, 12)
+_WITHOUT_CLASS = (7, 10)
+_PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+class _Sequence(NamedTuple):
+    """A sequence's folder.
+
+    Attributes:
+        folder: Of the pictures.
+        names: File names by frame.
+        length: Frames that are annotated; None if ``seqinfo.ini`` does not tell.
+        size: Of the pictures.
+    """
+
+    folder: str
+    names: dict[int, str]
+    length: int | None
+    size: Size
 
 
 def mot_records(
-    sequence: str, root: str | None = None, every: int = 1, min_visibility: float = 0.0
+    sequence: str,
+    root: str | None = None,
+    every: int = 1,
+    min_visibility: float = 0.0,
+    tally: Tally | None = None,
 ) -> Iterator[dict]:
-    """Records of one sequence.
+    """Records of one sequence, of the pictures that are there.
 
     Pedestrians become people; pedestrians not to be considered, people on vehicles, static
     people, distractors, reflections and crowds become ignore regions; vehicles and occluders are
@@ -39,50 +75,172 @@ def mot_records(
             None.
         every: Take every n-th frame, the first included.
         min_visibility: Pedestrians of whom less is seen become ignore regions.
+        tally: Is told what is left out and what cannot be used; by default the first row that
+            cannot is an error.
 
     Raises:
-        FileNotFoundError: No ``seqinfo.ini`` or ``gt/gt.txt``.
-        ValueError: A line cannot be read; says which.
+        FileNotFoundError: No ``gt/gt.txt`` or no pictures.
+        AnnotationError: ``seqinfo.ini`` cannot be read, or what a strict tally raises.
     """
     if every < 1:
         raise ValueError(f'every must be at least 1, got {every}')
-    info = _sequence_info(sequence)
-    boxes = _read_boxes(osp.join(sequence, 'gt', 'gt.txt'), min_visibility)
+    tally = tally or StrictTally()
+    boxes = _read_boxes(sequence, min_visibility, tally)
+    found = _find(sequence, tally)
     root = osp.dirname(osp.abspath(sequence)) if root is None else root
-    folder = osp.relpath(osp.abspath(osp.join(sequence, info['imDir'])), root)
-    extension = info['imExt']
-    for frame in range(1, int(info['seqLength']) + 1, every):
+    prefix = osp.relpath(osp.abspath(found.folder), root).replace(os.sep, '/')
+    frames = [
+        frame
+        for frame in sorted(found.names)
+        if frame in boxes or found.length is None or 0 < frame <= found.length
+    ]
+    if found.length is not None:
+        beyond = len(found.names) - len(frames)
+        absent = found.length - sum(0 < frame <= found.length for frame in frames)
+        for reason, count in (('beyond seqLength', beyond), ('that are not there', absent)):
+            if count:
+                tally.pictures_left_out[reason] += count
+    for frame in frames:
+        rows = boxes.pop(frame, [])
+        if (frame - frames[0]) % every:
+            tally.leave_out(f'in frames that are not taken (1 of {every} is)', len(rows))
+            continue
         # mmdet's own reader adds .jpg to every ID.
-        name = osp.join(folder, f'{frame:06d}{extension}').removesuffix('.jpg')
-        yield {'ID': name, 'gtboxes': boxes.get(frame, [])}
+        name = f'{prefix}/{found.names[frame]}'.removesuffix('.jpg')
+        yield sound_record(
+            name, [box for _, box in rows], [place for place, _ in rows], found.size, tally
+        )
+    for frame, rows in sorted(boxes.items()):
+        for place, _ in rows:
+            tally.lose(
+                place, f'frame {frame} has no picture in {found.folder}', kind='missing picture'
+            )
 
 
-def _sequence_info(sequence: str) -> configparser.SectionProxy:
+def _find(sequence: str, tally: Tally) -> _Sequence:
+    """Pictures of a sequence, whether it has a ``seqinfo.ini`` or not."""
     path = osp.join(sequence, 'seqinfo.ini')
-    parser = configparser.ConfigParser()
-    if not parser.read(path):
-        raise FileNotFoundError(f'{path} is not there; is this a MOTChallenge sequence?')
-    return parser['Sequence']
+    info: dict[str, str] = {}
+    if osp.isfile(path):
+        parser = configparser.ConfigParser(inline_comment_prefixes=(';', '#'), interpolation=None)
+        try:
+            parser.read_string(read_text(path))
+            info = dict(parser['Sequence'])
+        except (configparser.Error, KeyError) as error:
+            raise AnnotationError(f'{path}: a section [Sequence] was expected: {error}') from error
+    numbers = {}
+    for key in ('seqlength', 'imheight', 'imwidth'):
+        if key in info:
+            if not info[key].isdecimal() or not int(info[key]):
+                raise AnnotationError(
+                    f'{path}: {key} must be a whole number above 0, got {info[key]!r}'
+                )
+            numbers[key] = int(info[key])
+    folder = osp.join(sequence, info.get('imdir') or 'img1')
+    entries = os.listdir(folder) if osp.isdir(folder) else []
+    extensions = (info['imext'].lower(),) if info.get('imext') else _PICTURES
+    pictures = [entry for entry in entries if entry.lower().endswith(extensions)]
+    if not pictures:
+        raise FileNotFoundError(
+            f'no pictures ({", ".join(extensions)}) in {folder}; their names are needed for IDs'
+        )
+    names = _by_frame(pictures, folder, tally)
+    if 'imheight' in numbers and 'imwidth' in numbers:
+        size = (numbers['imheight'], numbers['imwidth'])
+    else:
+        size = picture_size(osp.join(folder, pictures[0]))
+    return _Sequence(folder, names, numbers.get('seqlength'), size)
 
 
-def _read_boxes(path: str, min_visibility: float) -> dict[int, list[dict]]:
-    """Annotations by frame."""
+def _by_frame(pictures: list[str], folder: str, tally: Tally) -> dict[int, str]:
+    """Names by frame: by their numbers, of any number of digits, or else in their order."""
+    stems = {name: osp.splitext(name)[0] for name in pictures}
+    if all(stem.isdecimal() for stem in stems.values()):
+        names = {int(stem): name for name, stem in stems.items()}
+        if len(names) < len(pictures):
+            raise AnnotationError(f'{folder}: two pictures have the number of one frame')
+        return names
+    tally.note(
+        folder,
+        'names of pictures are not numbers of frames; they are taken in their order, as CVAT does',
+        kind='odd name',
+    )
+
+    def natural(name: str) -> list:
+        return [(not part.isdecimal(), int(part) if part.isdecimal() else part)
+                for part in re.split(r'(\d+)', name)]  # fmt: skip
+
+    return dict(enumerate(sorted(pictures, key=natural), 1))
+
+
+def _read_boxes(
+    sequence: str, min_visibility: float, tally: Tally
+) -> dict[int, list[tuple[str, dict]]]:
+    """Places and annotations by frame."""
+    path = osp.join(sequence, 'gt', 'gt.txt')
+    if not osp.isfile(path):
+        raise FileNotFoundError(
+            f'{path} is not there; is this a MOTChallenge sequence (seqinfo.ini, gt/gt.txt, img1)?'
+        )
+    classes = _class_names(osp.join(sequence, 'gt', 'labels.txt'))
     boxes = defaultdict(list)
-    with open(path, newline='') as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row:
-                continue
-            try:
-                frame, _, x, y, w, h, considered = (float(value) for value in row[:7])
-                has_class = len(row) == _COLUMNS_WITH_CLASS
-                kind = int(row[7]) if has_class else _PEDESTRIAN
-                visibility = float(row[8]) if has_class else 1.0
-            except ValueError as error:
-                raise ValueError(f'{path}, line {number}: {error}') from error
-            if kind != _PEDESTRIAN and kind not in _IGNORED:
-                continue
-            ignore = kind != _PEDESTRIAN or considered == 0 or visibility < min_visibility
-            annotation = make_annotation((x - 1, y - 1, w, h), ignore=ignore)
+    for number, line in enumerate(read_text(path).split('\n'), 1):
+        if not line.strip():
+            continue
+        tally.read += 1
+        place = f'{path}, line {number}'
+        try:
+            frame, box, name, considered, visibility = _read_row(line.split(','), classes)
+        except ValueError as error:
+            tally.lose(place, str(error))
+            continue
+        if name not in _PEOPLE + _IGNORED:
+            tally.leave_out(f'of class {name}')
+            continue
+        hidden = visibility is not None and visibility < min_visibility
+        annotation = make_annotation(box, ignore=name in _IGNORED or not considered or hidden)
+        if visibility is not None:
             annotation['extra']['visibility'] = visibility
-            boxes[int(frame)].append(annotation)
+        boxes[frame].append((place, annotation))
     return boxes
+
+
+def _class_names(path: str) -> dict[int, str]:
+    """Names of the classes by number, from ``labels.txt`` if there is one."""
+    names = list(_CLASSES)
+    if osp.isfile(path):
+        lines = read_text(path).strip().split('\n')
+        names = [line.split(',')[0].strip().lower().replace(' ', '_') for line in lines]
+        if not set(names) & {*_PEOPLE}:
+            raise AnnotationError(
+                f'{path}: a class named {" or ".join(_PEOPLE)} was expected, found {names}'
+            )
+    return dict(enumerate(names, 1))
+
+
+def _read_row(
+    row: list[str], classes: dict[int, str]
+) -> tuple[int, list[float], str, bool, float | None]:
+    """Frame, box from 0, class, whether to consider it, and visible share of a row.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    if len(row) not in _WITH_CLASS + _WITHOUT_CLASS:
+        raise ValueError(
+            f'{len(row)} columns, expected 9 (MOT16 to MOT20), 12 (MOTSynth), 10 or 7 (MOT15)'
+        )
+    frame, _, x, y, w, h, considered = (float(value) for value in row[:7])
+    if not frame.is_integer():
+        raise ValueError(f'frame must be a whole number, got {row[0]}')
+    box = [x - 1, y - 1, w, h]
+    if not is_box(box):
+        raise ValueError(f'x, y, w, h must be finite numbers, got {",".join(row[2:6])}')
+    if len(row) in _WITHOUT_CLASS:
+        return int(frame), box, _PEOPLE[0], considered != 0, None
+    kind, visibility = float(row[7]), float(row[8])
+    if kind not in classes:
+        raise ValueError(f'class must be one of 1 to {len(classes)}, got {row[7]}')
+    if visibility != -1 and not 0 <= visibility <= 1:
+        raise ValueError(f'visibility must be 0 to 1, or -1 if it is unknown, got {row[8]}')
+    return int(frame), box, classes[kind], considered != 0, None if visibility < 0 else visibility

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..odgt import iter_lines, parse_line
+from ..text import read_text
 from .scene import Annotated, Box
 
 
@@ -65,7 +67,7 @@ def write_odgt(path: Path, records: Iterable[dict]) -> None:
 
 def read_odgt(path: Path) -> list[dict]:
     """Read an annotation file."""
-    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line]
+    return [parse_line(line) for _, line in iter_lines(read_text(str(path)))]
 
 
 def people_of(record: dict) -> np.ndarray:

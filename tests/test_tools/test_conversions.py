@@ -1,0 +1,633 @@
+"""Converters lose nobody in silence: all converters by all kinds of broken records."""
+
+import itertools
+import json
+import re
+import runpy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+from test_tools.test_converters import TOOLS, write_vbb
+
+from mmdet_lla.datasets.coco_json import read_coco
+from mmdet_lla.datasets.converters import (
+    coco_person_records,
+    convert,
+    mot_records,
+    widerperson_records,
+)
+from mmdet_lla.datasets.inspection import inspect_dataset
+from mmdet_lla.datasets.odgt import is_ignored
+
+HEIGHT, WIDTH = 54, 96
+NAN = float('nan')
+
+
+def picture(path, size=(WIDTH, HEIGHT)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size).save(path)
+
+
+@dataclass
+class Outcome:
+    status: int
+    records: list
+    said: str
+
+    @property
+    def people(self):
+        return sum(not is_ignored(box) for one in self.records for box in one['gtboxes'])
+
+
+@pytest.fixture
+def outcome(tmp_path, monkeypatch, capsys):
+    """Run a converter and hold it to what is promised, whatever the source is."""
+
+    def run(name, *args, out, num_records=None, pictures=None):
+        out = Path(out)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(TOOLS / f'{name}.py'), run_name='__main__')
+        said = capsys.readouterr()
+        status = end.value.code
+        assert not list(tmp_path.rglob('*.part')), 'half written'
+        if status == 2:
+            assert not out.exists()
+            return Outcome(2, [], said.err)
+        text = said.out
+        left_out = sum(map(int, re.findall(r'left out: (\d+) (?!pictures)', text)))
+        lost = re.findall(r'^lost: (\d+) of (\d+) records', text, re.M)
+        assert bool(lost) == (status == 1), text
+        lost, _ = map(int, lost[0]) if lost else (0, 0)
+        records = []
+        if out.exists():
+            if out.suffix == '.json':
+                coco = json.loads(out.read_text())
+                records = list(
+                    coco_person_records({**coco, 'categories': [dict(id=1, name='person')]})
+                )
+            else:
+                records = [json.loads(line) for line in out.read_text().splitlines()]
+            problems = inspect_dataset(str(out), str(pictures)).problems if pictures else []
+            assert not problems, 'our own check refuses what was written'
+        else:
+            assert 'nothing was written' in text and status == 1
+        written = sum(len(one['gtboxes']) for one in records)
+        if num_records is not None:
+            assert written + left_out + lost == num_records, text
+        return Outcome(status, records, text)
+
+    return run
+
+
+# --- MOT
+
+ROWS = [
+    '1,1,11,6,20,40,1,1,0.9',  # a pedestrian
+    '1,2,31,6,20,40,0,1,1',  # not to be considered
+    '1,3,1,1,50,50,1,3,1',  # a car
+    '2,1,12,6,20,40,1,1,0.4',
+    '3,1,13,6,20,40,1,1,1',
+]
+INI = '[Sequence]\nname=one\nimDir=img1\nseqLength=3\nimWidth=96\nimHeight=54\nimExt=.jpg\n'
+
+
+@pytest.fixture
+def mot(tmp_path, outcome):
+    def run(rows=(), ini=INI, names=('000001.jpg', '000002.jpg', '000003.jpg'), labels=None,
+            options=(), encoding='utf-8', folder='img1', base=ROWS):  # fmt: skip
+        sequence = tmp_path / 'one'
+        for name in names:
+            picture(sequence / folder / name)
+        rows = [*base, *rows]
+        (sequence / 'gt').mkdir(parents=True)
+        (sequence / 'gt' / 'gt.txt').write_text('\n'.join(rows) + '\n', encoding=encoding)
+        if ini is not None:
+            (sequence / 'seqinfo.ini').write_text(ini)
+        if labels is not None:
+            (sequence / 'gt' / 'labels.txt').write_text(labels)
+        out = tmp_path / 'mot.odgt'
+        return outcome(
+            'mot', out, sequence, *options, out=out, num_records=len(rows), pictures=tmp_path
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    'row, said',
+    [
+        ('1,9,eleven,6,20,40,1,1,1', 'could not convert string to float'),
+        ('1,9,11,6,20,40,1,1,1,1,1', '11 columns, expected 9 .*12 .*10 or 7'),
+        ('1;9;11;6;20;40;1;1;1', '1 columns, expected'),
+        ('1,9,nan,6,20,40,1,1,1', 'x, y, w, h must be finite numbers, got nan,6'),
+        ('1,9,11,6,inf,40,1,1,1', 'x, y, w, h must be finite'),
+        ('1,9,11,6,20,40,1,14,1', 'class must be one of 1 to 13, got 14'),
+        ('1,9,11,6,20,40,1,1.5,1', 'class must be one of 1 to 13, got 1.5'),
+        ('1,9,11,6,20,40,1,1,2', 'visibility must be 0 to 1'),
+        ('1.5,9,11,6,20,40,1,1,1', 'frame must be a whole number'),
+        ('0,9,11,6,20,40,1,1,1', 'frame 0 has no picture in .*img1'),
+        ('9,9,11,6,20,40,1,1,1', 'frame 9 has no picture in .*img1'),
+        ('1,9,11,6,0,40,1,1,1', 'picture one/img1/000001: no area'),
+        ('1,9,11,6,-2,40,1,1,1', 'negative size'),
+        ('1,9,97,6,20,40,1,1,1', 'outside the picture'),
+    ],
+)
+def test_rows_of_mot_that_cannot_be_used_are_named(mot, row, said):
+    result = mot([row])
+    assert result.status == 1 and result.people == 3
+    assert re.search(rf'gt.txt, line 6: .*{said}', result.said), result.said
+    assert 'lost: 1 of 6 records' in result.said
+    assert 'left out: 1 of class car' in result.said
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(ini=None),  # MOT15's and CVAT's archives
+        dict(ini=INI.replace('imDir=img1\n', '')),
+        dict(ini=INI.replace('imExt=.jpg\n', '')),
+        dict(ini=INI.replace('=3', '=3 ; frames').replace('=96', '=96  # pixels')),
+        dict(ini='\ufeff' + INI.replace('\n', '\r\n')),
+        dict(names=('00000001.jpg', '00000002.jpg', '00000003.jpg')),
+        dict(names=('0001.jpg', '0002.jpg', '0003.jpg')),
+        dict(names=('000001.png', '000002.png', '000003.png'), ini=None),
+        dict(names=('a9.jpg', 'a10.jpg', 'a11.jpg'), ini=None),  # CVAT's, in their order
+        dict(ini=INI.replace('img1', 'pictures'), folder='pictures'),
+        dict(ini=INI.replace('=3', '=1')),  # truth beyond the length, and pictures for it
+        dict(encoding='utf-8-sig'),
+        dict(options=('--min-visibility', '0.5')),
+        dict(labels='pedestrian\nperson_on_vehicle\ncar\n'),
+    ],
+)  # fmt: skip
+def test_all_forms_of_a_sequence_are_read(mot, change):
+    result = mot(**change)
+    assert result.status == 0
+    assert [len(one['gtboxes']) for one in result.records] == [2, 1, 1]
+    assert result.people == (2 if 'options' in change else 3)
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (dict(ini=INI.replace('=3', '=three')), "seqinfo.ini: seqlength must be .*'three'"),
+        (dict(ini='seqLength=3\n'), r'seqinfo.ini: a section \[Sequence\] was expected'),
+        (dict(ini='[Other]\n'), r'seqinfo.ini: a section \[Sequence\] was expected'),
+        (dict(names=()), 'no pictures .* in .*img1'),
+        (dict(names=('1.jpg', '01.jpg'), ini=None), 'two pictures have the number of one frame'),
+        (dict(encoding='utf-16'), 'gt.txt is no text in UTF-8, it is marked as UTF-16'),
+        (dict(labels='car\nbus\n'), 'labels.txt: a class named pedestrian or person was expected'),
+    ],
+)
+def test_sequences_that_cannot_be_read_are_named(mot, change, said):
+    result = mot(**change)
+    assert result.status == 2 and re.search(said, result.said), result.said
+
+
+def test_frames_that_are_not_taken_are_counted(mot):
+    result = mot(options=('--every', '2'))
+    assert [one['ID'] for one in result.records] == ['one/img1/000001', 'one/img1/000003']
+    assert 'left out: 1 in frames that are not taken (1 of 2 is)' in result.said
+
+
+def test_classes_of_motsynth_and_of_labels(mot):
+    """Rows of 12 columns were read as MOT15's: a car became a person of visibility 1."""
+    rows = [f'{row},1.5,2.5,3.5' for row in ROWS]
+    result = mot(base=rows)
+    assert (result.status, result.people) == (0, 3)
+    assert result.records[1]['gtboxes'][0]['extra']['visibility'] == 0.4
+    assert 'left out: 1 of class car' in result.said
+
+
+def test_classes_by_their_names(mot):
+    result = mot(labels='car\nbus\nperson\n')
+    assert result.people == 1 and result.records[0]['gtboxes'][0]['fbox'] == [0, 0, 50, 50]
+    assert 'left out: 4 of class car' in result.said
+
+
+def test_mot15_knows_no_visibility(mot):
+    result = mot(base=[','.join(row.split(',')[:7] + ['-1', '-1', '-1']) for row in ROWS])
+    assert result.people == 4
+    assert 'visibility' not in result.records[0]['gtboxes'][0]['extra']
+
+
+# --- COCO
+
+
+def coco(**changes):
+    one = dict(category_id=1, bbox=[1, 2, 30, 40], iscrowd=0)
+    content = dict(
+        images=[
+            dict(id=i, file_name=f'd/{i:06}.jpg', height=HEIGHT, width=WIDTH) for i in (7, 8, 9)
+        ],
+        categories=[dict(id=1, name='person'), dict(id=2, name='bicycle')],
+        annotations=[
+            dict(one, id=1, image_id=7), dict(one, id=2, image_id=7, iscrowd=1),
+            dict(one, id=3, image_id=8), dict(one, id=4, image_id=8, category_id=2),
+        ],
+    )  # fmt: skip
+    return content | changes
+
+
+@pytest.fixture
+def from_coco(tmp_path, outcome):
+    def run(content, options=('--keep-empty',), encoding='utf-8', num_records=None):
+        path, out = tmp_path / 'coco.json', tmp_path / 'person.odgt'
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding=encoding)
+        for i in (7, 8, 9):
+            picture(tmp_path / 'Images' / 'd' / f'{i:06}.jpg')
+        if num_records is None and isinstance(content, dict):
+            num_records = len(content.get('annotations', []))
+        return outcome('coco_person', path, out, *options, out=out, num_records=num_records,
+                       pictures=tmp_path / 'Images')  # fmt: skip
+
+    return run
+
+
+def test_what_coco_marks_is_left_out(from_coco):
+    result = from_coco(coco(), options=())
+    assert result.status == 0 and result.people == 2
+    assert '2 pictures, 2 people and 1 ignore regions' in result.said
+    assert 'left out: 1 of other categories' in result.said
+    assert 'left out: 1 pictures without any person' in result.said
+
+
+def changed(index=2, **changes):
+    content = coco()
+    target = content['annotations'][index]
+    target.update(changes)
+    for key in [key for key, value in changes.items() if value is KeyError]:
+        del target[key]
+    return content
+
+
+@pytest.mark.parametrize(
+    'changes, said',
+    [
+        (dict(bbox=[]), "'bbox' must be four finite numbers x, y, w, h, got []"),
+        (dict(bbox=[1, 2, NAN, 4]), "'bbox' must be four finite numbers"),
+        (dict(bbox=[1, 2, float('inf'), 4]), "'bbox' must be four finite numbers"),
+        (dict(bbox='1 2 3 4'), "'bbox' must be four finite numbers"),
+        (dict(bbox=['1', '2', '3', '4']), "'bbox' must be four finite numbers"),
+        (dict(bbox=KeyError), "field 'bbox' is missing"),
+        (dict(bbox=[1, 2, 0, 4]), 'no area'),
+        (dict(bbox=[1, 2, 3e-4, 4]), 'no area'),
+        (dict(bbox=[1, 2, -3, 4]), 'negative size'),
+        (dict(bbox=[96, 2, 3, 4]), 'outside the picture'),
+        (dict(image_id=99), 'image_id 99, which no image has'),
+        (dict(image_id='8'), "image_id '8', which no image has, though one has 8"),
+        (dict(image_id=[8]), 'image_id [8], which no image has'),
+        (dict(image_id=KeyError), "field 'image_id' is missing"),
+        (dict(category_id=KeyError), "'category_id' is None, which no category has"),
+        (dict(category_id='1'), "'category_id' is '1', which no category has"),
+        (dict(category_id=77), "'category_id' is 77, which no category has"),
+        (dict(iscrowd='0'), "'iscrowd' must be a number"),
+        (dict(iscrowd=None), "'iscrowd' must be a number"),
+        (dict(ignore='0'), "'ignore' must be a number"),
+    ],
+)
+def test_annotations_of_coco_that_cannot_be_used_are_named(from_coco, changes, said):
+    result = from_coco(changed(**changes))
+    assert result.status == 1 and result.people == 1
+    assert 'coco.json, annotations[2]: ' in result.said and said in result.said, result.said
+    assert 'lost: 1 of 4 records' in result.said
+
+
+def with_image(index=1, **changes):
+    content = coco()
+    content['images'][index].update(changes)
+    for key in [key for key, value in changes.items() if value is KeyError]:
+        del content['images'][index][key]
+    return content
+
+
+@pytest.mark.parametrize(
+    'content, lost, said',
+    [
+        (with_image(id='8'), 2, "image_id 8, which no image has, though one has '8'"),
+        (with_image(id=7), 2, 'images[1]: two images have the same id 7'),
+        (with_image(id=KeyError), 2, "images[1]: field 'id' must be"),
+        (with_image(file_name=KeyError), 2, "images[1]: field 'file_name' is missing"),
+        (with_image(file_name='d/000007.jpg'), 2, "images[1]: two images have the name 'd/0"),
+        (with_image(height=-1), 0, "images[1]: 'height' and 'width' must be"),
+        (coco(images=[*coco()['images'], 5]), 0, 'images[3]: a JSON object was expected'),
+        (coco(annotations=[*coco()['annotations'], 'x']), 1, 'annotations[4]: a JSON object was'),
+        (coco(annotations=[dict(one, image_id=str(one['image_id']))
+                           for one in coco()['annotations']]), 4, 'nothing was written to '),
+    ],
+)  # fmt: skip
+def test_pictures_of_coco_that_cannot_be_used_are_named(from_coco, content, lost, said):
+    result = from_coco(content)
+    assert result.status == 1 and said in result.said, result.said
+    assert f'lost: {lost} of {len(content["annotations"])} records' in result.said
+
+
+def test_backslashes_are_folders(from_coco):
+    content = coco()
+    for one in content['images']:
+        one['file_name'] = one['file_name'].replace('/', '\\')
+    result = from_coco(content)
+    assert result.status == 0 and result.records[0]['ID'] == 'd/000007'
+    assert 'divides folders by \\, which is read as /' in result.said
+
+
+@pytest.mark.parametrize(
+    'content, options, said',
+    [
+        ('', {}, 'not JSON, it is empty'),
+        ('{"images": [', {}, 'it may be cut off'),
+        ([], {}, "an object with 'images' and 'annotations' was expected"),
+        (coco(images=[]), {}, "'images' is missing or empty"),
+        (coco(annotations=[]), {}, "'annotations' is empty"),
+        (coco(annotations={}), {}, "'annotations' is missing or empty, a list was expected"),
+        (coco(categories=[]), {}, "'categories' is missing or empty"),
+        (coco(categories=[3]), {}, "categories[0]: 'id' and 'name' were expected"),
+        (coco(categories=[dict(id=1, name='dog')]), {}, "no category 'person'; there are dog"),
+        (json.dumps(coco())[:-1] + ', "annotations": []}', {}, "'annotations' occurs more"),
+        (coco(), dict(encoding='utf-16'), 'it is marked as UTF-16'),
+        (dict(imgHeight=1, objects=[]), {}, 'of Cityscapes itself'),
+    ],
+)  # fmt: skip
+def test_files_that_are_not_of_coco_are_named(from_coco, content, options, said):
+    result = from_coco(content, **options)
+    assert result.status == 2 and 'coco.json' in result.said and said in result.said
+
+
+def test_a_mark_and_windows_lines_are_read(from_coco):
+    text = json.dumps(coco(), indent=1).replace('\n', '\r\n')
+    assert from_coco(text, encoding='utf-8-sig', num_records=4).people == 2
+
+
+# --- WiderPerson
+
+
+@pytest.fixture
+def wider(tmp_path, outcome):
+    def run(text='2\n1 10 20 30 50\n4 0 0 9 9\n', names='000040\n000041\n', encoding='utf-8',
+            num_records=4, pictures=True):  # fmt: skip
+        (tmp_path / 'Annotations').mkdir()
+        (tmp_path / 'val.txt').write_text(names, encoding=encoding)
+        for name, content in (('000040', '2\n1 10 20 30 50\n4 0 0 9 9\n'), ('000041', text)):
+            if content is not None:
+                path = tmp_path / 'Annotations' / f'{name}.jpg.txt'
+                path.write_text(content, encoding=encoding)
+            if pictures:
+                picture(tmp_path / 'Images' / f'{name}.jpg')
+        out = tmp_path / 'val.odgt'
+        return outcome('widerperson', tmp_path, 'val', out, out=out, num_records=num_records,
+                       pictures=tmp_path / 'Images' if pictures else None)  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize(
+    'line, said',
+    [
+        ('1 10 20 30', 'not enough values'),
+        ('1 10 20 30 50 6', 'too many values'),
+        ('one 10 20 30 50', 'could not convert string'),
+        ('6 10 20 30 50', 'class must be 1 to 5, got 6'),
+        ('1 nan 20 30 50', 'must be finite numbers'),
+        ('1 30 20 10 50', 'negative size'),
+        ('1 10 20 10 50', 'no area'),
+        ('1 96 20 99 50', 'outside the picture'),
+    ],
+)
+def test_lines_of_widerperson_that_cannot_be_used_are_named(wider, line, said):
+    result = wider(f'2\n1 10 20 30 50\n{line}\n')
+    assert result.status == 1 and result.people == 2
+    assert re.search(f'000041.jpg.txt, line 3: .*{said}', result.said), result.said
+
+
+@pytest.mark.parametrize(
+    'change, lost, said',
+    [
+        (dict(text='5\n1 10 20 30 50\n', num_records=7), 4, '5 boxes announced, 1 found'),
+        (dict(text='0\n1 10 20 30 50\n', num_records=3), 0, '0 boxes announced, 1 found'),
+        (dict(names='000040\n000040\n'), 2, 'picture 000040: it comes more than once'),
+    ],
+)
+def test_counts_of_widerperson_that_are_wrong_are_named(wider, change, lost, said):
+    result = wider(**change)
+    assert result.status == 1 and said in result.said
+    assert f'lost: {lost} of' in result.said
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(encoding='utf-8-sig'),  # the mark was kept in the first name
+        dict(names='000040\r\n000041\r\n', text='2\r\n1 10 20 30 50\r\n4 0 0 9 9\r\n'),
+        dict(names='000040.jpg\n000041.jpg\n'),
+        dict(pictures=False),
+    ],
+)
+def test_all_forms_of_widerperson_are_read(wider, change):
+    result = wider(**change)
+    assert result.status == 0 and [one['ID'] for one in result.records] == ['000040', '000041']
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (dict(encoding='utf-16'), 'val.txt is no text in UTF-8, it is marked as UTF-16'),
+        (dict(names=''), 'val.txt is empty'),
+        (dict(text=''), '000041.jpg.txt, line 1: the number of boxes was expected'),
+        (dict(text='two\n'), '000041.jpg.txt, line 1: the number of boxes was expected'),
+        (dict(text=None), '000041.jpg.txt'),
+    ],
+)
+def test_widerperson_that_cannot_be_read_is_named(wider, change, said):
+    result = wider(**change)
+    assert result.status == 2 and said in result.said
+
+
+# --- Caltech
+
+LABELS = ['person', 'people', 'person-fa', 'rider']
+NOBODY = [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    'item, said',
+    [
+        ((9, [11, 6, 20, 40], 0, NOBODY), 'id must be one of 1 to 4, got 9'),
+        ((1.5, [11, 6, 20, 40], 0, NOBODY), 'id must be one of 1 to 4, got 1.5'),
+        ((1, [11, 6, 20], 0, NOBODY), 'pos must be four finite numbers'),
+        ((1, [11, NAN, 20, 40], 0, NOBODY), 'pos must be four finite numbers'),
+        ((1, [11, 6, 0, 40], 0, NOBODY), 'no area'),
+        ((1, [11, 6, -3, 40], 0, NOBODY), 'negative size'),
+        ((1, [641, 6, 20, 40], 0, NOBODY), 'outside the picture'),
+    ],
+)
+def test_objects_of_caltech_that_cannot_be_used_are_named(outcome, tmp_path, item, said):
+    good = (1, [11, 6, 20, 40], 1, [11, 6, 20, 10])
+    frames = [[good], [good, item, (2, [1, 1, 9, 9], 0, NOBODY), (3, [1, 1, 9, 9], 0, NOBODY),
+                       (4, [1, 1, 9, 9], 0, NOBODY)]]  # fmt: skip
+    write_vbb(tmp_path / 'set06' / 'V003.vbb', frames, LABELS)
+    for frame in (0, 1):
+        picture(tmp_path / 'Images' / f'set06_V003_I{frame:05}.jpg', (640, 480))
+    out = tmp_path / 'test.odgt'
+    result = outcome('caltech', tmp_path, out, '--every', 2, out=out, num_records=6,
+                     pictures=tmp_path / 'Images')  # fmt: skip
+    assert result.status == 1 and result.people == 1
+    assert re.search(f'V003.vbb, frame 1, object 1: .*{said}', result.said), result.said
+    for reason in ('1 labelled person-fa', '1 labelled rider', '1 in frames that are not taken'):
+        assert f'left out: {reason}' in result.said
+
+
+@pytest.mark.parametrize('content', [b'', b'no MAT file', 'cut', 'other'])
+def test_caltech_that_cannot_be_read_is_named(outcome, tmp_path, content):
+    path = tmp_path / 'set06' / 'V003.vbb'
+    write_vbb(path, [[(1, [11, 6, 20, 40], 0, NOBODY)]], LABELS)
+    if content == 'cut':
+        content = path.read_bytes()[:-50]
+    if content == 'other':
+        with open(path, 'wb') as file:
+            savemat(file, {'B': 1})
+    else:
+        path.write_bytes(content)
+    out = tmp_path / 'test.odgt'
+    result = outcome('caltech', tmp_path, out, out=out)
+    assert result.status == 2 and 'V003.vbb' in result.said
+
+
+# --- CityPersons
+
+
+def write_mat(path, rows, columns=10):
+    cells = np.empty((1, 2), dtype=object)
+    for index, some in enumerate((rows, [[1, 10, 5, 20, 50, 1, 10, 5, 20, 25]])):
+        cells[0, index] = {
+            'cityname': 'bonn',
+            'im_name': f'bonn_0_{index}_leftImg8bit.png',
+            'bbs': np.array(some, float).reshape(-1, columns if index == 0 else 10),
+        }
+    savemat(path, {'anno_val_aligned': cells})
+
+
+@pytest.mark.parametrize(
+    'row, said',
+    [
+        ([6, 10, 5, 20, 50, 1, 10, 5, 20, 25], 'class must be 0 to 5, got 6'),
+        ([NAN, 10, 5, 20, 50, 1, 10, 5, 20, 25], 'class must be 0 to 5, got nan'),
+        ([1, NAN, 5, 20, 50, 1, 10, 5, 20, 25], 'box must be four finite numbers'),
+        ([1, 10, 5, 20, 50, 1, 10, 5, np.inf, 25], 'visible box must be four finite numbers'),
+        ([1, 10, 5, 0, 50, 1, 10, 5, 20, 25], 'no area'),
+        ([1, 10, 5, -9, 50, 1, 10, 5, 20, 25], 'negative size'),
+        ([1, 10, 5, 20, 50, 1, 10, 5, 0, 0], 'no area'),
+        ([1, 2048, 5, 20, 50, 1, 2048, 5, 20, 25], 'outside the picture'),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['odgt', 'json'])
+def test_rows_of_citypersons_that_cannot_be_used_are_named(outcome, tmp_path, row, said, suffix):
+    write_mat(tmp_path / 'anno_val.mat', [[1, 10, 5, 20, 50, 1, 10, 5, 20, 25], row])
+    for index in (0, 1):
+        picture(tmp_path / 'val' / 'bonn' / f'bonn_0_{index}_leftImg8bit.png', (2048, 1024))
+    out = tmp_path / f'val.{suffix}'
+    result = outcome('citypersons', tmp_path / 'anno_val.mat', out, out=out, num_records=3,
+                     pictures=tmp_path / 'val')  # fmt: skip
+    assert result.status == 1 and result.people == 2
+    assert 'anno_val.mat' in result.said and said in result.said, result.said
+    assert 'lost: 1 of 3 records' in result.said
+
+
+@pytest.mark.parametrize('content', [b'', b'no MAT file', 'cut', 'columns'])
+@pytest.mark.parametrize('suffix', ['odgt', 'json'])
+def test_citypersons_that_cannot_be_read_is_named(outcome, tmp_path, content, suffix):
+    path = tmp_path / 'anno_val.mat'
+    write_mat(path, [[1, 10, 5, 20, 50, 1, 10, 5, 20]], columns=9)
+    if content == 'cut':
+        content = path.read_bytes()[:-50]
+    if content != 'columns':
+        path.write_bytes(content)
+    out = tmp_path / f'val.{suffix}'
+    result = outcome('citypersons', path, out, out=out)
+    assert result.status == 2 and 'anno_val.mat' in result.said
+
+
+# --- All text formats, broken at random
+
+
+def break_text(rng, text):
+    """Break a text in one of the ways in which texts break; bytes."""
+    place, way = int(rng.integers(len(text))), int(rng.integers(7))
+    if way == 0:
+        text = text[:place] + text[place + 1 :]
+    elif way == 1:
+        text = text[:place] + str(rng.choice(list('{}[],:"x0\\ \t-.'))) + text[place:]
+    elif way == 2:
+        text = text[:place] + chr(int(rng.integers(1, 255))) + text[place + 1 :]
+    elif way == 3:
+        text = text[:place]
+    elif way == 4:
+        numbers = list(re.finditer(r'-?\d+(\.\d+)?', text))
+        one = numbers[int(rng.integers(len(numbers)))]
+        value = str(rng.choice(['NaN', '1e999', '-3', '0', '"5"', '1e10', '99', 'null', '']))
+        text = text[: one.start()] + value + text[one.end() :]
+    elif way == 5:
+        lines = text.split('\n')
+        lines.insert(int(rng.integers(len(lines))), lines[int(rng.integers(len(lines)))])
+        text = '\n'.join(lines)
+    content = text.encode()
+    if way == 6:
+        content = content[:place] + bytes([int(rng.integers(128, 256))]) + content[place:]
+    return content
+
+
+@pytest.mark.parametrize('name', ['mot', 'coco_person', 'widerperson'])
+def test_broken_at_random_nobody_is_lost_in_silence(tmp_path, capsys, name):
+    rng = np.random.default_rng(0)
+    out, images = tmp_path / 'out.odgt', tmp_path / 'Images'
+    for one in itertools.chain(
+        (f'd/{i:06}.jpg' for i in (7, 8, 9)),
+        (f'one/img1/{i:06}.jpg' for i in (1, 2, 3)),
+        ('000040.jpg', '000041.jpg'),
+    ):
+        picture(images / one)
+    (tmp_path / 'Annotations').mkdir()
+    (images / 'one' / 'gt').mkdir()
+    (images / 'one' / 'seqinfo.ini').write_text(INI)
+    (tmp_path / 'Annotations' / '000040.jpg.txt').write_text('1\n1 10 20 30 50\n')
+    (tmp_path / 'val.txt').write_text('000040\n000041\n')
+    path, text, make = {
+        'mot': (
+            images / 'one' / 'gt' / 'gt.txt',
+            '\n'.join(ROWS) + '\n',
+            lambda tally: mot_records(str(images / 'one'), tally=tally),
+        ),
+        'coco_person': (
+            tmp_path / 'coco.json',
+            json.dumps(coco(), indent=1),
+            lambda tally: coco_person_records(
+                read_coco(str(tmp_path / 'coco.json')), tally=tally, where='coco.json'
+            ),
+        ),
+        'widerperson': (
+            tmp_path / 'Annotations' / '000041.jpg.txt',
+            '3\n1 10 20 30 50\n4 0 0 9 9\n2 1 2 30 40\n',
+            lambda tally: widerperson_records(str(tmp_path), 'val', tally),
+        ),
+    }[name]
+    statuses = []
+    for _ in range(120):
+        path.write_bytes(break_text(rng, text))
+        out.unlink(missing_ok=True)
+        status = convert(make, str(out))  # adds up read, written and named records
+        said = capsys.readouterr()
+        statuses.append(status)
+        assert not list(tmp_path.glob('*.part'))
+        if status == 2:
+            assert not out.exists() and path.name in said.err, said.err
+        elif out.exists():
+            assert not inspect_dataset(str(out), str(images), decode=False).problems
+        else:
+            assert status == 1
+        assert ('lost: ' in said.out) == (status == 1)
+    assert {0, 1, 2} == set(statuses)
