@@ -5,7 +5,12 @@ refuses in a process where nobody has vouched for them. And it keeps the config 
 its inference executes.
 """
 
+from __future__ import annotations
+
 import ast
+import pickle
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +19,45 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
 _HISTORY = ('log_history', 'count_history', 'max_length')
+
+
+def read_weights(path: str | PathLike, key: str = 'state_dict') -> dict:
+    """Read a checkpoint by its tensors and plain values alone; no class in it is ever built.
+
+    Args:
+        path (str | PathLike): Checkpoint.
+        key (str): Entry that holds the weights. Defaults to mmengine's.
+
+    Returns:
+        dict: The checkpoint. Names in ``key`` have lost the ``module.`` of parallel training.
+
+    Raises:
+        FileNotFoundError: ``path`` is not there.
+        ValueError: It holds anything else, or no weights under ``key``.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'No checkpoint {path} here')
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path} is not read, it holds more than tensors and plain values: {error}. If you '
+            f'trust it, save its {key!r} alone, with torch.save, where it was made'
+        ) from error
+    except Exception as error:  # damage leads any decoder astray
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f'{path} is not read: {reason or type(error).__name__}') from error
+    weights = checkpoint.get(key) if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not weights:
+        found = ', '.join(map(str, checkpoint)) if isinstance(checkpoint, dict) else 'no entries'
+        raise ValueError(
+            f'{path} has no weights under {key!r}, expected there; it has {found:.300}'
+        )
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f'{path}: {name} is a {type(tensor).__name__}, expected a tensor')
+    weights = {name.removeprefix('module.'): tensor for name, tensor in weights.items()}
+    return {**checkpoint, key: weights}
 
 
 def plain(value: Any, where: str) -> Any:
@@ -45,7 +89,7 @@ def plain(value: Any, where: str) -> Any:
 def pack_history(history: HistoryBuffer) -> dict:
     """A scalar's history as tensors; :func:`unpack_history` makes it whole again."""
     values, counts = (torch.from_numpy(np.array(part)) for part in history.data)
-    return dict(zip(_HISTORY, (values, counts, history.max_length)))
+    return dict(zip(_HISTORY, (values, counts, history.max_length), strict=True))
 
 
 def unpack_history(packed: Any) -> Any:
@@ -88,7 +132,7 @@ def _value(node: ast.expr) -> Any:
         items = [_value(item) for item in node.elts]
         return tuple(items) if isinstance(node, ast.Tuple) else items
     if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_key(key): _value(value) for key, value in zip(node.keys, node.values)}
+        return {_key(key): _value(value) for key, value in zip(node.keys, node.values, strict=True)}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         number = _value(node.operand)
         if type(number) in (int, float):

@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor
 
 from .hooks.checkpoint_files import AtomicBackend
-from .plain_checkpoints import parse_config, plain
+from .plain_checkpoints import parse_config, plain, read_weights
 from .version import __version__
 
 #: Of a config, what says where and how its training ran.
@@ -58,7 +58,7 @@ def publish(
     """
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f'score_threshold must be from 0 to 1, got {score_threshold!r}')
-    source = _read(Path(checkpoint))
+    source = read_weights(checkpoint)
     meta = source.get('meta', {})
     if cfg is None:
         try:
@@ -70,7 +70,7 @@ def publish(
                 f'The config in {checkpoint} is not plain ({error}); name one with --config'
             ) from error
     name = name or (Path(cfg.filename).stem if cfg.filename else _name_of(meta, Path(checkpoint)))
-    weights = {key.removeprefix('module.'): value for key, value in source['state_dict'].items()}
+    weights = source['state_dict']
     _check_weights(weights, cfg, str(checkpoint))
     text = Config({key: value for key, value in cfg.items() if key not in _RUN}).pretty_text
     published = dict(
@@ -111,19 +111,6 @@ def read_metrics(path: Union[str, Path]) -> dict[str, float]:
         }
     except (IndexError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f'{path} holds no metrics in its last line ({error})') from error
-
-
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f'No checkpoint {path} here')
-    try:
-        held = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # damage leads any decoder astray
-        reason = str(error).strip().split('\n')[0]
-        raise ValueError(f'{path} is not read: {reason or type(error).__name__}') from error
-    if not isinstance(held, dict) or not isinstance(held.get('state_dict'), dict):
-        raise ValueError(f'{path} is no checkpoint of a training: it has no state_dict')
-    return held
 
 
 def _name_of(meta: dict, path: Path) -> str:

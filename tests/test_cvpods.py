@@ -20,10 +20,10 @@ from mmdet_lla.cvpods import (
     adapt_config,
     build_model,
     cvpods_name,
-    read_checkpoint,
     to_cvpods,
     to_mmdet,
 )
+from mmdet_lla.plain_checkpoints import read_weights
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
@@ -119,7 +119,7 @@ def detect(cfg, model, path, scale):
     ids=lambda value: value if isinstance(value, str) else '',
 )
 def test_the_references_checkpoint_gives_its_detections(name, picture, scale):
-    weights = read_checkpoint(CHECKPOINT, 'model')['model']
+    weights = read_weights(CHECKPOINT, 'model')['model']
     cfg, changes = adapt_config(read(**THIN), weights)
     assert not changes
     model = build_model(cfg)
@@ -133,7 +133,7 @@ def test_the_references_checkpoint_gives_its_detections(name, picture, scale):
 @released
 def test_the_plain_network_is_the_references():
     """So that what is tested against it without the checkpoint is tested against the reference."""
-    weights = read_checkpoint(CHECKPOINT, 'model')['model']
+    weights = read_weights(CHECKPOINT, 'model')['model']
     golden = load('released/golden_detections')
     image = golden['synthetic_small/image'][None].float()
     height, width = golden['synthetic_small/input_shape'][-2:].tolist()
@@ -221,8 +221,10 @@ def test_the_way_back_gives_the_same_bits(tmp_path, run):
     # The config beside it is whole, and is all that mmdet needs.
     model = build_model(Config.fromfile(here.with_suffix('.py')))
     model.load_state_dict(checkpoint['state_dict'])
-    status, said = run(here, back, '--config', here.with_suffix('.py'), '--to-cvpods')
+    status, said = run(here, back, '--config', here.with_suffix('.py'), '--to-cvpods', '--list')
     assert status == 0, said
+    listed = [line for line in said.splitlines() if ' -> ' in line]
+    assert len(listed) == 324 and sum(line.endswith('(1,), reshaped') for line in listed) == 5
     result = torch.load(back, weights_only=True)['model']
     assert result.keys() == weights.keys()
     assert all(torch.equal(result[name], tensor) for name, tensor in weights.items())
@@ -315,10 +317,10 @@ def test_nothing_but_tensors_and_plain_values_is_read(tmp_path):
     ):
         torch.save(held, path)
         with pytest.raises(ValueError, match=f'a.pth.*{message}'):
-            read_checkpoint(path, 'model')
+            read_weights(path, 'model')
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match='no checkpoint that torch can read'):
-        read_checkpoint(path, 'model')
+    with pytest.raises(ValueError, match='a.pth is not read'):
+        read_weights(path, 'model')
 
 
 def test_where_something_is_wrong_nothing_is_written(tmp_path, run):

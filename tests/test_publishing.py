@@ -131,7 +131,7 @@ def test_what_cannot_be_published_is_named(trained, tmp_path):
     for change, words in (
         (dict(meta={}), 'carries no config; name it with --config'),
         (dict(meta=dict(cfg='model = open("x")')), r'line 1 of the config has open\(.x.\)'),
-        (dict(state_dict=3), 'has no state_dict'),
+        (dict(state_dict=3), "has no weights under 'state_dict'"),
     ):
         torch.save(dict(held, **change), tmp_path / 'odd.pth')
         with pytest.raises(ValueError, match=words):

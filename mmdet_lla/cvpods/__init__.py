@@ -6,7 +6,7 @@ what cvpods calls each of them.
 """
 
 from .configs import adapt_config, build_model
-from .files import mmdet_checkpoint, read_checkpoint, write_checkpoint
+from .files import mmdet_checkpoint, write_checkpoint
 from .names import TABLE, Conversion, cvpods_name, to_cvpods, to_mmdet
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     'build_model',
     'cvpods_name',
     'mmdet_checkpoint',
-    'read_checkpoint',
     'to_cvpods',
     'to_mmdet',
     'write_checkpoint',

@@ -11,25 +11,28 @@ tensors have found their place, 2 if not; then nothing is written.
 """
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import _checkout  # noqa: E402,F401  (before mmdet_lla is imported)
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config, DictAction
 
-import mmdet_lla  # noqa: E402,F401  (registers)
-from mmdet_lla.cvpods import (  # noqa: E402
+if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import mmdet_lla  # noqa: F401  (registers)
+from mmdet_lla.cvpods import (
+    Conversion,
     adapt_config,
     build_model,
     mmdet_checkpoint,
-    read_checkpoint,
     to_cvpods,
     to_mmdet,
     write_checkpoint,
 )
-from mmdet_lla.hooks.checkpoint_files import AtomicBackend  # noqa: E402
+from mmdet_lla.hooks.checkpoint_files import AtomicBackend
+from mmdet_lla.plain_checkpoints import read_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--to-cvpods', action='store_true', help="the way back: SRC is mmdet's, DST cvpods'"
     )
+    parser.add_argument('--list', action='store_true', help='tell what became of each tensor')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -71,7 +75,7 @@ def convert(args: argparse.Namespace) -> str:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     source, target = ('state_dict', 'model') if args.to_cvpods else ('model', 'state_dict')
-    given = read_checkpoint(args.src, source)
+    given = read_weights(args.src, source)
     changes = []
     if args.to_cvpods:
         conversion = to_cvpods(given[source], build_model(cfg))
@@ -85,11 +89,17 @@ def convert(args: argparse.Namespace) -> str:
     return report(args, given, source, conversion, changes)
 
 
-def report(args, given: dict, source: str, conversion, changes: list[str]) -> str:
+def report(args, given: dict, source: str, conversion: Conversion, changes: list[str]) -> str:
+    new = conversion.state_dict
     lines = [
-        f'{len(conversion.renamed)} tensors of {args.src} renamed, {len(conversion.reshaped)} of '
-        f'them reshaped: {", ".join(conversion.reshaped)}'
+        f'{old} -> {name} {tuple(new[name].shape)}' + ', reshaped' * (name in conversion.reshaped)
+        for old, name in conversion.renamed.items()
+        if args.list
     ]
+    lines.append(
+        f'{len(conversion.renamed)} tensors of {args.src} renamed, {len(conversion.reshaped)} of '
+        'them reshaped (a scale a level)'
+    )
     if conversion.added:
         lines.append(f'{len(conversion.added)} counters of BatchNorm added, which cvpods has not')
     left = [key for key in given if key != source]
