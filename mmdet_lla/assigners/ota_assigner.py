@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .candidates import TABLE_CHUNK, inside_rectangles
 from .costs import focal_loss, iou_cost, pair_iou, with_area
+from .ignoring import IGNORE
 from .inputs import (
     PRIOR_FORMS,
     SCORE_FORMS,
@@ -28,8 +29,6 @@ from .inputs import (
 )
 from .pairs import GridMemory, count_inside, list_near
 from .transport import supply_of, transport
-
-IGNORE = ('compete', 'overlap', 'unused')
 
 #: Cheapest priors that are looked at first for a box that has no candidate.
 LATE_PRIORS = 512

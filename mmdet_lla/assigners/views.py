@@ -22,6 +22,7 @@ from mmdet.models.task_modules.assigners import (
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .ignoring import IGNORE, assign_competing, assign_uncovered, none_given
 from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
 from .poto_assigner import POTOAssigner
@@ -52,6 +53,12 @@ class View:
             reference, where they were won by an ignore box. Defaults to False.
         on_cpu (bool): Whether the assigner is to be called with copies on the CPU. Defaults to
             False.
+        ignore (str, optional): What becomes of ignore boxes, whatever the assigner knows of them.
+            'compete': they are handed over as true boxes, and the priors they win are marked -1;
+            'overlap': priors that one covers, for more than ``ignore_iof_thr`` of their area if
+            'boxes' are wanted, are marked -1 and not handed over; 'unused': nothing. Defaults to
+            None, the assigner's own ways.
+        ignore_iof_thr (float): See ``ignore``. Defaults to 0.5.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -67,9 +74,15 @@ class View:
     gives_iou: bool = False
     counts_ignored: bool = False
     on_cpu: bool = False
+    ignore: Optional[str] = None
+    ignore_iof_thr: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, allowed in (('priors', PRIORS), ('scores', SCORES)):
+        for name, allowed in (
+            ('priors', PRIORS),
+            ('scores', SCORES),
+            ('ignore', (None, *IGNORE)),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f'View: {name} must be one of {allowed}, got {getattr(self, name)!r}'
@@ -79,6 +92,8 @@ class View:
                 raise ValueError(
                     f'View: {name} must be finite and > 0, got {getattr(self, name)!r}'
                 )
+        if not 0 <= self.ignore_iof_thr < 1:
+            raise ValueError(f'View: ignore_iof_thr must be in [0, 1), got {self.ignore_iof_thr!r}')
 
     def of_priors(self, priors: Tensor, strides: Tensor) -> Tensor:
         """A head's priors in the form that is wanted.
@@ -128,6 +143,17 @@ class View:
         Returns:
             :obj:`AssignResult`: Its tensors on the device of ``bboxes``.
         """
+        if self.ignore is not None:
+            return self._assign_ignoring(
+                assigner,
+                priors,
+                level_sizes,
+                bboxes,
+                logits,
+                gt_instances,
+                gt_instances_ignore,
+                img_meta,
+            )
         pred_instances = InstanceData(priors=priors)
         if self.scores is not None:
             pred_instances.bboxes = bboxes
@@ -149,6 +175,50 @@ class View:
                 if getattr(result, name) is not None:
                     setattr(result, name, getattr(result, name).to(bboxes.device))
         return result
+
+    def _assign_ignoring(
+        self,
+        assigner: BaseAssigner,
+        priors: Tensor,
+        level_sizes: list[int],
+        bboxes: Tensor,
+        logits: Tensor,
+        gt_instances: InstanceData,
+        gt_instances_ignore: Optional[InstanceData],
+        img_meta: dict,
+    ) -> AssignResult:
+        """What :meth:`assign` does where ``ignore`` says what becomes of ignore boxes."""
+        plain = replace(self, ignore=None)
+
+        def assign_to(gt_instances: InstanceData) -> AssignResult:
+            return plain.assign(
+                assigner, priors, level_sizes, bboxes, logits, gt_instances, None, img_meta
+            )
+
+        def assign_some(left: Tensor, sizes: list[int]) -> AssignResult:
+            return plain.assign(
+                assigner,
+                priors[left],
+                sizes,
+                bboxes[left],
+                logits[left],
+                gt_instances,
+                None,
+                img_meta,
+            )
+
+        if self.ignore == 'unused' or none_given(gt_instances_ignore):
+            return assign_to(gt_instances)
+        if self.ignore == 'compete':
+            return assign_competing(assign_to, gt_instances, gt_instances_ignore, logits.size(1))
+        has_boxes = priors.size(1) == 4 and self.priors != 'strided points'
+        return assign_uncovered(
+            assign_some,
+            priors if has_boxes else priors[:, :2],
+            level_sizes,
+            gt_instances_ignore,
+            self.ignore_iof_thr,
+        )
 
 
 def _view_of_lla(assigner: LLAAssigner) -> View:
@@ -248,3 +318,27 @@ def view_of(assigner: BaseAssigner, cfg: Optional[dict] = None) -> View:
             f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest'
         )
     return View(**cfg)
+
+
+def view_for(assigner: BaseAssigner, train_cfg: dict) -> View:
+    """The view of an assigner in a head's ``train_cfg``.
+
+    Args:
+        assigner (BaseAssigner): Any assigner. An LLAAssigner's and an OTAAssigner's own knob
+            ``ignore`` is turned, others are looked after by the view.
+        train_cfg (dict): ``assigner_view``, see :func:`view_of`; ``ignore``, what becomes of
+            ignore boxes, see :class:`View`, None for what the assigner makes of them.
+
+    Raises:
+        ValueError: See :func:`view_of`; or if ``ignore`` is unknown.
+    """
+    ignore = train_cfg.get('ignore')
+    if ignore not in (None, *IGNORE):
+        raise ValueError(f'train_cfg.ignore must be one of {IGNORE} or None, got {ignore!r}')
+    cfg = dict(train_cfg.get('assigner_view') or {})
+    if ignore is not None:
+        if isinstance(assigner, (LLAAssigner, OTAAssigner)):
+            assigner.ignore = ignore
+        else:
+            cfg['ignore'] = ignore
+    return view_of(assigner, cfg)

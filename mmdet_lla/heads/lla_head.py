@@ -24,7 +24,7 @@ from ..assigners.lla_assigner import (
     describe_inverted,
     describe_label_range,
 )
-from ..assigners.views import View, view_of
+from ..assigners.views import View, view_for
 
 
 class Priors(NamedTuple):
@@ -57,6 +57,10 @@ class LLAHead(RetinaHead):
     see :class:`View`. LLA's and mmdet's are known, ``train_cfg.assigner_view`` changes or adds to
     what is known. Every prior of the batch's grid takes part, also those whose anchor box leaves
     the picture and those in a smaller picture's padding.
+
+    What becomes of ignore boxes is the assigner's own matter, or that of ``train_cfg.ignore``,
+    one switch for all assigners with the meaning of :class:`LLAAssigner`'s: 'compete', 'overlap'
+    or 'unused'.
 
     Args:
         num_classes (int): Number of classes without the background.
@@ -320,7 +324,7 @@ class LLAHead(RetinaHead):
 
     def _view(self) -> View:
         """What the assigner wants to be handed."""
-        return view_of(self.assigner, self.train_cfg.get('assigner_view'))
+        return view_for(self.assigner, self.train_cfg)
 
     def _grid_priors(self, cls_scores: list[Tensor], view: View) -> Priors:
         """Priors of all levels, the same tensors again while sizes and device stay the same."""
