@@ -206,7 +206,8 @@ def test_requirements_allow_the_pins(stack, others):
         for requirement in requirements(text)
     }
     pins = {}
-    for name in ['requirements.txt', *([f'requirements-{stack}.txt'] if stack else [])]:
+    files = ['requirements.txt', 'requirements-extras.txt']
+    for name in [*files, *([f'requirements-{stack}.txt'] if stack else [])]:
         pins.update({pin.name: pin for pin in requirements((REPO / name).read_text())})
     for pin in pins.values():
         version = str(pin.specifier)[2:]

@@ -115,7 +115,7 @@ class CrowdMetric(DetectionMetric):
         Returns:
             str: The file.
         """
-        records = [_detection_record(detection) for detection in detections]
+        records = [detection_record(detection) for detection in detections]
         if outfile_prefix.endswith('.odgt'):
             lines = [dump(record, file_format='json') + '\n' for record in records]
             put_text(''.join(lines), outfile_prefix)
@@ -194,7 +194,8 @@ def details_of(result: CrowdResult, values: dict[str, float], num_points: int = 
     return details
 
 
-def _detection_record(detection: CrowdDetections) -> dict:
+def detection_record(detection: CrowdDetections) -> dict:
+    """A line of CrowdHuman's format: boxes ``x, y, width, height``, tag 1."""
     return dict(
         ID=detection.img_id,
         width=detection.width,

@@ -1,0 +1,191 @@
+"""From inputs to files, in one process and through the tool."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_lla.evaluation import CrowdMetric
+from mmdet_lla.inference import Predictor
+from mmdet_lla.inference.run import predict_files
+from mmdet_lla.inference.sources import Video, find_sources
+
+pytest.importorskip('supervision')  # of the extra `predict`
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'predict.py'
+
+
+@pytest.fixture(scope='module')
+def predictor(folder):
+    return Predictor(folder / 'config.py', folder / 'weights.pth', threshold=0.3)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def film(path: Path, frames: int = 12) -> Path:
+    """A video whose frames differ."""
+    sink = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120))
+    for i in range(frames):
+        image = np.random.default_rng(i).integers(256, size=(12, 16, 3), dtype=np.uint8)
+        sink.write(cv2.resize(image, (160, 120)))
+    sink.release()
+    return path
+
+
+def test_every_format_says_the_same(folder, pictures, predictor, tmp_path):
+    summary = predict_files(
+        predictor,
+        [str(pictures)],
+        tmp_path,
+        ['odgt', 'coco', 'yolo', 'csv'],
+        progress=False,
+    )
+    records = lines(tmp_path / 'detections.jsonl')
+    assert [Path(one['image']).stem for one in records] == list('012345')
+    assert summary.frames == 6 and summary.people == sum(one['count'] for one in records) > 60
+    assert not summary.broken
+
+    coco = json.loads((tmp_path / 'detections.coco.json').read_text())
+    table = list(csv.DictReader(open(tmp_path / 'detections.csv')))
+    assert coco['categories'] == [{'id': 1, 'name': 'person'}]
+    for image, record, crowd in zip(coco['images'], records, lines(tmp_path / 'detections.odgt')):
+        boxes = np.array([one['box'] for one in record['detections']])
+        scores = [one['score'] for one in record['detections']]
+        assert len(boxes) == record['count'] and min(scores) >= 0.3
+        own = [one for one in coco['annotations'] if one['image_id'] == image['id']]
+        np.testing.assert_allclose([one['score'] for one in own], scores)
+        own_boxes = np.array([one['bbox'] for one in own])
+        own_boxes[:, 2:] += own_boxes[:, :2]
+        np.testing.assert_allclose(own_boxes, boxes, atol=0.02)
+        assert image['file_name'] == record['image']
+
+        rows = [row for row in table if row['image'] == record['image']]
+        assert [float(row['x1']) for row in rows] == boxes[:, 0].tolist()
+        np.testing.assert_allclose([one['score'] for one in crowd['dtboxes']], scores, atol=1e-4)
+        name = Path(record['image']).stem
+        yolo = np.loadtxt(tmp_path / 'labels' / f'{name}.txt', ndmin=2)
+        size = np.array([record['width'], record['height']])
+        np.testing.assert_allclose(
+            (yolo[:, 1:3] - yolo[:, 3:5] / 2) * size, boxes[:, :2], atol=0.02
+        )
+        drawn = cv2.imread(str(tmp_path / 'pictures' / f'{name}.jpg'))
+        assert drawn.shape[:2] == (record['height'], record['width'])
+        plain = cv2.imread(record['image'])
+        assert np.abs(drawn.astype(int) - plain).max() > 100
+
+
+def test_odgt_is_what_the_metric_writes(folder, predictor, tmp_path):
+    """So that what reads the one reads the other."""
+    source = folder / 'crowd' / 'Images'
+    predict_files(predictor, [str(source)], tmp_path, ['odgt'], draw=False, progress=False)
+    (record, *_) = lines(tmp_path / 'detections.odgt')
+    metric = CrowdMetric(format_only=True, outfile_prefix=str(tmp_path / 'metric.odgt'))
+    image = cv2.imread(str(source / f'{record["ID"]}.jpg'))
+    found = predictor(image)
+    sample = dict(
+        img_id=record['ID'],
+        ori_shape=image.shape[:2],
+        pred_instances=dict(bboxes=found.boxes, scores=found.scores),
+    )
+    metric.process({}, [sample])
+    metric.compute_metrics(metric.results)
+    assert lines(tmp_path / 'metric.odgt') == [record]
+
+
+def test_names_of_two_folders_do_not_meet(pictures, predictor, tmp_path):
+    for name in ('a', 'b/deep'):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / '0.png').write_bytes((pictures / '0.png').read_bytes())
+    inputs = [str(tmp_path / 'a'), str(tmp_path / 'b'), str(tmp_path / 'a' / '*.png')]
+    inputs.append(str(pictures / '0.png'))
+    predict_files(predictor, inputs, tmp_path / 'out', progress=False)
+    drawn = sorted(
+        path.relative_to(tmp_path / 'out/pictures').as_posix()
+        for path in (tmp_path / 'out').rglob('*.jpg')
+    )
+    assert drawn == ['0.jpg', '0_2.jpg', 'deep/0.jpg']
+
+
+def test_video_is_drawn_and_counted_frame_by_frame(predictor, tmp_path):
+    video = film(tmp_path / 'street.avi')
+    summary = predict_files(predictor, [str(video)], tmp_path / 'out', progress=False)
+    records = lines(tmp_path / 'out' / 'detections.jsonl')
+    assert [one['frame'] for one in records] == list(range(12))
+    assert [one['time'] for one in records] == pytest.approx([i / 10 for i in range(12)])
+    assert summary.frames == 12 and not summary.broken
+    drawn = Video(str(tmp_path / 'out' / 'street.mp4'))
+    assert drawn.count == 12 and drawn.rate == 10
+    for frame, alone in zip(Video(str(video)).frames(), records):
+        found = predictor(frame.image)
+        assert len(found) == alone['count']
+
+
+def test_frames_that_cannot_be_read_are_said(predictor, tmp_path):
+    video = film(tmp_path / 'street.avi', 30)
+    data = video.read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
+    said = []
+    summary = predict_files(
+        predictor,
+        [str(tmp_path / 'cut.avi')],
+        tmp_path / 'out',
+        draw=False,
+        progress=False,
+        report=said.append,
+    )
+    assert 10 < summary.frames < 25
+    assert len(summary.broken) == 1 and f'{30 - summary.frames} of 30 frames' in summary.broken[0]
+    assert said == [f'skipped {summary.broken[0]}']
+
+
+@pytest.mark.parametrize(
+    'inputs, words',
+    [
+        (['nowhere/*.jpg'], 'names no picture'),
+        (['empty'], 'holds no picture'),
+        (['text.mp4'], 'is no video'),
+        (['98'], 'is no camera'),
+    ],
+)
+def test_inputs_that_name_nothing(tmp_path, monkeypatch, inputs, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.mp4').write_text('no video')
+    with pytest.raises(ValueError, match=words):
+        find_sources(inputs)
+
+
+def test_options_that_do_not_go_together(pictures, predictor, tmp_path):
+    for options in (dict(track=True), dict(zones=[[0, 0, 9, 0, 9, 9]])):
+        with pytest.raises(ValueError, match='need a video'):
+            predict_files(predictor, [str(pictures)], tmp_path, **options)
+    with pytest.raises(ValueError, match='--line goes with --track'):
+        predict_files(predictor, [str(pictures)], tmp_path, lines=[[0, 0, 9, 9]])
+
+
+@pytest.mark.slow
+def test_tool_names_what_is_broken(folder, pictures, tmp_path):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'good.png').write_bytes((pictures / '0.png').read_bytes())
+    (tmp_path / 'in' / 'broken.png').write_bytes((pictures / '0.png').read_bytes()[:500])
+
+    def run(*args):
+        env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        command = [sys.executable, str(TOOL), str(folder / 'config.py'), *map(str, args)]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    done = run('in', '--weights', folder / 'weights.pth', '--threshold', 'auto')
+    assert done.returncode == 1, done.stderr
+    assert 'score at least 0.4' in done.stdout and 'broken.png' in done.stderr
+    assert len(lines(tmp_path / 'work_dirs/predict/detections.jsonl')) == 1
+    assert (tmp_path / 'work_dirs/predict/pictures/good.jpg').is_file()
+    done = run('in')
+    assert done.returncode == 2 and '--weights' in done.stderr, done.stderr
