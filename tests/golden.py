@@ -27,7 +27,7 @@ def to_levels(values: Tensor, z: dict[str, Tensor]) -> list[Tensor]:
     """(num_priors, c) as a head gives it, (1, c, height, width) a level."""
     sizes = z['level_sizes'].tolist()
     parts = values.split([height * width for height, width in sizes])
-    return [part.T.reshape(1, -1, *size) for part, size in zip(parts, sizes)]
+    return [part.T.reshape(1, -1, *size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def split_boxes(bboxes: Tensor, labels: Tensor) -> tuple[InstanceData, InstanceData]:

@@ -270,7 +270,7 @@ class OTAAssigner(BaseAssigner):
             if free is not None:
                 gain.masked_fill_(~free, -torch.inf)
             found.append(gain.topk(most, dim=1))
-        values, indices = (torch.cat(parts) for parts in zip(*found))
+        values, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
         rest = num_priors - most
         left_out = values[:, -1] + (np.log(rest) if rest else -torch.inf)
         return values, indices, left_out

@@ -80,7 +80,7 @@ def list_near(
     if not found:
         none = torch.zeros(0, dtype=torch.long, device=points.device)
         return none, none
-    return tuple(torch.cat(parts) for parts in zip(*found))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
 def ranks(box: Tensor, values: Tensor, num_boxes: int) -> tuple[Tensor, Tensor]:

@@ -206,7 +206,7 @@ class POTOAssigner(BaseAssigner):
                 quality.of_table(part), inside, num_level_priors, self.aux_topk
             )
             found.append((part[box], prior, value))
-        box, prior, value = (torch.cat(parts) for parts in zip(*found))
+        box, prior, value = (torch.cat(parts) for parts in zip(*found, strict=True))
         return highest(prior, value, box, num_priors, num_boxes)
 
     def _to_host(self, predictions: Predictions, boxes: Boxes, *others: Tensor) -> list:

@@ -202,7 +202,7 @@ def _derivatives(grad_output: Tensor, by: dict[str, Tensor], rest: dict) -> dict
     with torch.enable_grad():
         output = _convolve(**{'mask': None, 'bias': None, **leaves, **rest})
     grads = torch.autograd.grad(output, list(leaves.values()), grad_output.to(output.dtype))
-    return dict(zip(leaves, grads))
+    return dict(zip(leaves, grads, strict=True))
 
 
 def _convolve(
@@ -299,7 +299,7 @@ def _check_shapes(
     size = [
         (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         for length, kernel, stride, padding, dilation in zip(
-            input.shape[2:], weight.shape[2:], *geometry[:3]
+            input.shape[2:], weight.shape[2:], *geometry[:3], strict=True
         )
     ]
     expected = {

@@ -219,7 +219,9 @@ def _windows(boxes: _Boxes) -> Iterator[tuple[int, int, slice, slice]]:
         for samples in (boxes.y, boxes.x)
         for edge in (samples.low.amin((1, 2)), samples.high.amax((1, 2)) + 1)
     ]
-    for index, (picture, top, bottom, left, right) in enumerate(zip(boxes.pictures, *edges)):
+    for index, (picture, top, bottom, left, right) in enumerate(
+        zip(boxes.pictures, *edges, strict=True)
+    ):
         yield index, picture, slice(top, bottom), slice(left, right)
 
 

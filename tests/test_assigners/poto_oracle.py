@@ -47,7 +47,9 @@ def argmax(quality: Tensor, is_candidate: Tensor) -> Answer:
 def auxiliary(quality: Tensor, inside: Tensor, level_sizes: list[int], topk: int) -> Answer:
     picked = torch.zeros_like(inside)
     margins = []
-    for level, mark in zip(quality.split(level_sizes, 1), picked.split(level_sizes, 1)):
+    for level, mark in zip(
+        quality.split(level_sizes, 1), picked.split(level_sizes, 1), strict=True
+    ):
         best = level.sort(dim=1, descending=True, stable=True)
         mark.scatter_(1, best.indices[:, :topk], True)
         if level.size(1) > topk:

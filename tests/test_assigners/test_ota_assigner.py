@@ -105,7 +105,7 @@ def test_losses_and_gradients_are_the_references(name):
         torch.testing.assert_close(value, z[kind].float(), rtol=1e-4, atol=0)
     if 'grad_cls' in z:
         sum(losses.values()).backward()
-        for leaf, kind in zip(leaves, ('cls', 'ltrb', 'iou')):
+        for leaf, kind in zip(leaves, ('cls', 'ltrb', 'iou'), strict=True):
             theirs = z[f'grad_{kind}']
             assert (leaf.grad - theirs).abs().max() <= 1e-4 * theirs.abs().max(), kind
 

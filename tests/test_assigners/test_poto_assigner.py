@@ -106,7 +106,7 @@ def test_losses_and_gradients_are_the_references(name, rule):
         torch.testing.assert_close(losses[kind], z[f'{kind}_{rule}'].float(), rtol=1e-4, atol=1e-6)
     if f'grad_cls_{rule}' in z:
         sum(losses[kind] for kind in kinds).backward()
-        for leaf, kind in zip(leaves, ('cls', 'ltrb')):
+        for leaf, kind in zip(leaves, ('cls', 'ltrb'), strict=True):
             theirs = z[f'grad_{kind}_{rule}']
             assert (leaf.grad - theirs).abs().max() <= 1e-4 * theirs.abs().max(), kind
 

@@ -453,7 +453,9 @@ def test_light_and_camera_leave_the_people_where_they_are():
     after = dict(
         shade=1.0, night=1.0, rain=1.0, veil=1.0, defocus=1.0, motion_blur=1.0, sharpen=1.0
     )
-    for plain, developed in zip(scenes(3, seed=8), scenes(3, replace(SMALL, **after), seed=8)):
+    for plain, developed in zip(
+        scenes(3, seed=8), scenes(3, replace(SMALL, **after), seed=8), strict=True
+    ):
         assert developed.people == plain.people
         np.testing.assert_array_equal(developed.owners, plain.owners)
 

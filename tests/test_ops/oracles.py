@@ -51,7 +51,7 @@ def soft_nms(boxes, scores, iou_threshold, sigma, min_score, method, offset):
     """Rows of corners and scores, and indices of what is left."""
     left = [
         [*box, score, index]
-        for index, (*box, score) in enumerate(zip(*boxes.numpy().T, scores.numpy()))
+        for index, (*box, score) in enumerate(zip(*boxes.numpy().T, scores.numpy(), strict=True))
     ]
     first = 0
     while first < len(left):

@@ -126,11 +126,13 @@ def convolution(rng, modulated):
     )
     size = [
         int(rng.integers(max(edge, step * (edge - 1) + 1 - 2 * pad), 9 + edge))
-        for edge, pad, step in zip(kernel, padding, dilation)
+        for edge, pad, step in zip(kernel, padding, dilation, strict=True)
     ]
     out = [
         (length + 2 * pad - step * (edge - 1) - 1) // hop + 1
-        for length, edge, pad, step, hop in zip(size, kernel, padding, dilation, stride)
+        for length, edge, pad, step, hop in zip(
+            size, kernel, padding, dilation, stride, strict=True
+        )
     ]
     pictures, points = int(rng.integers(1, 3)), deform_groups * kernel[0] * kernel[1]
     maps = normal(rng, pictures, channels, *size)
@@ -181,7 +183,7 @@ def assert_same(operator, operators, others, seed):
     assert len(ours) == len(theirs), (operator, seed)
     # Sums in another order, and exp, whose last bit is the C library's own.
     rtol, atol = TOLERANCES.get(operator, (0, 0))
-    for one, other in zip(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(
             one,
             other,

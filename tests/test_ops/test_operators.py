@@ -293,7 +293,7 @@ def test_torchvisions_operators_are_used_on_other_devices(monkeypatch):
     usual = run()
     for name in ('nms', 'roi_align', 'deform_conv'):
         monkeypatch.setattr(sys.modules[f'mmdet_lla.ops.{name}'], 'torchvision_ops', lambda _: fake)
-    for one, other in zip(run(), usual):
+    for one, other in zip(run(), usual, strict=True):
         torch.testing.assert_close(one, other)
     assert calls == ['nms', 'roi_align', 'deform_conv2d']
 

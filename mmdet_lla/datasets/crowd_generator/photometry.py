@@ -104,6 +104,7 @@ def _rain(rng, image):
         rng.integers(0, width, count),
         rng.integers(0, height, count),
         rng.integers(6, 26, count),
+        strict=True,
     ):
         end = (int(x + lean * length), int(y + length))
         cv2.line(drops, (int(x), int(y)), end, int(rng.integers(30, 110)), 1, cv2.LINE_AA)
