@@ -58,7 +58,9 @@ class Artist:
         # numbers on small boxes would hide them
         large = detections.box_area > (60 * self.text_scale) ** 2
         drawn = self.labels.annotate(
-            drawn, detections[large], [word for word, fits in zip(words, large) if fits]
+            drawn,
+            detections[large],
+            [word for word, fits in zip(words, large, strict=True) if fits],
         )
         return self._write(drawn, (count_text(found), *lines))
 

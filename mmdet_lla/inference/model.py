@@ -160,7 +160,7 @@ class TorchDetector:
                 data_samples=[copy.copy(sample['data_samples']) for sample in samples],
             )
         )
-        return [self._detections(*pair) for pair in zip(batch, results)]
+        return [self._detections(*pair) for pair in zip(batch, results, strict=True)]
 
     def _detections(self, one: Prepared, result) -> Detections:
         found = result.pred_instances
@@ -221,7 +221,7 @@ def _build(cfg: Config, checkpoint: dict, name: str) -> torch.nn.Module:
             f'tensors are missing ({", ".join(missing[:3])}), {len(shapes)} have another shape '
             f'({", ".join(shapes[:3])})'
         )
-    load_state_dict(model, {key: state[key] for key in wanted if key in state}, strict=False)
+    load_state_dict(model, {key: state[key] for key in wanted if key in state}, strict=True)
     return model
 
 

@@ -164,7 +164,7 @@ class Predictor:
             # twice a batch, so that pictures of two sizes that alternate share batches too
             while window := list(islice(loaded, size if size == 1 else 2 * size)):
                 found = self._detect([views for _, views in window])
-                for (frame, views), detections in zip(window, found):
+                for (frame, views), detections in zip(window, found, strict=True):
                     yield Result(frame, detections.above(threshold) if views else None)
 
     def _load(self, frame: Frame) -> tuple[Frame, list[View]]:
@@ -194,7 +194,7 @@ class Predictor:
             for start in range(0, len(same), self.batch_size):
                 batch = same[start : start + self.batch_size]
                 results = self.detector.detect([views[i].prepared for i in batch])
-                found.update(zip(batch, results))
+                found.update(zip(batch, results, strict=True))
         parts = iter(range(len(views)))
         merged: list[Detections | None] = []
         for picture in pictures:

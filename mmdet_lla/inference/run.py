@@ -105,7 +105,9 @@ class _Run:
 
     def pictures(self, source: Pictures) -> None:
         results = self.predictor.stream(source.frames())
-        for name, result in zip(source.names, self._watched(results, len(source), 'picture')):
+        for name, result in zip(
+            source.names, self._watched(results, len(source), 'picture'), strict=True
+        ):
             if result.detections is not None:
                 self._write(name, result, result.detections)
                 if self.draw:
@@ -220,5 +222,5 @@ def _artist(image: np.ndarray):
 
 def _first(frames, number: int):
     """The first frames, without asking for one more."""
-    for _, frame in zip(range(number), frames):
+    for _, frame in zip(range(number), frames, strict=False):
         yield frame

@@ -115,7 +115,7 @@ class Counters:
         if found.ids is not None:
             for line in self._lines:
                 line.trigger(detections)
-        for zone, visitors in zip(self._zones, self._visitors):
+        for zone, visitors in zip(self._zones, self._visitors, strict=True):
             inside = zone.trigger(detections)
             if found.ids is not None:
                 visitors.update(found.ids[inside & (found.ids >= 0)].tolist())
@@ -126,7 +126,7 @@ class Counters:
             f'line {i + 1}': {'in': line.in_count, 'out': line.out_count}
             for i, line in enumerate(self._lines)
         }
-        for i, (zone, visitors) in enumerate(zip(self._zones, self._visitors)):
+        for i, (zone, visitors) in enumerate(zip(self._zones, self._visitors, strict=True)):
             counts[f'zone {i + 1}'] = {'now': int(zone.current_count), 'visitors': len(visitors)}
         return counts
 

@@ -114,7 +114,9 @@ class Yolo(Writer):
         path.parent.mkdir(parents=True, exist_ok=True)
         size = (found.width, found.height) * 2
         with open(path, 'w', encoding='utf-8') as file:
-            for box, score, label in zip(found.boxes / size, found.scores, found.labels):
+            for box, score, label in zip(
+                found.boxes / size, found.scores, found.labels, strict=True
+            ):
                 x1, y1, x2, y2 = box
                 values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, score)
                 file.write(f'{label} ' + ' '.join(f'{value:.6f}' for value in values) + '\n')

@@ -58,7 +58,13 @@ class Detections:
 
     def records(self) -> list[dict]:
         """One plain dict a detection: box, score, label, class, and id where tracked."""
-        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names())
+        rows = zip(
+            self.boxes.tolist(),
+            self.scores.tolist(),
+            self.labels.tolist(),
+            self.names(),
+            strict=True,
+        )
         records = [
             {
                 'box': [round(x, 2) for x in box],
@@ -69,7 +75,7 @@ class Detections:
             for box, score, label, name in rows
         ]
         if self.ids is not None:
-            for record, identity in zip(records, self.ids.tolist()):
+            for record, identity in zip(records, self.ids.tolist(), strict=True):
                 record['id'] = identity
         return records
 

@@ -83,7 +83,9 @@ class Detector:
         found: list = [None] * len(prepared)
         for shape in dict.fromkeys(one.shape for one in prepared):
             places = [i for i, one in enumerate(prepared) if one.shape == shape]
-            for i, detections in zip(places, self.detect([prepared[i] for i in places])):
+            for i, detections in zip(
+                places, self.detect([prepared[i] for i in places]), strict=True
+            ):
                 found[i] = detections
         return found
 
@@ -95,7 +97,7 @@ class Detector:
     def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """Detect in prepared pictures of one shape."""
         boxes, scores, labels = self.session.run(np.stack([one.data for one in batch]))
-        return [self._detections(*row) for row in zip(batch, boxes, scores, labels)]
+        return [self._detections(*row) for row in zip(batch, boxes, scores, labels, strict=True)]
 
     def _detections(
         self, one: Prepared, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray

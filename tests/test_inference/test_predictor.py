@@ -34,7 +34,7 @@ def test_is_what_mmdets_inferencer_finds(folder, pictures, predictor):
     theirs = DetInferencer(
         str(folder / 'config.py'), str(folder / 'weights.pth'), device='cpu', show_progress=False
     )
-    for path, found in zip(paths, predictor(paths)):
+    for path, found in zip(paths, predictor(paths), strict=True):
         (expected,) = theirs(str(path), no_save_vis=True)['predictions']
         assert len(found) == len(expected['scores']) > 20
         np.testing.assert_allclose(found.scores, expected['scores'], atol=1e-5)
@@ -53,7 +53,7 @@ def test_batches_do_not_change_what_is_found(folder, pictures, predictor, batch_
     )
     paths = sorted(pictures.iterdir())
     images = [cv2.imread(str(path)) for path in paths]
-    for alone, found, image in zip(predictor(paths), batched(images), images):
+    for alone, found, image in zip(predictor(paths), batched(images), images, strict=True):
         assert (found.height, found.width) == image.shape[:2]
         assert_same(alone, found)
 

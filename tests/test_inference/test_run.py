@@ -56,7 +56,9 @@ def test_every_format_says_the_same(folder, pictures, predictor, tmp_path):
     coco = json.loads((tmp_path / 'detections.coco.json').read_text())
     table = list(csv.DictReader(open(tmp_path / 'detections.csv')))
     assert coco['categories'] == [{'id': 1, 'name': 'person'}]
-    for image, record, crowd in zip(coco['images'], records, lines(tmp_path / 'detections.odgt')):
+    for image, record, crowd in zip(
+        coco['images'], records, lines(tmp_path / 'detections.odgt'), strict=True
+    ):
         boxes = np.array([one['box'] for one in record['detections']])
         scores = [one['score'] for one in record['detections']]
         assert len(boxes) == record['count'] and min(scores) >= 0.3
@@ -123,7 +125,7 @@ def test_video_is_drawn_and_counted_frame_by_frame(predictor, tmp_path):
     assert summary.frames == 12 and not summary.broken
     drawn = Video(str(tmp_path / 'out' / 'street.mp4'))
     assert drawn.count == 12 and drawn.rate == 10
-    for frame, alone in zip(Video(str(video)).frames(), records):
+    for frame, alone in zip(Video(str(video)).frames(), records, strict=True):
         found = predictor(frame.image)
         assert len(found) == alone['count']
 
