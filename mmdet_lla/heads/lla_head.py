@@ -1,5 +1,6 @@
 """LLAHead: RetinaHead with an IoU branch, trained on what an assigner makes of its predictions."""
 
+import copy
 from typing import NamedTuple, Optional
 
 import torch
@@ -11,7 +12,9 @@ from mmdet.models.task_modules import (
     DistancePointBBoxCoder,
     MlvlPointGenerator,
 )
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_overlaps, cat_boxes, get_box_tensor
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, reduce_mean
 from mmengine.structures import InstanceData
@@ -25,6 +28,7 @@ from ..assigners.lla_assigner import (
     describe_label_range,
 )
 from ..assigners.views import View, view_for
+from .one_to_one import OneToOneBranch
 
 
 class Priors(NamedTuple):
@@ -75,6 +79,12 @@ class LLAHead(RetinaHead):
             inside. With ``clip_border=False`` in the box coder and ``min_bbox_size=-1``, which do
             the same before NMS, it makes the detections those of the reference. Defaults to
             False.
+            ``nms=None``: detections are the ``max_per_img`` of highest score as they are. With a
+            one-to-one branch, ``one_to_one``: whether that predicts, without NMS, or the head's
+            own branches do, with it; defaults to True.
+        one_to_one (dict, optional): A branch that says everybody once, see
+            :class:`OneToOneBranch`: ``stacked_convs``, ``detach`` and ``loss_weight``; what trains
+            it is ``train_cfg.one_to_one``. Its boxes and IoUs are the head's. Defaults to None.
         kwargs: See :class:`RetinaHead`. Boxes are always regressed decoded.
 
     Raises:
@@ -97,6 +107,7 @@ class LLAHead(RetinaHead):
         ),
         loss_bbox: ConfigType = dict(type='GIoULoss', loss_weight=2.0),
         loss_iou: ConfigType = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5),
+        one_to_one: OptConfigType = None,
         **kwargs,
     ) -> None:
         if conv_bias not in ('auto', True):
@@ -106,6 +117,7 @@ class LLAHead(RetinaHead):
         if not loss_cls.get('use_sigmoid', False):
             raise ValueError('LLAHead: loss_cls must have use_sigmoid=True, scores are sigmoids')
         self.conv_bias = conv_bias
+        self._one_to_one_cfg = one_to_one
         super().__init__(
             num_classes,
             in_channels,
@@ -117,12 +129,12 @@ class LLAHead(RetinaHead):
             **kwargs,
         )
         self.loss_iou = MODELS.build(loss_iou)
-        self._priors: tuple = (None, None)
+        self._priors: dict[str, tuple] = {}  # by view
         if self.train_cfg:
             self._view()
 
     def _init_layers(self) -> None:
-        """Layers of RetinaHead, the IoU branch and a scale per level."""
+        """Layers of RetinaHead, the IoU branch, a scale per level and the one-to-one branch."""
         super()._init_layers()
         pair = (type(self.prior_generator), type(self.bbox_coder))
         self.with_points = issubclass(pair[0], MlvlPointGenerator)
@@ -149,17 +161,47 @@ class LLAHead(RetinaHead):
                     )
         self.retina_iou = nn.Conv2d(self.retina_reg.in_channels, self.num_base_priors, 3, padding=1)
         self.scales = nn.ModuleList(Scale(1.0) for _ in self.prior_generator.strides)
+        self.one_to_one = None
+        if self._one_to_one_cfg is not None:
+            self.one_to_one = OneToOneBranch(
+                self.retina_cls.out_channels,
+                self.num_classes,
+                self.retina_cls.in_channels,
+                (self.train_cfg or {}).get('one_to_one'),
+                conv_cfg=self.conv_cfg,
+                norm_cfg=self.norm_cfg,
+                init_cfg=copy.deepcopy(self.init_cfg),
+                **self._one_to_one_cfg,
+            )
 
-    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    @property
+    def predicts_one_to_one(self) -> bool:
+        """Whether the one-to-one branch predicts, if there is one; see ``test_cfg.one_to_one``."""
+        if self.one_to_one is None:
+            return False
+        return (self.test_cfg or {}).get('one_to_one', True)
+
+    @property
+    def needs_nms(self) -> bool:
+        """Whether what :meth:`forward` gives needs NMS, as ``test_cfg`` stands."""
+        return not self.predicts_one_to_one and (self.test_cfg or {}).get('nms') is not None
+
+    def forward(
+        self, x: tuple[Tensor, ...], both: bool = False
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predictions of every level.
 
         Args:
             x (tuple[Tensor]): Feature maps, each (N, in_channels, H, W).
+            both (bool): Whether class logits of both branches are wanted, which training needs.
+                Defaults to False.
 
         Returns:
             tuple[list[Tensor]]: Per level: class logits (N, num_base_priors * num_classes, H, W),
-            box predictions (N, num_base_priors * 4, H, W) as the box coder reads them, and IoU
-            logits (N, num_base_priors, H, W).
+            those of the one-to-one branch if it predicts; box predictions (N, num_base_priors * 4,
+            H, W) as the box coder reads them, and IoU logits (N, num_base_priors, H, W). If
+            ``both``, the head's own class logits come first and those of the one-to-one branch
+            fourth.
 
         Raises:
             ValueError: If there are not as many feature maps as strides.
@@ -171,12 +213,15 @@ class LLAHead(RetinaHead):
                 f'strides, {strides}; expected one feature map a stride'
             )
         outs = [self.forward_single(*level) for level in zip(x, self.scales, strides, strict=True)]
-        return tuple(map(list, zip(*outs, strict=True)))
+        cls_scores, *others, one_to_one = map(list, zip(*outs, strict=True))
+        if both:
+            return cls_scores, *others, one_to_one
+        return one_to_one if self.predicts_one_to_one else cls_scores, *others
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Predictions of one level; see :meth:`forward`.
+    ) -> tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+        """Predictions of one level, the one-to-one branch's class logits last, or None.
 
         Args:
             x (Tensor): Feature map, (N, in_channels, H, W).
@@ -192,7 +237,41 @@ class LLAHead(RetinaHead):
         bbox_pred = scale(self.retina_reg(reg_feat)).float()
         if self.with_points:
             bbox_pred = bbox_pred.relu() * bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
-        return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat)
+        one_to_one = None if self.one_to_one is None else self.one_to_one(cls_feat)
+        return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat), one_to_one
+
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of a batch; see :meth:`loss_by_feat`.
+
+        Args:
+            x (tuple[Tensor]): Feature maps, each (N, in_channels, H, W).
+            batch_data_samples (list[:obj:`DetDataSample`]): ``gt_instances``, ``ignored_instances``
+                and meta information a picture.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`loss_by_feat` gives it, and ``loss_one_to_one`` with a
+            one-to-one branch.
+        """
+        if self.one_to_one is None:
+            return super().loss(x, batch_data_samples)
+        batch_gt_instances, ignored, metas = unpack_gt_instances(batch_data_samples)
+        *outs, one_to_one = self(x, both=True)
+        losses = self.loss_by_feat(*outs, batch_gt_instances, metas, ignored)
+        priors = self._grid_priors(one_to_one, self.one_to_one.view())
+        bboxes = _flatten_levels(outs[1], 4).detach().float()
+        losses['loss_one_to_one'] = self.one_to_one.loss(
+            self.loss_cls,
+            _flatten_levels(one_to_one, self.cls_out_channels),
+            torch.stack(
+                [get_box_tensor(self.bbox_coder.decode(priors.own, one)) for one in bboxes]
+            ),
+            priors.handed,
+            priors.level_sizes,
+            batch_gt_instances,
+            metas,
+            ignored,
+        )
+        return losses
 
     def loss_by_feat(
         self,
@@ -328,8 +407,9 @@ class LLAHead(RetinaHead):
 
     def _grid_priors(self, cls_scores: list[Tensor], view: View) -> Priors:
         """Priors of all levels, the same tensors again while sizes and device stay the same."""
-        key = ([score.shape[-2:] for score in cls_scores], cls_scores[0].device, view)
-        if self._priors[0] != key:
+        key = ([score.shape[-2:] for score in cls_scores], cls_scores[0].device)
+        name = repr(view)
+        if self._priors.get(name, (None,))[0] != key:
             levels = self.prior_generator.grid_priors(key[0], device=key[1])
             own = get_box_tensor(cat_boxes(levels))
             sizes = [len(level) for level in levels]
@@ -339,8 +419,8 @@ class LLAHead(RetinaHead):
                     for stride, size in zip(self.prior_generator.strides, sizes, strict=True)
                 ]
             )
-            self._priors = (key, Priors(own, view.of_priors(own, strides), sizes))
-        return self._priors[1]
+            self._priors[name] = (key, Priors(own, view.of_priors(own, strides), sizes))
+        return self._priors[name][1]
 
     def predict_by_feat(
         self,
@@ -387,7 +467,10 @@ class LLAHead(RetinaHead):
     ) -> InstanceData:
         """mmdet's; before it scores become ``sqrt(cls * iou)``, after it ``clip_detections``."""
         results.scores = (results.scores * results.pop('score_factors')).sqrt()
-        results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        suppress = with_nms and not self.predicts_one_to_one and cfg.get('nms') is not None
+        results = super()._bbox_post_process(results, cfg, rescale, suppress, img_meta)
+        if with_nms and not suppress:
+            results = results[results.scores.argsort(descending=True)[: cfg.max_per_img]]
         if with_nms and cfg.get('clip_detections', False):
             results = _clip_detections(results, img_meta['ori_shape' if rescale else 'img_shape'])
         return results

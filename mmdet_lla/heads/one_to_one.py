@@ -1,0 +1,134 @@
+"""A branch that says everybody once, so that nothing is left for NMS to do."""
+
+from typing import Optional
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.registry import TASK_UTILS
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, reduce_mean
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..assigners.views import View, view_for
+
+#: What trains the branch unless ``train_cfg.one_to_one`` says otherwise.
+ASSIGNER = dict(type='POTOAssigner')
+
+
+class OneToOneBranch(BaseModule):
+    """Class scores of their own, learnt from one prior a box, on a head's class tower.
+
+    The head's own branches, taught by many priors a box, give boxes and IoUs; this one says which
+    of a person's many predictions is the one to keep, as DeFCN's one-to-one loss beside its
+    auxiliary one does (`POTO <https://arxiv.org/abs/2012.03544>`_).
+
+    Args:
+        num_outs (int): Channels of the scores.
+        num_classes (int): Number of classes without the background.
+        in_channels (int): Channels of the tower.
+        train_cfg (dict, optional): ``assigner``, by default POTOAssigner, and what else a head's
+            ``train_cfg`` says of it: ``assigner_view`` and ``ignore``.
+        stacked_convs (int): Convolutions of its own. Defaults to 1.
+        detach (bool): Whether to keep its gradients from the tower, which then learns as it would
+            without the branch. Defaults to True.
+        loss_weight (float): Weight of its loss. Defaults to 1.0.
+        conv_cfg, norm_cfg (dict, optional): Of the convolutions. Defaults to None.
+        init_cfg (dict, optional): Initialisation; the last layer is ``retina_cls``, as the head's.
+
+    Raises:
+        ValueError: If an argument is out of its range, or it is not known what the assigner wants
+            to be handed.
+    """
+
+    def __init__(
+        self,
+        num_outs: int,
+        num_classes: int,
+        in_channels: int,
+        train_cfg: OptConfigType = None,
+        stacked_convs: int = 1,
+        detach: bool = True,
+        loss_weight: float = 1.0,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: OptConfigType = None,
+        init_cfg: Optional[ConfigType] = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not isinstance(stacked_convs, int) or stacked_convs < 0:
+            raise ValueError(
+                f'LLAHead: one_to_one.stacked_convs must be an int >= 0, got {stacked_convs!r}'
+            )
+        if not 0 < loss_weight < float('inf'):
+            raise ValueError(
+                f'LLAHead: one_to_one.loss_weight must be finite and > 0, got {loss_weight!r}'
+            )
+        self.num_classes = num_classes
+        self.detach = detach
+        self.loss_weight = loss_weight
+        self.convs = nn.ModuleList(
+            ConvModule(in_channels, in_channels, 3, padding=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+            for _ in range(stacked_convs)
+        )
+        self.retina_cls = nn.Conv2d(in_channels, num_outs, 3, padding=1)
+        self.train_cfg = dict(train_cfg or {})
+        self.assigner = TASK_UTILS.build(self.train_cfg.get('assigner', ASSIGNER))
+        self.view()
+
+    def view(self) -> View:
+        """What the assigner wants to be handed."""
+        return view_for(self.assigner, self.train_cfg)
+
+    def forward(self, cls_feat: Tensor) -> Tensor:
+        """Class logits (N, num_outs, H, W) from the tower's features (N, in_channels, H, W)."""
+        if self.detach:
+            cls_feat = cls_feat.detach()
+        for conv in self.convs:
+            cls_feat = conv(cls_feat)
+        return self.retina_cls(cls_feat)
+
+    def loss(
+        self,
+        loss_cls: nn.Module,
+        scores: Tensor,
+        bboxes: Tensor,
+        priors: Tensor,
+        level_sizes: list[int],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
+    ) -> Tensor:
+        """Class loss of a batch, divided by the number of priors that went to a box.
+
+        Args:
+            loss_cls (nn.Module): The head's class loss.
+            scores (Tensor): Class logits, (N, n, num_classes).
+            bboxes (Tensor): The head's decoded boxes ``x1 y1 x2 y2`` in pixels, (N, n, 4).
+            priors (Tensor): As the assigner wants them, see :class:`View`.
+            level_sizes (list[int]): Priors a level.
+            batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: See
+                :meth:`LLAHead.loss_by_feat`.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        view, found = self.view(), []
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        for single in zip(
+            bboxes.detach(),
+            scores.detach().float(),
+            batch_gt_instances,
+            ignored,
+            batch_img_metas,
+            strict=True,
+        ):
+            gt_inds = view.assign(self.assigner, priors, level_sizes, *single).gt_inds
+            labels = torch.full_like(gt_inds, self.num_classes)
+            positive = (gt_inds > 0).nonzero().squeeze(1)
+            labels[positive] = single[2].labels[gt_inds[positive] - 1]
+            found.append((gt_inds, labels))
+        gt_inds, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        divisor = reduce_mean((gt_inds > 0).sum().to(bboxes.dtype)).clamp(min=1)
+        weights = (gt_inds >= 0).to(bboxes.dtype)
+        return self.loss_weight * loss_cls(
+            scores.flatten(0, 1), labels, weights, avg_factor=divisor
+        )
