@@ -87,7 +87,7 @@ def citypersons_file(records: list, path: str) -> None:
         for index, record in enumerate(records)
         for person in record['gtboxes']
     ]
-    images = [dict(id=index) for index in range(len(records))]
+    images = [dict(id=index, im_name=f'{index}.png') for index in range(len(records))]
     with open(path, 'w') as file:
         json.dump(dict(images=images, annotations=annotations), file)
 

@@ -18,6 +18,7 @@ from .text import AnnotationError, RepeatedKeyError, decode, load_once, replacin
 BOX_KEYS = ('fbox', 'vbox', 'hbox')
 #: Their names in configs.
 BOXES = {'body': 'fbox', 'visible': 'vbox', 'head': 'hbox'}
+_NONE: dict = {}
 _HUGE = 1e9  # no pixel coordinate; infinity and nan fail the comparison too
 
 
@@ -130,10 +131,12 @@ def visible_share(instance: Mapping) -> float:
 
 def _instance(annotation: dict, key: str) -> dict:
     """One annotation in mmdet's form; anything malformed raises one of Python's own errors."""
-    if type(annotation['tag']) is not str:
+    tag, extra = annotation['tag'], annotation.get('extra', _NONE)
+    if type(tag) is not str:
         raise TypeError('tag')
-    body, head = is_ignored(annotation), is_head_ignored(annotation)
-    ignored = head if key == 'hbox' else body
+    # As is_ignored and is_head_ignored, with both flags looked at whatever the box is.
+    body, head = is_flagged(extra), is_flagged(annotation.get('head_attr', _NONE))
+    ignored = tag != 'person' or body or (head and key == 'hbox')
     instance = {'bbox_label': -1 if ignored else 0, 'ignore_flag': int(ignored)}
     for name in BOX_KEYS:
         if name in annotation:
@@ -142,8 +145,8 @@ def _instance(annotation: dict, key: str) -> dict:
                 raise ValueError('not finite')  # text has no abs()
             instance[name] = [x, y, x + w, y + h]
     instance['bbox'] = instance[key]
-    if 'extra' in annotation and 'visibility' in annotation['extra']:
-        share = annotation['extra']['visibility']
+    if 'visibility' in extra:
+        share = extra['visibility']
         if isinstance(share, (int, float)) and 0 <= share <= 1:
             instance['visible_share'] = share
     return instance

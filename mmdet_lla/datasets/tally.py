@@ -71,7 +71,7 @@ class Tally:
 
     def check(self) -> None:
         """Raise RuntimeError unless every record was written or named: a fault of this package."""
-        named = self.written + self.left_out.total() + self.lost
+        named = self.written + sum(self.left_out.values()) + self.lost
         if named != self.read:
             raise RuntimeError(f'{self.read} records were read, but {named} written or named')
 

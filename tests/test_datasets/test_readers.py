@@ -1,5 +1,6 @@
 """One reader, one meaning: dataset, metric and check answer the same of the same file."""
 
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from mmdet.datasets.samplers import ClassAwareSampler
 from mmengine.dataset import ClassBalancedDataset
 from PIL import Image
+from scipy.io import savemat
 
 from mmdet_lla.datasets import CityPersonsDataset, CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
@@ -96,12 +98,11 @@ def by_check(path):
     found = inspect_dataset(str(path), str(path.parent / 'Images'), decode=False)
     if found.problems:
         raise AnnotationError(f'{path}: ' + '\n'.join(map(str, found.problems)))
-    numbers = {name: i for i, name in enumerate(NAMES, 1)}
     return {
-        numbers[one['ID'].split('/')[1][:-4]] if '/' in one['ID'] else one['ID']: counts(
+        i if '/' in one['ID'] else one['ID']: counts(
             [box['tag'] == 'mask' for box in one['gtboxes']]
         )
-        for one in found.records
+        for i, one in enumerate(found.records, 1)
     }
 
 
@@ -117,6 +118,11 @@ READERS = [
     Reader('CityPersonsDataset', 'json', by_dataset(CityPersonsDataset)),
     Reader('CityPersonsMetric', 'json', by_metric(CityPersonsMetric)),
     Reader('check json', 'json', by_check),
+]
+MAT = [
+    Reader('CityPersonsDataset', 'mat', by_dataset(CityPersonsDataset)),
+    Reader('CityPersonsMetric', 'mat', by_metric(CityPersonsMetric)),
+    Reader('check mat', 'mat', by_check),
 ]
 ODGT = [one for one in READERS if one.suffix == 'odgt']
 JSON = [one for one in READERS if one.suffix == 'json']
@@ -196,6 +202,50 @@ def test_a_file_cut_off_anywhere_has_one_answer(folder):
             path = folder / f'cut.{suffix}'
             path.write_bytes(content[:end])
             agreed([one for one in READERS if one.suffix == suffix], path)
+
+
+def mat(change=lambda rows: rows, variable='anno_val_aligned'):
+    """CityPersons' MAT file; one person and one ignore region a picture."""
+    cells = np.empty((1, 2), dtype=object)
+    for index, name in enumerate(('bonn_0_0_leftImg8bit', 'koeln_0_1_leftImg8bit')):
+        rows = [[1, *BOX, 9, 4, 5, 20, 15], [0, *BOX, 9, 4, 5, 20, 15]]
+        cells[0, index] = {'cityname': name.split('_')[0], 'im_name': f'{name}.png',
+                           'bbs': np.array(change(rows), float)}  # fmt: skip
+    file = io.BytesIO()
+    savemat(file, {variable: cells})
+    return file.getvalue()
+
+
+def changed_row(place, value):
+    return lambda rows: [[*rows[0][:place], value, *rows[0][place + 1 :]], rows[1]]
+
+
+@pytest.mark.parametrize(
+    'content, read',
+    [
+        (mat(), True),
+        (mat(changed_row(0, 6)), False),
+        (mat(changed_row(0, np.nan)), False),
+        (mat(changed_row(3, np.inf)), False),
+        (mat(changed_row(8, np.nan)), False),
+        (mat(lambda rows: np.array(rows)[:, :9]), False),
+        (mat()[:-40], False),
+        (mat()[:100], False),
+        (b'', False),
+        (b'no MAT file', False),
+        (b'MATLAB 7.3 MAT-file'.ljust(124) + b'\0\2IM' + b'\x89HDF\r\n\x1a\n', False),
+    ],
+    ids='whole class nan inf visible columns cut head empty text hdf5'.split(),
+)  # fmt: skip
+def test_mat_files_have_one_answer(folder, content, read):
+    (folder / 'Images' / 'koeln').mkdir()
+    Image.new('RGB', (64, 48)).save(folder / 'Images' / 'koeln' / 'koeln_0_1_leftImg8bit.png')
+    path = folder / 'anno_val.MAT'
+    path.write_bytes(content)
+    found = answers(MAT, path)
+    expected = list(READ['json'].values()) if read else ['refused'] * 2
+    for name, answer in found.items():
+        assert (list(answer.values()) if read else [answer] * 2) == expected, name
 
 
 @pytest.mark.parametrize(
