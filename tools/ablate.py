@@ -30,10 +30,31 @@ def parse_args() -> argparse.Namespace:
         '--seeds', type=int, nargs='+', default=[0, 1, 2], help='(default: %(default)s)'
     )
     parser.add_argument(
+        '--engine',
+        choices=('local', 'ray'),
+        default='local',
+        help='this machine, or a cluster of Ray (pip install mmdet-lla[ray]; default: %(default)s)',
+    )
+    parser.add_argument(
+        '--address',
+        help="with --engine ray: the cluster to join, 'auto' for the one of this machine; without "
+        'it one is started here and ended with the study',
+    )
+    parser.add_argument(
         '--jobs',
         type=int,
-        default=1,
-        help='runs at once, which share the cores (default: %(default)s)',
+        help='runs at once (default: one a GPU or group of GPUs, else 1; under Ray as many as '
+        'there is room for)',
+    )
+    parser.add_argument(
+        '--cpus-per-run',
+        type=int,
+        help='threads of a run (default: an equal share of the cores; under Ray 4 a GPU, or 1)',
+    )
+    parser.add_argument(
+        '--gpus-per-run',
+        type=int,
+        help='GPUs of a run, one process each under torchrun (default: 1, or 0 without any)',
     )
     parser.add_argument(
         '--work-dir',
@@ -59,9 +80,25 @@ def parse_args() -> argparse.Namespace:
         help='train nothing: tables and report of the runs that are done',
     )
     args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error(f'--jobs is {args.jobs}, expected at least 1')
+    if args.address and args.engine != 'ray':
+        parser.error(f'--address {args.address} is of a cluster of Ray, expected --engine ray')
     return args
+
+
+def engine_of(args: argparse.Namespace):
+    """What does the runs."""
+    from mmdet_lla.analysis.ablation.engines import LocalEngine
+
+    resources = dict(jobs=args.jobs, cpus_per_run=args.cpus_per_run, gpus_per_run=args.gpus_per_run)
+    if args.engine == 'local':
+        return LocalEngine(**resources)
+    try:
+        from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != 'ray':
+            raise
+        sys.exit('--engine ray needs Ray: pip install "mmdet-lla[ray]", or pip install ray')
+    return RayEngine(args.work_dir.resolve(), args.address, **resources)
 
 
 def main() -> None:
@@ -77,13 +114,13 @@ def main() -> None:
             args.configs,
             args.seeds,
             args.work_dir.resolve(),
-            jobs=args.jobs,
+            engine=engine_of(args),
             options=args.cfg_options,
             keep_checkpoints=not args.no_checkpoints,
             train=not args.report_only,
             command=['python', 'tools/ablate.py', *sys.argv[1:]],
         )
-    except (FileNotFoundError, ValueError) as error:
+    except (ConnectionError, FileNotFoundError, ValueError) as error:
         sys.exit(f'{error}')
     except KeyboardInterrupt:
         sys.exit('\nInterrupted. Start it again with the same arguments to go on.')

@@ -1,5 +1,7 @@
 """What the tests of pictures and recordings share."""
 
+import os
+
 import pytest
 import torch
 
@@ -11,3 +13,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='session')
+def ray_cluster():
+    """A small cluster of Ray's in this process, joined."""
+    ray = pytest.importorskip('ray', reason='the engine of Ray wants Ray (the extra ray)')
+    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level='WARNING')
+    yield ray
+    ray.shutdown()

@@ -5,22 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 from waiting import wait_until
 
-from mmdet_lla.analysis.ablation.processes import Processes, Stopped, ToolFailed, parse_step
-from mmdet_lla.analysis.ablation.progress import StudyProgress
-from mmdet_lla.analysis.ablation.study import (
-    Study,
-    outdated,
-    plan_runs,
-    repair_checkpoints,
-    run_config,
+from mmdet_lla.analysis.ablation.engines import LocalEngine
+from mmdet_lla.analysis.ablation.engines.processes import (
+    Processes,
+    Stopped,
+    ToolFailed,
+    parse_step,
 )
+from mmdet_lla.analysis.ablation.progress import StudyProgress
+from mmdet_lla.analysis.ablation.runs import repair_checkpoints, run_config
+from mmdet_lla.analysis.ablation.study import Study, outdated, plan_runs
 from mmdet_lla.analysis.ablation.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,19 @@ def write_configs(folder, one=1, two=2):
         (folder / f'{name}.py').write_text(CONFIG.format(quality=quality, folder=folder))
 
 
+@pytest.fixture(params=['local', 'ray'])
+def engine(request, study_folder):
+    """Each engine, three runs at once."""
+    if request.param == 'local':
+        return LocalEngine(jobs=3)
+    request.getfixturevalue('ray_cluster')
+    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+
+    return RayEngine(study_folder / 'work', jobs=3, cpus_per_run=1)
+
+
 def study_of(folder, options=None, seeds=(0, 1), **kwargs):
+    (folder / 'work').mkdir(exist_ok=True)
     runs = plan_runs(load_variants(['one.py', 'two.py'], options), seeds, folder / 'work')
     return Study(runs, tools=folder / 'tools', **kwargs)
 
@@ -118,9 +130,8 @@ def epochs_of(study):
     }
 
 
-@pytest.mark.parametrize('jobs', [1, 3])
-def test_runs_every_config_with_every_seed_once(study_folder, jobs):
-    study, progress = study_of(study_folder, jobs=jobs), Silent()
+def test_runs_every_config_with_every_seed_once(study_folder, engine):
+    study, progress = study_of(study_folder, engine=engine), Silent()
     assert [(run.variant.name, run.seed) for run in study.runs] == [
         ('one', 0),
         ('two', 0),
@@ -141,16 +152,16 @@ def test_runs_every_config_with_every_seed_once(study_folder, jobs):
     assert len(progress.said) == 4
 
     # Nothing is done twice.
-    again = study_of(study_folder)
+    again = study_of(study_folder, engine=engine)
     assert again.execute(Silent()) == []
     assert epochs_of(again) == dict.fromkeys(epochs_of(again), ['1', '2', '3', '4'])
 
 
-def test_a_failed_run_is_named_and_the_others_go_on(study_folder):
+def test_a_failed_run_is_named_and_the_others_go_on(study_folder, engine):
     (study_folder / 'one.py').write_text(
         CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n"
     )
-    study, progress = study_of(study_folder, seeds=[0]), Silent()
+    study, progress = study_of(study_folder, engine=engine, seeds=[0]), Silent()
     (failure,) = study.execute(progress)
     assert failure.run.variant.name == 'one'
     assert 'exit status 1' in failure.reason and failure.reason.endswith('no more paper')
@@ -159,8 +170,8 @@ def test_a_failed_run_is_named_and_the_others_go_on(study_folder):
     assert 'one, seed 0 FAILED' in progress.said[0] and progress.share() == 1
 
 
-def test_goes_on_after_the_last_whole_checkpoint(study_folder):
-    study = study_of(study_folder, {'model.dies_after': 3}, seeds=[0])
+def test_goes_on_after_the_last_whole_checkpoint(study_folder, engine):
+    study = study_of(study_folder, {'model.dies_after': 3}, seeds=[0], engine=engine)
     assert len(study.execute(Silent())) == 2
     folder = study.runs[0].folder
     # What kill -9 leaves of a checkpoint, and a note that leads nowhere.
@@ -173,17 +184,17 @@ def test_goes_on_after_the_last_whole_checkpoint(study_folder):
     assert study.runs[0].result()['attempts'] == 2
 
 
-def test_a_finished_training_whose_test_failed_is_only_tested(study_folder):
+def test_a_finished_training_whose_test_failed_is_only_tested(study_folder, engine):
     (study_folder / 'tools' / 'test.py').write_text('raise SystemExit("later")')
-    study = study_of(study_folder, seeds=[0])
+    study = study_of(study_folder, engine=engine, seeds=[0])
     assert len(study.execute(Silent())) == 2
     (study_folder / 'tools' / 'test.py').write_text(TEST)
     (study_folder / 'tools' / 'train.py').write_text('raise SystemExit("never")')
     assert study.execute(Silent()) == []
 
 
-def test_without_checkpoints_those_of_one_seed_stay(study_folder):
-    study = study_of(study_folder, keep_checkpoints=False, kept_seed=0)
+def test_without_checkpoints_those_of_one_seed_stay(study_folder, engine):
+    study = study_of(study_folder, engine=engine, keep_checkpoints=False, kept_seed=0)
     study.execute(Silent())
     assert [bool(list(run.folder.glob('*.pth'))) for run in study.runs] == [
         True,
@@ -191,7 +202,7 @@ def test_without_checkpoints_those_of_one_seed_stay(study_folder):
         False,
         False,
     ]
-    assert study_of(study_folder).execute(Silent()) == []
+    assert study_of(study_folder, engine=engine).execute(Silent()) == []
     assert epochs_of(study)['one', 1] == ['1', '2', '3', '4']
 
 
@@ -214,9 +225,9 @@ def test_a_changed_config_or_annotation_is_trained_anew(study_folder):
     assert not any(run.result() for run in study_of(study_folder, seeds=[0]).runs)
 
 
-def test_equal_configs_are_trained_once(study_folder):
+def test_equal_configs_are_trained_once(study_folder, engine):
     write_configs(study_folder, one=2, two=2)
-    study = study_of(study_folder, seeds=[0])
+    study = study_of(study_folder, engine=engine, seeds=[0])
     assert len(study.runs) == 1
     study.execute(Silent())
     runs = plan_runs(load_variants(['one.py', 'two.py']), [0], study_folder / 'work')
@@ -228,16 +239,37 @@ import signal, sys
 from pathlib import Path
 sys.path[:0] = {tests!r}
 from test_ablation_study import Silent, study_of
+from mmdet_lla.analysis.ablation.engines import LocalEngine
 signal.signal(signal.SIGINT, signal.default_int_handler)
-study_of(Path({folder!r}), {{'model.sleep': 0.3}}, seeds=[0], jobs=2).execute(Silent())
+if {name!r} == 'ray':
+    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    engine = RayEngine(Path({folder!r}) / 'work', cpus_per_run=1)
+else:
+    engine = LocalEngine(jobs=2)
+study_of(Path({folder!r}), {{'model.sleep': 0.5}}, seeds=[0], engine=engine).execute(Silent())
 """
+
+
+def running_in(folder):
+    """Command lines of processes that name a folder."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            words = path.read_bytes().split(b'\0')
+        except OSError:  # it is gone
+            continue
+        if any(word.startswith(str(folder).encode()) for word in words):
+            found.append(words)
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
-def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number):
+def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine, number):
     code = DRIVER.format(
-        folder=str(study_folder), tests=[str(ROOT / 'tests'), str(Path(__file__).parent)]
+        folder=str(study_folder),
+        name=engine.name,
+        tests=[str(ROOT / 'tests'), str(Path(__file__).parent)],
     )
     process = subprocess.Popen(
         [sys.executable, '-c', code],
@@ -246,17 +278,23 @@ def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, number
         stderr=subprocess.DEVNULL,
     )
     folder = study_folder / 'work'
-    wait_until(lambda: len(list(folder.glob('*/seed0/epoch_2.pth'))) == 2)
+
+    def epochs():
+        return [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))]
+
+    wait_until(lambda: len(epochs()) == 2 and min(map(len, epochs())) >= 2)
     process.send_signal(number)
     assert process.wait(timeout=120) != 0
-    before = [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))]
+    if engine.name == 'local':
+        assert running_in(study_folder) == []
+    else:  # Ray's processes notice that their driver is gone
+        wait_until(lambda: running_in(study_folder) == [])
+    before = epochs()
     # One may be done before the other has begun, on a busy machine.
     assert min(map(len, before)) >= 2 and len(before) == 2
     assert min(map(len, before)) < 4
-    time.sleep(0.8)
-    assert [path.read_text().split() for path in sorted(folder.glob('*/seed0/epochs'))] == before
 
-    study = study_of(study_folder, {'model.sleep': 0.3}, seeds=[0], jobs=2)
+    study = study_of(study_folder, {'model.sleep': 0.5}, seeds=[0], engine=engine)
     assert study.execute(Silent()) == []
     assert all(run.result() for run in study.runs)
     for epochs in epochs_of(study).values():

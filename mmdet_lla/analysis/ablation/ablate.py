@@ -8,10 +8,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .engines import Engine, LocalEngine
 from .progress import StudyProgress
 from .report import estimates, write_report
 from .results import config_differences, rows_of, write_results
-from .study import Failure, Run, Study, outdated, plan_runs, remove_checkpoints
+from .runs import Run, remove_checkpoints
+from .study import Failure, Study, outdated, plan_runs
 from .variants import Variant, load_variants
 
 
@@ -19,7 +21,7 @@ def ablate(
     configs: Sequence[str],
     seeds: Sequence[int],
     work_dir: Path,
-    jobs: int = 1,
+    engine: Engine | None = None,
     options: Mapping | None = None,
     keep_checkpoints: bool = True,
     train: bool = True,
@@ -32,7 +34,7 @@ def ablate(
         seeds (Sequence[int]): One run of each config for each.
         work_dir (Path): Where everything goes: ``results.json``, ``results.csv``,
             ``report.html``, and a folder for each config.
-        jobs (int): Runs at once. Defaults to 1.
+        engine (Engine, optional): Does the runs. Defaults to this machine, one a GPU at a time.
         options (Mapping, optional): Merged into each config, keys with dots.
         keep_checkpoints (bool): Whether the last checkpoint of a run stays. Defaults to True.
         train (bool): False writes of what is done alone. Defaults to True.
@@ -52,7 +54,9 @@ def ablate(
     differing = config_differences(variants)
     failures = []
     if train:
-        failures = _execute(variants, runs, work_dir, jobs, keep_checkpoints, differing)
+        failures = _execute(
+            variants, runs, work_dir, engine or LocalEngine(), keep_checkpoints, differing
+        )
     rows = rows_of(runs, differing, work_dir)
     write_results(work_dir, rows, failures)
     if rows:
@@ -72,7 +76,7 @@ def _execute(
     variants: list[Variant],
     runs: list[Run],
     work_dir: Path,
-    jobs: int,
+    engine: Engine,
     keep_checkpoints: bool,
     differing: dict,
 ) -> list[Failure]:
@@ -92,7 +96,7 @@ def _execute(
                     f'{variant.name}: the config or its data are not those of '
                     f'{", ".join(old)}; it is trained anew, the old runs stay there'
                 )
-        study = Study(runs, jobs, keep_checkpoints, kept_seed=runs[0].seed)
+        study = Study(runs, engine, keep_checkpoints, kept_seed=runs[0].seed)
         return study.execute(
             progress,
             on_done=lambda: write_results(work_dir, rows_of(runs, differing, work_dir), []),

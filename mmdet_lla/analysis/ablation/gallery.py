@@ -17,7 +17,7 @@ from ..assignment_stats import wishes
 from ..pictures import assignment_picture, write_picture
 from ..recording import assignments_of
 from ..samples import find_pictures, plain_dataset
-from .study import Run
+from .runs import Run
 
 FOLDER = 'assignments'
 #: What is raised where a head hands over nothing to see: two stages, no assigner, another contract.

@@ -25,8 +25,9 @@ from .evidence import (
 )
 from .gallery import choose_pictures, draw_gallery
 from .results import in_short
+from .runs import DETECTIONS, Run, write_text
 from .statistics import Estimate
-from .study import DETECTIONS, Failure, Run, write_text
+from .study import Failure
 from .training_curves import read_scalars
 from .variants import Variant
 
@@ -230,7 +231,7 @@ def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
         result = run.result() or dict(versions={})
         found = dict(result['versions'])
         if found:
-            found.update(jobs=result['jobs'], threads=result['threads'])
+            found.update({name: result[name] for name in ('threads', 'gpus') if name in result})
         for name, value in found.items():
             values = seen.setdefault(name.replace('_', '-'), [])
             text = 'none' if value is None else str(value)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .detections import METRICS
-from .study import Failure, Run, write_json, write_text
+from .runs import Run, write_json, write_text
+from .study import Failure
 from .training_curves import read_scalars, training_seconds
 from .variants import ABSENT, Variant, differences
 

@@ -44,6 +44,11 @@ class Variant:
         """File name without its ending."""
         return Path(self.path).stem
 
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """Annotation files and folders of pictures that are there, absolute."""
+        return tuple(dict.fromkeys(Path(path).absolute() for path in _data(self.cfg.to_dict())))
+
 
 def load_variants(specs: Sequence[str], options: Mapping | None = None) -> list[Variant]:
     """Read the configs of a study.
@@ -123,21 +128,21 @@ def digest_of(cfg: Config) -> str:
     if isinstance(randomness, dict):
         randomness.pop('seed', None)
     sha = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    for path in sorted(set(_annotation_files(content))):
+    for path in sorted(set(filter(os.path.isfile, _data(content)))):
         sha.update(Path(path).read_bytes())
     return sha.hexdigest()[:DIGEST_LENGTH]
 
 
-def _annotation_files(value) -> Iterator[str]:
-    """Annotation files that are there, at any depth; others are for a training to complain of."""
+def _data(value) -> Iterator[str]:
+    """Annotation files and folders of pictures, at any depth; those that are not there are for a
+    training to complain of."""
     if isinstance(value, Mapping):
-        ann_file = value.get('ann_file')
-        if isinstance(ann_file, str) and ann_file:
-            path = os.path.join(value.get('data_root') or '', ann_file)
-            if os.path.isfile(path):
-                yield path
+        root, prefix = value.get('data_root') or '', value.get('data_prefix')
+        names = [value.get('ann_file'), *(prefix.values() if isinstance(prefix, Mapping) else ())]
+        paths = [os.path.join(root, name) for name in names if isinstance(name, str) and name]
+        yield from filter(os.path.exists, paths)
     for child in _children(value):
-        yield from _annotation_files(child)
+        yield from _data(child)
 
 
 def _children(value) -> Sequence:

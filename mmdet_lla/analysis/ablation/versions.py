@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy
 import torch
 
 import mmdet_lla
+
+from .engines.engine import num_cores
 
 PACKAGES = (torch, mmengine, mmcv, mmdet, mmdet_lla, numpy)
 
@@ -28,13 +29,6 @@ def versions() -> dict[str, str | int | None]:
     found['cores'] = num_cores()
     found['gpu'] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return found
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _commit() -> str | None:

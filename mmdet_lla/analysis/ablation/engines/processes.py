@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 import re
@@ -60,22 +61,31 @@ class ToolFailed(RuntimeError):
     """A tool ended with an error.
 
     Attributes:
+        tool (str): Its file name.
         status (int): Its exit status, negative for a signal.
         log (Path): All it wrote.
         tail (str): The last lines of it.
     """
 
-    def __init__(self, tool: str, status: int, log: Path, num_lines: int = 15) -> None:
-        self.status, self.log = status, log
-        lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
-        self.tail = '\n'.join(lines[-num_lines:])
-        if status < 0:
-            how = f'was ended by {signal.Signals(-status).name}'
-            if -status == signal.SIGKILL:
+    def __init__(self, tool: str, status: int, log: Path, tail: str) -> None:
+        # All arguments are kept as such, so that the error can be pickled.
+        super().__init__(tool, status, log, tail)
+        self.tool, self.status, self.log, self.tail = tool, status, log, tail
+
+    def __str__(self) -> str:
+        if self.status < 0:
+            how = f'was ended by {signal.Signals(-self.status).name}'
+            if -self.status == signal.SIGKILL:
                 how += ' (out of memory?)'
         else:
-            how = f'failed (exit status {status})'
-        super().__init__(f'{tool} {how}; the end of {log}:\n{self.tail}')
+            how = f'failed (exit status {self.status})'
+        return f'{self.tool} {how}; the end of {self.log}:\n{self.tail}'
+
+
+def tail_of(log: Path, num_lines: int = 15) -> str:
+    """The last lines of a log."""
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+    return '\n'.join(lines[-num_lines:])
 
 
 class Stopped(RuntimeError):
@@ -98,7 +108,13 @@ class Processes:
         self.cwd = cwd
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped = threading.Event()
+
+    def with_env(self, env: dict[str, str]) -> Processes:
+        """Processes that are stopped with these, with more in their environment."""
+        other = copy.copy(self)
+        other.env = {**self.env, **env}
+        return other
 
     def lines(self, command: Sequence, log: Path) -> Iterator[str]:
         """Run a Python tool and give its output line by line, adding it to a log.
@@ -131,14 +147,15 @@ class Processes:
                 process.wait()
                 with self._lock:
                     self._running.discard(process)
-        if self._stopped:
+        if self._stopped.is_set():
             raise Stopped
         if process.returncode:
-            raise ToolFailed(Path(command[1]).name, process.returncode, log)
+            tool = next(Path(word).name for word in command[1:] if word.endswith('.py'))
+            raise ToolFailed(tool, process.returncode, log, tail_of(log))
 
     def _start(self, command: list[str]) -> subprocess.Popen:
         with self._lock:
-            if self._stopped:
+            if self._stopped.is_set():
                 raise Stopped
             process = subprocess.Popen(
                 command,
@@ -163,7 +180,7 @@ class Processes:
             grace (float): Seconds to end in an orderly way. Defaults to 10.
         """
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             running = list(self._running)
         for process in running:
             _signal(process, signal.SIGTERM)
