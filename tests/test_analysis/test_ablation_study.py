@@ -246,7 +246,7 @@ if {name!r} == 'ray':
     engine = RayEngine(Path({folder!r}) / 'work', cpus_per_run=1)
 else:
     engine = LocalEngine(jobs=2)
-study_of(Path({folder!r}), {{'model.sleep': 0.5}}, seeds=[0], engine=engine).execute(Silent())
+study_of(Path({folder!r}), {{'model.sleep': {sleep}}}, seeds=[0], engine=engine).execute(Silent())
 """
 
 
@@ -266,9 +266,11 @@ def running_in(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine, number):
+    sleep = 3.0 if engine.name == 'ray' else 0.3  # a cluster is slower to notice
     code = DRIVER.format(
         folder=str(study_folder),
         name=engine.name,
+        sleep=sleep,
         tests=[str(ROOT / 'tests'), str(Path(__file__).parent)],
     )
     process = subprocess.Popen(
@@ -294,7 +296,7 @@ def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine
     assert min(map(len, before)) >= 2 and len(before) == 2
     assert min(map(len, before)) < 4
 
-    study = study_of(study_folder, {'model.sleep': 0.5}, seeds=[0], engine=engine)
+    study = study_of(study_folder, {'model.sleep': sleep}, seeds=[0], engine=engine)
     assert study.execute(Silent()) == []
     assert all(run.result() for run in study.runs)
     for epochs in epochs_of(study).values():
