@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from stand_in_study import make_study
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +24,11 @@ def ray_cluster():
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level='WARNING')
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def study_folder(tmp_path, monkeypatch):
+    """A folder with a study of stand-ins, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path)
+    return tmp_path

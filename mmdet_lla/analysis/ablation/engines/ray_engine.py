@@ -125,7 +125,12 @@ class RayEngine:
 
     def _run(self, jobs: Sequence[Job], token: Path, cpus: int, gpus: int) -> Iterator[Event]:
         board = _new_board()
-        place = _call.options(num_cpus=cpus, num_gpus=gpus, max_retries=self.retries)
+        place = _call.options(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_retries=self.retries,
+            runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
+        )
         waiting = list(jobs)
         running: dict[Any, str] = {}
         try:
@@ -235,6 +240,12 @@ def _call(job: Job, cpus: int, gpus: int, cwd: str, token: Path, board) -> tuple
         return False, _portable(error)
     finally:
         processes.stop()
+
+
+def _python_path() -> str:
+    """Where tasks find this package, installed or not, and what else the driver was told of."""
+    package = Path(__file__).parents[4]
+    return os.pathsep.join([str(package), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 
 def _portable(error: Exception) -> Exception:

@@ -1,0 +1,19 @@
+"""Jobs for an engine, in a module that the processes of Ray can import."""
+
+import os
+
+
+def answer(place):
+    place.tell(0.5, 'half')
+    return place.cpus, place.processes.env['OMP_NUM_THREADS']
+
+
+def complain(place):
+    class Odd(Exception):
+        """Of a class that cannot be pickled."""
+
+    raise Odd('no')
+
+
+def die(place):
+    os._exit(3)

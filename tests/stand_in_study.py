@@ -1,0 +1,93 @@
+"""A study whose tools only pretend: quick, and it dies where it is told to."""
+
+import json
+import os
+from pathlib import Path
+
+from mmdet_lla.analysis.ablation.progress import StudyProgress
+from mmdet_lla.analysis.ablation.study import Study, plan_runs
+from mmdet_lla.analysis.ablation.variants import load_variants
+
+CONFIG = """
+model = dict(quality={quality})
+train_cfg = dict(max_epochs=4, val_interval=4)
+train_dataloader = None
+test_dataloader = dict(dataset=dict(type='CrowdDataset'))
+test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
+"""
+# "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to.
+TRAIN = """
+import json, os, re, runpy, sys, time, zipfile
+from pathlib import Path
+cfg, work = runpy.run_path(sys.argv[1]), Path(sys.argv[3])
+assert sys.argv[4] == '--resume'
+note, first = work / 'last_checkpoint', 1
+if note.is_file():
+    assert zipfile.is_zipfile(note.read_text()), 'resumed from what is no checkpoint'
+    first = 1 + int(re.search(r'epoch_(\\d+)', note.read_text())[1])
+with open(work / 'epochs', 'a') as file:
+    for epoch in range(first, cfg['train_cfg']['max_epochs'] + 1):
+        print(f'Epoch(train)  [{epoch}][ 5/5]  time: 0.5  loss: {1 / epoch:.4f}', flush=True)
+        time.sleep(cfg['model'].get('sleep', 0))
+        file.write(f'{epoch} ')
+        file.flush()
+        path = work / f'epoch_{epoch}.pth'
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('weights', json.dumps(cfg['model']))
+        note.write_text(str(path))
+        if cfg['model'].get('dies_after') == epoch:
+            sys.exit('no more paper')
+"""
+TEST = """
+import pickle, runpy, sys, zipfile
+from pathlib import Path
+cfg, checkpoint = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
+assert zipfile.is_zipfile(checkpoint) and checkpoint.name == 'epoch_4.pth'
+out = sys.argv[sys.argv.index('--out') + 1]
+print('Epoch(test) [1/2]    eta: 0:00:00', flush=True)
+found = [[10., 10., 20., 40.], [30., 10., 40., 40.]][:cfg['model']['quality']]
+pickle.dump([dict(img_id='a', ori_shape=(100, 100), pred_instances=dict(
+    bboxes=found, scores=[0.9] * len(found)))], open(out, 'wb'))
+"""
+
+
+def make_study(folder: Path) -> None:
+    """Two configs, a picture with two people, and tools that only pretend."""
+    (folder / 'tools').mkdir()
+    (folder / 'tools' / 'train.py').write_text(TRAIN)
+    (folder / 'tools' / 'test.py').write_text(TEST)
+    people = [
+        dict(
+            tag='person',
+            fbox=[x, 10, 10, 30],
+            vbox=[x, 10, 10, 30],
+            hbox=[x, 10, 5, 5],
+            head_attr={},
+            extra={},
+        )
+        for x in (10, 30)
+    ]
+    (folder / 'annotation_val.odgt').write_text(json.dumps(dict(ID='a', gtboxes=people)) + '\n')
+    write_configs(folder)
+
+
+def write_configs(folder, one=1, two=2):
+    for name, quality in dict(one=one, two=two).items():
+        (folder / f'{name}.py').write_text(CONFIG.format(quality=quality, folder=folder))
+
+
+def study_of(folder, options=None, seeds=(0, 1), **kwargs):
+    (folder / 'work').mkdir(exist_ok=True)
+    runs = plan_runs(load_variants(['one.py', 'two.py'], options), seeds, folder / 'work')
+    return Study(runs, tools=folder / 'tools', **kwargs)
+
+
+class Silent(StudyProgress):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+        super().__init__(stream=open(os.devnull, 'w'))
+
+    def say(self, text):
+        self.said.append(text)
