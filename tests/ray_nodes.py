@@ -38,9 +38,7 @@ def main() -> None:
     while not any(len(path.read_text().split()) >= 2 for path in work.glob('*/*/epochs')):
         time.sleep(0.05)
     cluster.remove_node(node, allow_graceful=False)
-    cluster.add_node(
-        num_cpus=1
-    )  # comes late, and takes over
+    cluster.add_node(num_cpus=1)  # comes late, and takes over
     thread.join()
     results = [run.result() for run in study.runs]
     found = dict(
