@@ -1,7 +1,7 @@
 """Reconciles torch, numpy and mmengine or its fork; the one place that does.
 
 torch without a GPU has no device to set for each of several processes, nor one to give its wrapper
-of the model, as mmengine does for both.
+of the model, as mmengine does for both, and synchronizes no batch norm.
 
 torch >= 2.6 unpickles only tensors and allow-listed classes. mmengine's checkpoints carry their
 training log in a few harmless classes more, named here. Nothing else becomes loadable.
@@ -23,7 +23,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop, checkpoint
 from torch import nn
 
@@ -113,6 +113,7 @@ def let_cpus_train_together() -> None:
     def wrap_on_any(self, module: nn.Module, *args, **kwargs) -> None:
         if all(value.device.type == 'cpu' for value in module.parameters()):
             kwargs['device_ids'] = None
+            module = revert_sync_batchnorm(module)  # as mmengine does where there is one process
         wrap(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = wrap_on_any

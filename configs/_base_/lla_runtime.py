@@ -7,5 +7,3 @@ default_hooks = dict(
     exact_resume=dict(type='ExactResumeHook'),
     nan_guard=dict(type='NaNGuardHook'),
 )
-# Processes on CPUs have no device_ids, which mmengine sets; one GPU a process does not need them.
-model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)

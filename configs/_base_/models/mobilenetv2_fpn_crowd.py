@@ -18,3 +18,6 @@ model = dict(
     neck=dict(in_channels=[32, 96, 320], out_channels=96, start_level=0),
     bbox_head=dict(in_channels=96, feat_channels=96, stacked_convs=2),
 )
+# mmdet's MobileNetV2 has a last layer that no detector uses, and freezes its stages only when
+# training begins, after the processes have agreed on what they will share.
+find_unused_parameters = True

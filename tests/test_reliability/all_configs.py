@@ -1,0 +1,161 @@
+"""Trains configs for two iterations as they ship, in one process and in two.
+
+    python tests/test_reliability/all_configs.py FOLDER CROWD CONFIG...
+
+Only the data are replaced (small pictures of a generated crowd, through the config's own pipeline)
+and the length; pretrained weights and what is due after the training are left out. Writes, to
+PROCESSES_RANK.json in FOLDER, for each config: the losses, which parameters got no
+gradient, how many moved, and whether all processes hold the same weights afterwards.
+"""
+
+import functools
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.config import utils as config_utils
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, DefaultScope
+from mmengine.runner import Runner
+from mmengine.runner import runner as runner_module
+
+import mmdet_lla  # noqa: F401  (registers)
+
+SIZE = (64, 64)
+
+
+@HOOKS.register_module()
+class Watch(Hook):
+    """Keeps the losses, and the names of all parameters that get a gradient."""
+
+    def before_train(self, runner):
+        self.losses, self.finite = [], {}
+        self.parameters = dict(bare(runner.model).named_parameters())
+        self.before = sums(self.parameters)
+        for name, value in self.parameters.items():
+            if value.requires_grad:
+                value.register_post_accumulate_grad_hook(functools.partial(self.look, name))
+
+    def look(self, name, value):
+        self.finite[name] = self.finite.get(name, True) and bool(value.grad.isfinite().all())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append({name: float(value) for name, value in outputs.items()})
+
+
+def sums(parameters):
+    """A number for each, which changes with any of its values."""
+    return torch.stack([value.detach().double().sum() for value in parameters.values()])
+
+
+def bare(model):
+    return model.module if is_model_wrapper(model) else model
+
+
+def replaced(path, crowd):
+    """A config with other data, without weights from elsewhere, and of another length."""
+    cfg = Config.fromfile(path)
+    loader = cfg.train_dataloader
+    pipeline = loader.dataset.pipeline
+    for step in pipeline:
+        if 'scale' in step:
+            step['scale'] = SIZE
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.dataset = dict(
+        type='CrowdDataset',
+        data_root=crowd,
+        ann_file='annotation_train.odgt',
+        data_prefix=dict(img='Images/'),
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=pipeline,
+        serialize_data=False,  # which collects garbage first
+    )
+    for part in ('dataloader', 'cfg', 'evaluator'):
+        cfg[f'val_{part}'] = cfg[f'test_{part}'] = None
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+    cfg.model.backbone.init_cfg = None
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=100, save_last=False)
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='Watch')]
+    cfg.update(log_level='ERROR', randomness=dict(seed=0))
+    return cfg
+
+
+def train(cfg):
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    watch = next(hook for hook in runner.hooks if isinstance(hook, Watch))
+    after = sums(watch.parameters)
+    everybodys = [after]
+    if dist.is_initialized():
+        everybodys = [torch.empty_like(after) for _ in range(dist.get_world_size())]
+        dist.all_gather(everybodys, after)
+    return dict(
+        losses=watch.losses,
+        finite=all(watch.finite.values()),
+        names=list(watch.parameters),
+        without_gradient=sorted(watch.parameters.keys() - watch.finite.keys()),
+        moved=int((after != watch.before).sum()),
+        same=all(torch.equal(one, after) for one in everybodys),
+    )
+
+
+def train_all(folder, configs, rank, world, port):
+    """Train one config after the other; runs in a process of its own."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+    results = {}
+    for i, (path, cfg) in enumerate(configs.items()):
+        cfg.launcher = 'pytorch' if world > 1 else 'none'
+        cfg.experiment_name = cfg.visualizer.name = f'config_{i}'
+        cfg.work_dir = str(folder / f'work_{world}')
+        DefaultScope.get_instance(cfg.experiment_name, scope_name='mmdet')
+        begun = time.process_time()
+        try:
+            results[path] = train(cfg)
+            results[path]['seconds'] = time.process_time() - begun
+        except Exception:
+            results[path] = dict(error=traceback.format_exc())
+            break  # the other process is somewhere else now
+    (folder / f'{world}_{rank}.json').write_text(json.dumps(results))
+
+
+def main():
+    folder, crowd, *paths = sys.argv[1:]
+    register_all_modules()
+    torch.set_num_threads(1)
+    # Each costs more time than a training: to set a config nicely, to look at the compiler and to
+    # read mmdet's list of models for every config that inherits one of its files.
+    Config.pretty_text = property(str)
+    runner_module.collect_env = dict
+    config_utils.load = functools.cache(config_utils.load)
+    configs = {path: replaced(path, crowd) for path in paths}
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    started = [
+        get_context('fork').Process(
+            target=train_all, args=(Path(folder), configs, rank, world, port)
+        )
+        for world in (1, 2)
+        for rank in range(world)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+
+
+if __name__ == '__main__':
+    main()
