@@ -1,58 +1,53 @@
-"""The set-up's decisions, with its probes of the machine replaced."""
+"""The set-up's decisions, with its probes of the machine and pip replaced."""
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-import zipfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location('setup_env', REPO / 'tools' / 'setup_env.py')
-setup_env = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(setup_env)
-
-Usage = namedtuple('Usage', 'total used free')
-
-
-def make_wheel(path, names=('mmcv/__init__.py', 'mmcv/_ext.cpython-311-x86_64-linux-gnu.so')):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, 'w') as archive:
-        for name in names:
-            archive.writestr(name, 'x' * 100)
-    return path
+LITE = {'torch': '2.13.0', 'mmengine': '0.10.7', 'mmcv-lite': '2.1.0', 'mmdet': '3.3.0'}
+FULL = {'torch': '2.13.0', 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0'}
+ONEDL = {
+    'torch': '2.13.0',
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+}
+STACKS = [[], ['numpy1'], ['onedl'], ['full'], ['numpy1', 'full'], ['extras']]
 
 
-# ------------------------------------------------------------------------------ pins
-def test_pins_are_read_with_names_and_without_comments():
-    pins = setup_env.read_pins('# no\ntorch==2.13.0  # first\n\nPyYAML==6.0.3\n')
-    assert pins == {'torch': 'torch==2.13.0', 'pyyaml': 'PyYAML==6.0.3'}
+def pins_of(setup_env, *added):
+    return setup_env.all_pins(setup_env.requirement_files(REPO, added))
 
 
-@pytest.mark.parametrize('stack', ['', *setup_env.stacks(REPO)])
-def test_requirements_pin_everything_exactly(stack):
-    pins = setup_env.stack_pins(REPO, stack)
-    assert {'torch', 'mmcv', 'mmengine', 'mmdet', 'setuptools', 'wheel', 'ninja'} <= set(pins)
-    assert [line for line in pins.values() if not re.fullmatch(r'[\w-]+==[\w.]+', line)] == []
-
-
-# ------------------------------------------------------------------------------ stacks
-def test_stack_replaces_and_adds_lines(tmp_path):
-    (tmp_path / 'requirements.txt').write_text('torch==2\nnumpy==2.4.6\nmmcv==2.1.0\n')
-    (tmp_path / 'requirements-new.txt').write_text('onedl-mmcv==2.3.6\nnumpy==2.2.6\nimaug==1\n')
-    assert setup_env.stacks(tmp_path) == ['new']
-    assert setup_env.stack_pins(tmp_path) == {
-        'torch': 'torch==2',
-        'numpy': 'numpy==2.4.6',
-        'mmcv': 'mmcv==2.1.0',
+# ------------------------------------------------------------------------------ versions
+def test_pins_are_read_without_comments_and_by_what_they_bring(setup_env):
+    pins = setup_env.read_pins('# no\ntorch==2.13.0  # first\n\nPyYAML==6.0.3\nmmcv-lite==2.1.0\n')
+    assert pins == {
+        'torch': 'torch==2.13.0',
+        'pyyaml': 'PyYAML==6.0.3',
+        'mmcv': 'mmcv-lite==2.1.0',
     }
-    assert setup_env.stack_pins(tmp_path, 'new') == {
+
+
+@pytest.mark.parametrize('added', STACKS, ids='-'.join)
+def test_requirements_pin_everything_exactly(setup_env, added):
+    pins = pins_of(setup_env, *added)
+    assert {'torch', 'mmcv', 'mmengine', 'mmdet', 'setuptools', 'wheel'} <= set(pins)
+    assert [line for line in pins.values() if not re.fullmatch(r'[\w-]+==[\w.]+', line)] == []
+    assert ('ninja' in pins) == (not pins['mmcv'].startswith('mmcv-lite'))
+
+
+def test_added_files_replace_and_add_lines(setup_env, tmp_path):
+    (tmp_path / 'requirements.txt').write_text('torch==2\nnumpy==2.4.6\nmmcv-lite==2.1.0\n')
+    (tmp_path / 'requirements-new.txt').write_text('onedl-mmcv==2.3.6\nnumpy==2.2.6\nimaug==1\n')
+    assert setup_env.all_pins(setup_env.requirement_files(tmp_path, ['new'])) == {
         'torch': 'torch==2',
         'numpy': 'numpy==2.2.6',
         'mmcv': 'onedl-mmcv==2.3.6',
@@ -60,448 +55,299 @@ def test_stack_replaces_and_adds_lines(tmp_path):
     }
 
 
-def test_stacks_differ_in_what_they_are_named_for():
-    usual, onedl, numpy1 = (setup_env.stack_pins(REPO, name) for name in ('', 'onedl', 'numpy1'))
+def test_stacks_differ_in_what_they_are_named_for(setup_env):
+    usual, onedl, numpy1, full = (
+        pins_of(setup_env, *added) for added in ([], ['onedl'], ['numpy1'], ['full'])
+    )
     assert [usual[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == [
         'mmengine',
-        'mmcv',
+        'mmcv-lite',
         'mmdet',
     ]
-    assert [onedl[name].split('==')[0] for name in ('mmengine', 'mmcv', 'mmdet')] == list(
-        setup_env.FORK
-    )
+    assert full['mmcv'] == usual['mmcv'].replace('-lite', '')
+    assert all(onedl[name].startswith('onedl-') for name in ('mmengine', 'mmcv', 'mmdet'))
     assert usual['numpy'].startswith('numpy==2.') and numpy1['numpy'].startswith('numpy==1.')
     assert all(numpy1[name] == usual[name] for name in ('torch', 'mmengine', 'mmcv', 'mmdet'))
 
 
-def test_unknown_stack_is_answered_with_those_there_are(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
-    assert setup_env.main(['--venv', str(tmp_path / 'venv'), '--stack', 'numpy3']) == 1
-    assert 'requirements-numpy3.txt is missing. Stacks: numpy1, onedl' in capsys.readouterr().out
+def test_unknown_name_is_answered_with_those_there_are(setup_env, tmp_path, capsys):
+    assert setup_env.main(['--venv', str(tmp_path / 'venv'), '--add', 'numpy3']) == 1
+    said = capsys.readouterr().out
+    assert 'requirements-numpy3.txt is missing; there are: extras, full, numpy1, onedl' in said
     assert not (tmp_path / 'venv').exists()
 
 
-@pytest.mark.parametrize('stack, folder', [('', '.venv'), ('onedl', '.venv-onedl')])
-def test_stack_has_an_environment_of_its_own(monkeypatch, stack, folder):
-    calls = []
-    monkeypatch.setattr(setup_env, 'stamp_is_current', lambda venv, mark: False)
-    monkeypatch.setattr(setup_env, 'set_up', lambda *args: calls.append(args))
-    assert setup_env.main(['--stack', stack]) == 0
-    assert calls == [(REPO / folder, None, setup_env.fingerprint(REPO, stack), stack)]
-    ignored = (REPO / '.gitignore').read_text().split()
-    assert any(Path(folder + '/').match(pattern) for pattern in ignored)
-
-
 @pytest.mark.skipif(shutil.which('make') is None, reason='this machine has no make')
-@pytest.mark.parametrize('stack, folder', [('', '.venv'), ('onedl', '.venv-onedl')])
-def test_make_names_the_same_environment(stack, folder):
+@pytest.mark.parametrize(
+    'variables, folder, added',
+    [
+        ([], '.venv', ''),
+        (['STACK=onedl'], '.venv-onedl', '--add onedl'),
+        (['MMCV=full'], '.venv-full', '--add full'),
+        (['STACK=numpy1', 'MMCV=full'], '.venv-numpy1-full', '--add numpy1 --add full'),
+    ],
+)
+def test_make_has_an_environment_for_each_stack(variables, folder, added):
     environ = {
         name: value
         for name, value in os.environ.items()  # a make above us leaves some
-        if name not in ('MAKEFLAGS', 'MFLAGS', 'VENV', 'PYTHON', 'STACK')
+        if name not in ('MAKEFLAGS', 'MFLAGS', 'VENV', 'PYTHON', 'STACK', 'MMCV')
     }
-    said = subprocess.run(
-        ['make', '-n', 'test', f'STACK={stack}'],
-        cwd=REPO,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert f"--venv '{folder}'" in said and f'{folder}/bin/python -m pytest' in said
-    assert (f"--stack '{stack}'" in said) == bool(stack)
-
-
-# ------------------------------------------------------------------------------ the fork
-STOCK = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0', 'numpy': '2.4.6'}
-ONEDL = {'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'}
-
-
-def test_fork_is_recognised():
-    assert setup_env.uses_fork(ONEDL) and setup_env.uses_fork({'onedl-mmengine': '0.10.12'})
-    assert not setup_env.uses_fork(STOCK) and not setup_env.uses_fork({})
-
-
-@pytest.mark.parametrize(
-    'dists, stack, fits',
-    [
-        ({}, '', True),
-        (STOCK, '', True),
-        (STOCK, 'numpy1', True),
-        (STOCK, 'onedl', False),
-        ({}, 'onedl', True),
-        (ONEDL, 'onedl', True),
-        (ONEDL, '', False),
-        ({**STOCK, **ONEDL}, '', False),
-        ({**STOCK, **ONEDL}, 'onedl', False),
-    ],
-)
-def test_no_family_is_installed_over_the_other(dists, stack, fits):
-    pins = setup_env.stack_pins(REPO, stack)
-    if fits:
-        setup_env.check_one_family(dists, pins, Path('/v'))
-        return
-    with pytest.raises(setup_env.SetupError, match='/v has .*mmengine.* overwrite') as error:
-        setup_env.check_one_family(dists, pins, Path('/v'))
-    command = str(error.value).split('/v/bin/python -m pip uninstall ')[1]
-    assert command.split() == sorted(set(dists) - {'numpy'})
-
-
-@pytest.mark.parametrize(
-    'dists, stack, own, problem',
-    [
-        (STOCK, '', True, None),
-        (ONEDL, 'onedl', True, None),
-        ({}, 'onedl', True, 'is missing'),
-        ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', True, 'is 2.3.5'),
-        ({**ONEDL, 'onedl-mmcv': '2.3.5'}, 'onedl', False, None),
-        (STOCK, 'onedl', True, 'is missing'),
-    ],
-)
-def test_mmcv_of_either_family_stays_where_it_fits(monkeypatch, dists, stack, own, problem):
-    monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
-    environment = setup_env.Environment(Path('/v'), own, setup_env.stack_pins(REPO, stack))
-    environment.state = {'dists': dists, 'torch': '2.13.0'}
-    assert environment.mmcv_problem(None) == problem
-
-
-@pytest.mark.parametrize('dists, extra', [(STOCK, 'openmmlab'), (ONEDL, 'onedl')])
-def test_environment_of_the_users_keeps_its_family(tmp_path, monkeypatch, dists, extra):
-    """pip is never asked for the other one, and what is missing comes from the same."""
-    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
-    monkeypatch.setattr(setup_env, 'ops_of', lambda python: 'not available')
-    monkeypatch.setattr(setup_env, 'run_logged', lambda *args: None)
-    monkeypatch.setattr(
-        setup_env,
-        'probe',
-        lambda python: {
-            'version': [3, 11, 7],
-            'short': '3.11',
-            'has_pip': True,
-            'torch': '2.13.0',
-            'cuda': None,
-            'site': str(tmp_path),
-            'dists': dists,
-        },
+    setup, test = (
+        subprocess.run(
+            ['make', '-n', target, *variables],
+            cwd=REPO,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for target in ('setup', 'test')
     )
-    asked = []
-    monkeypatch.setattr(
-        setup_env.Environment, 'pip', lambda self, arguments, *_: asked.extend(arguments)
-    )
-    setup_env.set_up(tmp_path, None, 'mark')
-    assert asked == [
-        'install',
-        'setuptools<81',
-        'wheel',
-        'ninja',
-        'install',
-        '--no-build-isolation',
-        '--editable',
-        f'{REPO}[{extra},tests,tensorboard]',
-    ]
-
-
-# ------------------------------------------------------------------------------ wheel cache
-BASE = dict(tag='cp311', platform='linux_x86_64', torch='2.13.0+cpu', mmcv='mmcv==2.1.0')
-
-
-def test_wheel_key_names_what_the_wheel_depends_on():
-    assert setup_env.wheel_key(**BASE) == 'cp311-linux_x86_64-torch2.13.0+cpu-mmcv2.1.0-cpuops'
-    assert setup_env.wheel_key(**BASE, gpu='8.0;9.0').endswith('-cuda8.0_9.0')
-    assert (
-        setup_env.wheel_key(**{**BASE, 'mmcv': 'onedl-mmcv==2.3.6'})
-        == 'cp311-linux_x86_64-torch2.13.0+cpu-onedl-mmcv2.3.6-cpuops'
-    )
-
-
-@pytest.mark.parametrize(
-    'change',
-    [
-        dict(tag='cp312'),
-        dict(platform='linux_aarch64'),
-        dict(torch='2.13.0+cu130'),
-        dict(torch='2.13.1+cpu'),
-        dict(mmcv='mmcv==2.1.1'),
-        dict(mmcv='onedl-mmcv==2.1.0'),
-        dict(gpu='9.0'),
-        dict(gpu='all'),
-    ],
-)
-def test_wheel_key_differs_with_each_part(change):
-    assert setup_env.wheel_key(**{**BASE, **change}) != setup_env.wheel_key(**BASE)
-
-
-def test_cache_folder_follows_xdg():
-    assert setup_env.cache_dir({'XDG_CACHE_HOME': '/cache'}) == Path('/cache/mmdet_lla/wheels')
-    assert setup_env.cache_dir({}) == Path.home() / '.cache' / 'mmdet_lla' / 'wheels'
-
-
-@pytest.mark.parametrize('mmcv', ['mmcv==2.1.0', 'onedl-mmcv==2.3.6'])
-def test_stored_wheel_is_found_again(tmp_path, mmcv):
-    name = mmcv.replace('==', '-').replace('onedl-', 'onedl_')
-    wheel = make_wheel(tmp_path / 'built' / f'{name}-cp311-cp311-linux_x86_64.whl')
-    folder = tmp_path / 'cache' / setup_env.wheel_key(**{**BASE, 'mmcv': mmcv})
-    assert setup_env.cached_wheel(folder) is None
-    stored = setup_env.store_wheel(wheel, folder)
-    assert setup_env.cached_wheel(folder) == stored
-    assert stored.read_bytes() == wheel.read_bytes()
-    assert [path.name for path in folder.iterdir()] == [wheel.name]
-
-    pins = {'torch': 'torch==2.13.0', 'mmcv': mmcv}
-    python = {'tag': 'cp311', 'platform': 'linux_x86_64'}
-    assert setup_env.some_wheel_cached(tmp_path / 'cache', python, pins)
-    assert not setup_env.some_wheel_cached(tmp_path / 'cache', dict(python, tag='cp312'), pins)
-    pins['mmcv'] += '1'
-    assert not setup_env.some_wheel_cached(tmp_path / 'cache', python, pins)
-
-
-@pytest.mark.parametrize('damage', ['bare', 'cut short', 'empty'])
-def test_broken_or_bare_wheel_leaves_the_cache(tmp_path, damage):
-    wheel = make_wheel(
-        tmp_path / 'mmcv-2.1.0-py3-none-any.whl',
-        ['mmcv/__init__.py'] if damage == 'bare' else ['mmcv/_ext.so', 'mmcv/ops.py'],
-    )
-    if damage != 'bare':
-        content = wheel.read_bytes()
-        wheel.write_bytes(content[: len(content) // 2] if damage == 'cut short' else b'')
-    assert setup_env.cached_wheel(tmp_path) is None
-    assert not wheel.exists()
-
-
-def test_failed_store_leaves_nothing_behind(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        setup_env.store_wheel(tmp_path / 'mmcv-none.whl', tmp_path / 'cache')
-    assert list((tmp_path / 'cache').iterdir()) == []
-
-
-# ------------------------------------------------------------------------------ what is missing
-def test_nothing_missing_where_all_is_there():
-    assert (
-        setup_env.missing_build_tools(
-            '/inc', '3.11', {}, lambda name: name, lambda path: path == '/inc/Python.h'
-        )
-        == []
-    )
-
-
-def test_missing_compiler_and_headers_are_named_with_their_packages():
-    cxx, cc, headers = setup_env.missing_build_tools(
-        '/inc', '3.11', {'CC': 'ccache clang'}, lambda name: None, lambda path: False
-    )
-    assert 'C++ compiler (c++)' in cxx and 'build-essential' in cxx
-    assert 'C compiler (ccache)' in cc
-    assert '/inc/Python.h' in headers and 'python3.11-dev' in headers
-
-
-def test_missing_headers_alone():
-    messages = setup_env.missing_build_tools(
-        '/inc', '3.12', {}, lambda name: name, lambda path: False
-    )
-    assert len(messages) == 1 and 'python3.12-dev' in messages[0]
-
-
-def test_full_disk_is_told_with_need_and_place(tmp_path):
-    def usage(path):
-        assert path == str(tmp_path)  # the nearest folder that exists
-        return Usage(0, 0, 1.25 * setup_env.GB)
-
-    place = tmp_path / 'not' / 'yet'
-    with pytest.raises(setup_env.SetupError, match=r'torch needs about 3 GB.*has 1\.2 GB free'):
-        setup_env.check_disk(place, 3, 'torch', usage)
-    assert setup_env.check_disk(place, 1, 'torch', usage) == 1.25
-
-
-def test_missing_system_library_of_opencv_is_named(monkeypatch):
-    def load(name):
-        if name == 'libGL.so.1':
-            raise OSError(name)
-
-    monkeypatch.setattr(setup_env.sys, 'platform', 'linux')
-    with pytest.raises(setup_env.SetupError, match='libGL.so.1 .* apt install libgl1'):
-        setup_env.check_shared_libraries(load)
-    setup_env.check_shared_libraries(lambda name: None)
+    assert f"setup_env.py --venv '{folder}' {added}".rstrip() in setup
+    assert 'extras' not in setup and '--add extras' in test
+    assert f'{folder}/bin/python -m pytest' in test
+    ignored = (REPO / '.gitignore').read_text().split()
+    assert any(Path(folder + '/').match(pattern) for pattern in ignored)
 
 
 # ------------------------------------------------------------------------------ interpreter
 def interpreters(**versions):
     def probe(name):
         version = versions.get(Path(name).name.replace('.', '_'))
-        return version and {
-            'executable': name,
-            'version': list(version),
-            'short': '{}.{}'.format(*version),
-            'has_venv': version[2] != 0,
-        }
+        return version and (version, {})
 
     return probe
 
 
-def test_tested_python_comes_first(monkeypatch):
+def test_tested_python_comes_first(setup_env, monkeypatch):
     monkeypatch.setattr(setup_env.sys, 'executable', '/usr/bin/python3')
-    found = interpreters(python3=(3, 12, 4), python3_11=(3, 11, 2))
-    assert setup_env.choose_python(None, found)['short'] == '3.11'
-    assert setup_env.choose_python('python3', found)['short'] == '3.12'
-    assert (
-        setup_env.choose_python(None, interpreters(python3=(3, 13, 1), python3_12=(3, 12, 1)))[
-            'short'
-        ]
-        == '3.12'
-    )
+    found = interpreters(python3=(3, 12), python3_11=(3, 11))
+    assert setup_env.choose_python(None, found) == 'python3.11'
+    assert setup_env.choose_python('python3', found) == 'python3'
+    others = interpreters(python3=(3, 10), python3_13=(3, 13))
+    assert setup_env.choose_python(None, others) == 'python3.13'
 
 
-def test_wrong_pythons_are_listed(monkeypatch):
+def test_wrong_pythons_are_listed(setup_env, monkeypatch):
     monkeypatch.setattr(setup_env.sys, 'executable', '/usr/bin/python3')
-    with pytest.raises(setup_env.SetupError, match=r'3\.11 is missing .*python3 is 3\.8\.18'):
-        setup_env.choose_python(None, interpreters(python3=(3, 8, 18)))
-    with pytest.raises(setup_env.SetupError, match='nowhere does not run'):
+    message = r'3\.13 is missing \(no python3\.11, /usr/bin/python3 is 3\.8, .*apt install'
+    with pytest.raises(setup_env.SetupError, match=message):
+        setup_env.choose_python(None, interpreters(python3=(3, 8)))
+    with pytest.raises(setup_env.SetupError, match='no nowhere'):
         setup_env.choose_python('nowhere', interpreters())
 
 
-def test_missing_venv_module_is_named():
-    with pytest.raises(setup_env.SetupError, match=r'apt install python3\.11-venv'):
-        setup_env.choose_python('python3.11', interpreters(python3_11=(3, 11, 0)))
-
-
-def test_probe_of_this_interpreter_and_of_none(tmp_path):
-    python = setup_env.probe(sys.executable)
-    assert python['version'] == list(sys.version_info[:3])
-    assert python['torch'].startswith('2.') and {'mmcv', 'onedl-mmcv'} & set(python['dists'])
-    assert python['tag'] == f'cp{sys.version_info[0]}{sys.version_info[1]}'
+def test_probe_of_this_interpreter_and_of_none(setup_env, tmp_path):
+    version, dists = setup_env.probe(sys.executable)
+    assert version == sys.version_info[:2]
+    assert dists['torch'].startswith('2.') and {'mmcv', 'mmcv-lite', 'onedl-mmcv'} & set(dists)
     assert setup_env.probe(tmp_path / 'python') is None
 
 
-# ------------------------------------------------------------------------------ compiling mmcv
-def test_cpu_build_hides_the_gpu_and_forces_the_ops(tmp_path):
-    environ = setup_env.build_environment({'PATH': '/bin'}, '/v/bin', tmp_path, None, None)
-    assert environ['MMCV_WITH_OPS'] == '1' and environ['CFLAGS'] == '-O2 -g0 -w'
-    assert environ['FORCE_CUDA'] == '0' and environ['CUDA_VISIBLE_DEVICES'] == ''
-    assert environ['PATH'] == os.pathsep.join(['/v/bin', '/bin'])
-    assert 1 <= int(environ['MAX_JOBS']) <= os.cpu_count()
+# ------------------------------------------------------------------------------ which mmcv
+@pytest.mark.parametrize(
+    'dists, added, fits',
+    [
+        ({}, [], True),
+        (LITE, [], True),
+        (FULL, [], True),
+        (LITE, ['numpy1', 'full'], True),
+        (LITE, ['onedl'], False),
+        ({}, ['onedl'], True),
+        (ONEDL, ['onedl'], True),
+        (ONEDL, [], False),
+        ({**FULL, **ONEDL}, [], False),
+        ({**FULL, **ONEDL}, ['onedl'], False),
+    ],
+)
+def test_no_family_is_installed_over_the_other(setup_env, dists, added, fits):
+    pins = pins_of(setup_env, *added)
+    if fits:
+        setup_env.check_one_family(dists, pins, Path('/v'))
+        return
+    with pytest.raises(setup_env.SetupError, match='/v has .*mmengine.* overwrite') as error:
+        setup_env.check_one_family(dists, pins, Path('/v'))
+    others = {name for name in dists if name.startswith('onedl') != (added == ['onedl'])}
+    command = str(error.value).split('/v/bin/python -m pip uninstall ')[1]
+    assert command.split() == sorted(others - {'torch'})
 
 
-def test_cuda_build_names_toolkit_and_architectures(tmp_path):
-    environ = setup_env.build_environment({'MAX_JOBS': '7'}, '/v/bin', tmp_path, '/cuda', '9.0')
-    assert environ['FORCE_CUDA'] == '1' and environ['CUDA_HOME'] == '/cuda'
-    assert environ['TORCH_CUDA_ARCH_LIST'] == '9.0' and environ['MAX_JOBS'] == '7'
-    assert 'CUDA_VISIBLE_DEVICES' not in environ
-    assert 'TORCH_CUDA_ARCH_LIST' not in setup_env.build_environment(
-        {}, '/v/bin', tmp_path, '/cuda', 'all'
-    )
+class Machine:
+    """An environment whose packages are made up; notes what pip is asked for."""
 
-
-def test_cuda_home_needs_compiler_and_headers():
-    toolkit = {
-        '/usr/local/cuda/bin/nvcc',
-        '/usr/local/cuda/include/cuda_runtime.h',
-        '/opt/wrapper/bin/nvcc',
-    }
-    find = setup_env.find_cuda_home
-    assert find({}, lambda _: '/opt/wrapper/bin/nvcc', toolkit.__contains__) == '/usr/local/cuda'
-    assert find({}, lambda _: None, toolkit.__contains__) == '/usr/local/cuda'
-    assert find({}, lambda _: None, lambda _: False) is None
-    assert find({'CUDA_HOME': '/opt/wrapper'}, lambda _: None, toolkit.__contains__) is None
-
-
-def test_compiled_ops_are_recognised(tmp_path):
-    from mmcv.ops import get_compiling_cuda_version
-
-    assert setup_env.ops_of(sys.executable) == get_compiling_cuda_version()
-    assert setup_env.ops_of('/bin/false') is None
-
-
-def test_failed_command_shows_its_end_and_the_log(tmp_path):
-    log = tmp_path / 'log'
-    script = 'for i in range(100): print("line", i)\nraise SystemExit(3)'
-    with pytest.raises(setup_env.SetupError) as error:
-        setup_env.run_logged([sys.executable, '-c', script], log, 'the build')
-    text = str(error.value)
-    assert 'the build failed (exit status 3)' in text and str(log) in text
-    assert 'line 99' in text and 'line 50\n' not in text
-    assert 'line 50\n' in log.read_text()
-
-
-def test_broken_off_command_ends_with_its_children(tmp_path, monkeypatch):
-    child = tmp_path / 'child'
-    script = (
-        'import pathlib, subprocess, sys; '
-        'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]); '
-        f'pathlib.Path({str(child)!r}).write_text(str(child.pid)); child.wait()'
-    )
-
-    def progress():
-        if child.exists() and child.read_text():
-            raise KeyboardInterrupt
-        return 'starting'
-
-    monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
-    with pytest.raises(KeyboardInterrupt):
-        setup_env.run_logged(
-            [sys.executable, '-c', script], tmp_path / 'log', 'compiling', progress=progress
+    def __init__(self, setup_env, monkeypatch, dists, works=True):
+        self.asked = []
+        monkeypatch.setattr(setup_env, 'probe', lambda python: ((3, 11), dists))
+        monkeypatch.setattr(
+            setup_env, 'operators_of', lambda python: 'not available' if works else None
         )
-    for _ in range(100):
-        try:
-            state = Path(f'/proc/{child.read_text()}/stat').read_text().split()[2]
-        except OSError:
-            return
-        if state == 'Z':
-            return
-        time.sleep(0.05)
-    pytest.fail('the child lives on')
+        monkeypatch.setattr(setup_env, 'verify', lambda python: None)
+        monkeypatch.setattr(
+            setup_env, 'pip', lambda python, *arguments: self.asked.append(list(arguments))
+        )
+        monkeypatch.setattr(
+            setup_env.compile_mmcv,
+            'install',
+            lambda python, pin: self.asked.append(['compile', pin]),
+        )
+
+    def installed(self):
+        """All that pip was asked to install."""
+        return {name for line in self.asked if line[0] == 'install' for name in line[1:]}
 
 
-def test_long_command_shows_its_progress(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup_env, 'HEARTBEAT_S', 0.05)
-    setup_env.run_logged(
-        [sys.executable, '-c', 'import time; time.sleep(0.4)'],
-        tmp_path / 'log',
-        'compiling',
-        progress=lambda: '3 of 9 files',
+@pytest.mark.parametrize(
+    'dists, works, added, compiles, goes, mmcv',
+    [
+        ({}, False, [], None, None, 'mmcv-lite==2.1.0'),
+        (LITE, False, [], None, None, 'mmcv-lite==2.1.0'),
+        (FULL, True, [], None, None, None),  # made before there was a choice
+        (FULL, False, [], None, 'mmcv', 'mmcv-lite==2.1.0'),
+        ({}, False, ['full'], 'mmcv==2.1.0', None, None),
+        (LITE, False, ['full'], 'mmcv==2.1.0', 'mmcv-lite', None),
+        (FULL, True, ['full'], None, None, None),
+        ({**FULL, 'mmcv': '2.0.1'}, True, ['full'], 'mmcv==2.1.0', None, None),
+        ({}, False, ['onedl'], 'onedl-mmcv==2.3.6', None, None),
+        (ONEDL, True, ['onedl'], None, None, None),
+        ({**ONEDL, 'onedl-mmcv': '2.3.5'}, True, ['onedl'], 'onedl-mmcv==2.3.6', None, None),
+    ],
+)
+def test_environment_of_ours_gets_the_mmcv_of_its_stack(
+    setup_env, monkeypatch, dists, works, added, compiles, goes, mmcv
+):
+    machine = Machine(setup_env, monkeypatch, dists, works)
+    pins = pins_of(setup_env, *added)
+    setup_env.install(Path('/v'), True, pins, added)
+    assert [line[1] for line in machine.asked if line[0] == 'compile'] == [compiles] * bool(
+        compiles
     )
-    assert re.search(r'\.\.\. compiling: \d s, 3 of 9 files', capsys.readouterr().out)
+    assert [line[-1] for line in machine.asked if line[0] == 'uninstall'] == [goes] * bool(goes)
+    installed = machine.installed()
+    assert {name for name in installed if 'mmcv' in name} == {mmcv} - {None}
+    assert (pins['torch'] in installed) == ('torch' not in dists)
+    assert pins['mmdet'] in installed and str(REPO) in installed
+    if compiles:
+        assert machine.asked.index(['compile', compiles]) > 0, 'torch comes first'
+
+
+@pytest.mark.parametrize(
+    'dists, works, added, extra',
+    [
+        ({'torch': '2.9.0+cu130'}, False, [], 'lite'),
+        (LITE, False, [], 'lite'),
+        (FULL, True, [], 'openmmlab'),
+        (FULL, True, ['full'], 'openmmlab'),
+        ({**FULL, 'mmcv': '2.0.1'}, True, ['full'], 'openmmlab'),
+        (ONEDL, True, [], 'onedl'),
+        (ONEDL, True, ['extras'], 'onedl'),
+    ],
+)
+def test_environment_of_the_users_is_completed(
+    setup_env, tmp_path, monkeypatch, dists, works, added, extra
+):
+    """What is there stays, and what is missing comes from the same family."""
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    machine = Machine(setup_env, monkeypatch, dists, works)
+    setup_env.set_up(tmp_path, None, added)
+    extras = f'{extra},tests,tensorboard' + (',predict,export,ray' if 'extras' in added else '')
+    assert machine.asked == [['install', '--editable', f'{REPO}[{extras}]']]
+
+
+def test_operators_that_do_not_load_are_the_users_to_mend(setup_env, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    machine = Machine(setup_env, monkeypatch, FULL, works=False)
+    with pytest.raises(
+        setup_env.SetupError, match='operators of mmcv 2.1.0 do not load.*MMCV=full'
+    ):
+        setup_env.set_up(tmp_path, None, [])
+    assert machine.asked == []
 
 
 # ------------------------------------------------------------------------------ the stamp
-def test_stamp_is_current_until_anything_changes(tmp_path):
-    torch = tmp_path / 'torch-2.13.0.dist-info'
-    torch.mkdir()
-    assert not setup_env.stamp_is_current(tmp_path, 'a')
-    setup_env.write_stamp(tmp_path, 'a', [torch])
-    assert setup_env.stamp_is_current(tmp_path, 'a')
-    assert not setup_env.stamp_is_current(tmp_path, 'b')
-    torch.rename(tmp_path / 'torch-2.14.0.dist-info')
-    assert not setup_env.stamp_is_current(tmp_path, 'a')
+def site(venv, *dists):
+    folder = venv / 'lib' / 'python3.11' / 'site-packages'
+    for dist in dists:
+        (folder / f'{dist}.dist-info').mkdir(parents=True)
+    return folder
 
 
-def test_damaged_stamp_does_not_count(tmp_path):
-    (tmp_path / setup_env.STAMP).write_text('{"finger')
-    assert not setup_env.stamp_is_current(tmp_path, 'a')
+def test_set_up_is_finished_until_anything_changes(setup_env, tmp_path):
+    stamp = tmp_path / 'stamp.json'
+    folder = site(tmp_path, 'torch-2.13.0', 'numpy-2.4.6')
+    assert setup_env.unfinished(stamp, 'a') == 'is not finished'
+    setup_env.write_stamp(stamp, 'a')
+    assert setup_env.unfinished(stamp, 'a') is None
+    assert setup_env.unfinished(stamp, 'b') == 'is of other versions'
+    (folder / 'torch-2.13.0.dist-info').rename(folder / 'torch-2.14.0.dist-info')
+    assert setup_env.unfinished(stamp, 'a') == 'has lost torch-2.13.0'
+    stamp.write_text('{"finger')
+    assert setup_env.unfinished(stamp, 'a') == 'is not finished'
+    assert setup_env.unfinished(tmp_path / 'no' / 'stamp', 'a') == 'is not there'
 
 
-def test_fingerprint_follows_the_pins_and_the_place(tmp_path):
+def test_fingerprint_follows_the_pins_and_the_place(setup_env, tmp_path):
     for name in ('one', 'two'):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / 'requirements.txt').write_text('torch==2.13.0')
-    before = setup_env.fingerprint(tmp_path / 'one')
-    assert before == setup_env.fingerprint(tmp_path / 'one')
-    assert before != setup_env.fingerprint(tmp_path / 'two')
-    (tmp_path / 'one' / 'requirements.txt').write_text('torch==2.14.0')
-    assert before != setup_env.fingerprint(tmp_path / 'one')
+        (tmp_path / name / 'tools').mkdir(parents=True)
+        for file in ('requirements.txt', 'requirements-new.txt', 'setup.cfg', 'tools/setup_env.py'):
+            (tmp_path / name / file).write_text(file)
 
-    place = tmp_path / 'two'
-    usual, new = setup_env.fingerprint(place), setup_env.fingerprint(place, 'new')
-    (place / 'requirements-new.txt').write_text('torch==2.14.0')
-    assert setup_env.fingerprint(place) == usual
-    assert setup_env.fingerprint(place, 'new') not in (usual, new)
+    def fingerprint(name, added=()):
+        place = tmp_path / name
+        return setup_env.fingerprint(place, setup_env.requirement_files(place, added))
+
+    before = fingerprint('one')
+    assert before == fingerprint('one') and before != fingerprint('two')
+    assert fingerprint('one', ['new']) != before
+    (tmp_path / 'one' / 'requirements-new.txt').write_text('torch==2.14.0')
+    assert fingerprint('one') == before
+    (tmp_path / 'one' / 'setup.cfg').write_text('[more]')
+    assert fingerprint('one') != before
 
 
-def test_finished_setup_does_nothing(tmp_path, monkeypatch, capsys):
-    setup_env.write_stamp(tmp_path, setup_env.fingerprint(REPO), [])
-    monkeypatch.setattr(setup_env, 'set_up', pytest.fail)
-    assert setup_env.main(['--venv', str(tmp_path)]) == 0
+@pytest.mark.parametrize('added', [[], ['extras']])
+def test_finished_set_up_does_nothing(setup_env, tmp_path, monkeypatch, capsys, added):
+    """Extras have a stamp of their own: without them it is finished before."""
+    files = setup_env.requirement_files(REPO, added)
+    name = '.mmdet-lla-setup{}.json'.format('-extras' if added else '')
+    setup_env.write_stamp(tmp_path / name, setup_env.fingerprint(REPO, files))
+    monkeypatch.setattr(setup_env, 'install', pytest.fail)
+    arguments = [part for name in added for part in ('--add', name)]
+    assert setup_env.main(['--venv', str(tmp_path), *arguments]) == 0
     assert capsys.readouterr().out == ''
 
 
-def test_environment_that_is_no_environment_is_left_alone(tmp_path, monkeypatch, capsys):
+def test_broken_off_set_up_leaves_no_stamp(setup_env, tmp_path, monkeypatch, capsys):
+    """Neither of the set-up that was finished before."""
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    stamp = tmp_path / '.mmdet-lla-setup.json'
+    setup_env.write_stamp(stamp, 'of other versions')
+    Machine(setup_env, monkeypatch, LITE)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup_env, 'pip', interrupt)
+    assert setup_env.main(['--venv', str(tmp_path)]) == 130
+    assert not stamp.exists()
+    said = capsys.readouterr().out
+    assert 'is of other versions: setting it up' in said and 'broken off' in said
+
+
+def test_broken_environment_of_ours_is_made_anew(setup_env, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
+    (tmp_path / setup_env.MADE_HERE).touch()
+    made = []
+    monkeypatch.setattr(setup_env, 'probe', lambda python: None)
+    monkeypatch.setattr(setup_env, 'choose_python', lambda wanted: 'python3.11')
+    monkeypatch.setattr(setup_env, 'make_environment', lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(setup_env, 'install', lambda *arguments: None)
+    monkeypatch.setattr(setup_env, 'verify', lambda python: None)
+    setup_env.set_up(tmp_path, None, [])
+    assert made == [(tmp_path, 'python3.11')]
+
+
+def test_environment_that_is_no_environment_is_left_alone(setup_env, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
     home = tmp_path / 'home'
     home.mkdir()
@@ -511,7 +357,27 @@ def test_environment_that_is_no_environment_is_left_alone(tmp_path, monkeypatch,
     assert [path.name for path in home.iterdir()] == ['precious']
 
 
-def test_lock_is_waited_for(tmp_path, monkeypatch):
+# ------------------------------------------------------------------------------ what fails
+@pytest.mark.parametrize(
+    'error, hint',
+    [
+        ('ImportError: libGL.so.1: cannot open shared object file', 'apt install libgl1'),
+        ("ModuleNotFoundError: No module named 'mmdet'", "No module named 'mmdet'"),
+    ],
+)
+def test_what_does_not_import_is_told_with_its_package(setup_env, monkeypatch, error, hint):
+    result = SimpleNamespace(returncode=1, stderr=f'Traceback\n{error}\n', stdout='')
+    monkeypatch.setattr(setup_env.subprocess, 'run', lambda *args, **options: result)
+    with pytest.raises(setup_env.SetupError, match=f'do not work together: .*{re.escape(hint)}'):
+        setup_env.verify(Path('/v/bin/python'))
+
+
+def test_failure_of_pip_stops_with_its_command(setup_env):
+    with pytest.raises(setup_env.SetupError, match='/bin/false -m pip install nothing'):
+        setup_env.pip('/bin/false', 'install', 'nothing')
+
+
+def test_lock_is_waited_for(compile_mmcv, tmp_path, monkeypatch):
     lock = tmp_path / 'lock'
     script = (
         f'import fcntl, sys; file = open({str(lock)!r}, "w"); fcntl.flock(file, 2); '
@@ -523,11 +389,11 @@ def test_lock_is_waited_for(tmp_path, monkeypatch):
         said.append(text)
         holder.stdin.close()  # lets the holder go
 
-    monkeypatch.setattr(setup_env, 'say', say)
+    monkeypatch.setattr(compile_mmcv, 'say', say)
     with subprocess.Popen(
         [sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout.readline() == b'held\n'
-        with setup_env.locked(lock, 'waiting for the other'):
+        with compile_mmcv.locked(lock, 'waiting for the other'):
             assert holder.wait() == 0
     assert said == ['waiting for the other']
