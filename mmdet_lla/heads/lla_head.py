@@ -1,6 +1,5 @@
 """LLAHead: RetinaHead with an IoU branch, trained on what an assigner makes of its predictions."""
 
-import copy
 from typing import NamedTuple, Optional
 
 import torch
@@ -170,7 +169,7 @@ class LLAHead(RetinaHead):
                 (self.train_cfg or {}).get('one_to_one'),
                 conv_cfg=self.conv_cfg,
                 norm_cfg=self.norm_cfg,
-                init_cfg=copy.deepcopy(self.init_cfg),
+                init_cfg=self.init_cfg,
                 **self._one_to_one_cfg,
             )
 

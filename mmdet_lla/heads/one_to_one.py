@@ -1,11 +1,17 @@
 """A branch that says everybody once, so that nothing is left for NMS to do."""
 
-from typing import Optional
+import copy
 
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.registry import TASK_UTILS
-from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList, reduce_mean
+from mmdet.utils import (
+    InstanceList,
+    OptConfigType,
+    OptInstanceList,
+    OptMultiConfig,
+    reduce_mean,
+)
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -33,7 +39,8 @@ class OneToOneBranch(BaseModule):
             without the branch. Defaults to True.
         loss_weight (float): Weight of its loss. Defaults to 1.0.
         conv_cfg, norm_cfg (dict, optional): Of the convolutions. Defaults to None.
-        init_cfg (dict, optional): Initialisation; the last layer is ``retina_cls``, as the head's.
+        init_cfg (dict | list[dict], optional): The head's initialisation, of which overrides hold
+            where they name ``retina_cls``, the last layer here as there. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of its range, or it is not known what the assigner wants
@@ -51,9 +58,9 @@ class OneToOneBranch(BaseModule):
         loss_weight: float = 1.0,
         conv_cfg: OptConfigType = None,
         norm_cfg: OptConfigType = None,
-        init_cfg: Optional[ConfigType] = None,
+        init_cfg: OptMultiConfig = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(_own_part(init_cfg))
         if not isinstance(stacked_convs, int) or stacked_convs < 0:
             raise ValueError(
                 f'LLAHead: one_to_one.stacked_convs must be an int >= 0, got {stacked_convs!r}'
@@ -132,3 +139,14 @@ class OneToOneBranch(BaseModule):
         return self.loss_weight * loss_cls(
             scores.flatten(0, 1), labels, weights, avg_factor=divisor
         )
+
+
+def _own_part(init_cfg: OptMultiConfig) -> OptMultiConfig:
+    """An initialisation without overrides of layers that only the head has."""
+    if init_cfg is None or isinstance(init_cfg, list):
+        return init_cfg and [_own_part(one) for one in init_cfg]
+    init_cfg = copy.deepcopy(init_cfg)
+    override = init_cfg.pop('override', [])
+    override = override if isinstance(override, list) else [override]
+    override = [one for one in override if one['name'] == 'retina_cls']
+    return {**init_cfg, **(dict(override=override) if override else {})}

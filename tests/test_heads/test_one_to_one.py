@@ -209,8 +209,20 @@ def test_watchers_see_the_heads_own_assigner():
     assert (calls[0].levels >= 0).all()
 
 
-def test_the_branch_starts_as_the_heads_own_classes_do():
-    head = build()
+@pytest.mark.parametrize('as_list', [False, True])
+def test_the_branch_starts_as_the_heads_own_classes_do(as_list):
+    """Overrides of layers that it does not have are not its own."""
+    init = dict(
+        type='Normal',
+        layer='Conv2d',
+        std=0.01,
+        override=[
+            dict(type='Normal', name='retina_cls', std=0.01, bias_prob=0.1),
+            dict(type='Normal', name='retina_reg', std=0.01, bias=4.0),
+        ],
+    )
+    head = build(init_cfg=[init] if as_list else init)
+    assert head.retina_cls.bias[0] > -3
     assert torch.equal(head.one_to_one.retina_cls.bias, head.retina_cls.bias)
     assert head.one_to_one.retina_cls.weight.std() < 0.02
 
@@ -230,6 +242,9 @@ def test_configs(name):
         assert isinstance(head.one_to_one.assigner, POTOAssigner)
         assert head.one_to_one.detach == (name == 'dual')
         assert len(head.one_to_one.convs) == 1
+        head.init_weights()
+        assert torch.equal(head.one_to_one.retina_cls.bias, head.retina_cls.bias)
+        assert head.retina_reg.bias.eq(4.0).all()
 
 
 def test_every_config_is_tested_here():
