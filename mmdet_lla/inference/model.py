@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmcv.cnn.utils import fuse_conv_bn
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -109,7 +110,7 @@ class TorchDetector:
         name (str): What to call it.
 
     Attributes:
-        model (nn.Module): The detector.
+        model (nn.Module): The detector, its batch norms merged into its convolutions.
         classes (tuple[str]): Names of the classes.
         threshold (float, optional): The score that was best on validation, where the checkpoint
             keeps it.
@@ -126,7 +127,8 @@ class TorchDetector:
         self.classes = _classes(cfg, meta)
         self.threshold = meta.get('score_threshold')
         self.metrics = dict(meta.get('metrics') or {})
-        self.model = _build(cfg, checkpoint, name).to(device).eval()
+        model = fuse_conv_bn(_build(cfg, checkpoint, name).eval())
+        self.model = model.to(device=device, memory_format=torch.channels_last)
         self._pipeline = Compose(picture_pipeline(cfg))
 
     def prepare(self, image: np.ndarray) -> Prepared:

@@ -92,6 +92,8 @@ class Detector:
     def prepare(self, image: np.ndarray) -> Prepared:
         """Resize a picture by the file's size rule."""
         resized, factors = self.metadata.size_rule.apply(check_picture(image))
+        if self.metadata.rgb:
+            resized = np.ascontiguousarray(resized[..., ::-1])
         return Prepared(resized, resized.shape, *image.shape[:2], factors)
 
     def detect(self, batch: Sequence[Prepared]) -> list[Detections]:

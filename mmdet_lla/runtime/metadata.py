@@ -24,6 +24,7 @@ class Metadata:
         model (str): Name of the model.
         precision (str): 'float32' or 'int8'.
         version (str): Of mmdet_lla, that wrote it.
+        rgb (bool): Whether the file takes pictures in RGB, else BGR.
     """
 
     classes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Metadata:
     model: str = ''
     precision: str = 'float32'
     version: str = ''
+    rgb: bool = False
 
     def dumps(self) -> str:
         """As JSON."""

@@ -1,0 +1,324 @@
+"""Exported files against mmdet's own inference, head by head."""
+
+import copy
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from tiny_crowd import HEADS, make_crowd, tiny_config
+
+pytest.importorskip('onnxscript')  # of the extra `export`
+pytest.importorskip('onnxruntime')
+
+from mmdet_lla.evaluation.overlaps import iou_matrix
+from mmdet_lla.export import export_detector
+from mmdet_lla.export.graph import DetectorGraph
+from mmdet_lla.export.heads import NONE, Candidates
+from mmdet_lla.export.operators import keep_best
+from mmdet_lla.export.sizes import size_rule
+from mmdet_lla.export.verify import compare, match
+from mmdet_lla.inference import Predictor
+from mmdet_lla.inference.model import TorchDetector
+from mmdet_lla.runtime import Detector
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Sizes of pictures, and of batches, that the files were not traced with.
+SIZES = ((120, 160), (97, 141), (160, 90))
+ANCHORS = dict(
+    type='AnchorGenerator',
+    ratios=[2.0],
+    octave_base_scale=4,
+    scales_per_octave=2,
+    strides=[8, 16, 32, 64, 128],
+)
+
+
+@cache
+def configs(folder) -> dict:
+    """A config a head; further ones with what changes inference."""
+    found = {name: tiny_config(folder, name) for name in ('lla', 'retina', 'atss', 'yolox')}
+    found['rtmdet'] = tiny_config(folder, 'rtmdet')
+    fcos = found['fcos'] = tiny_config(folder)
+    fcos.model.bbox_head = dict(
+        type='FCOSHead',
+        stacked_convs=1,
+        num_classes=3,
+        in_channels=96,
+        feat_channels=64,
+        strides=[8, 16, 32, 64, 128],
+        norm_on_bbox=True,
+    )
+    boxes = found['lla boxes'] = tiny_config(folder)
+    boxes.model.bbox_head = dict(
+        HEADS['lla'][0],
+        anchor_generator=ANCHORS,
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+        num_classes=2,
+    )
+    late = found['lla as released'] = tiny_config(folder)
+    late.model.bbox_head = dict(
+        HEADS['lla'][0], bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False)
+    )
+    late.model.test_cfg.update(clip_detections=True, min_bbox_size=-1, max_per_img=20)
+    padded = found['padded'] = tiny_config(folder, 'rtmdet')
+    for loader in (padded.val_dataloader, padded.test_dataloader):
+        loader.dataset.pipeline.insert(
+            2, dict(type='Pad', size=(192, 176), pad_val=dict(img=(114, 114, 114)))
+        )
+    padded.model.data_preprocessor.pad_size_divisor = 1
+    return found
+
+
+def config_of(folder, name: str):
+    """One of them, to be changed."""
+    return copy.deepcopy(configs(folder)[name])
+
+
+def detector_of(cfg, name='') -> TorchDetector:
+    """With random weights that give many boxes."""
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    head = model.bbox_head
+    for part, module in head.named_modules():
+        if isinstance(module, torch.nn.Conv2d) and not part.endswith('.conv'):
+            torch.nn.init.normal_(module.weight, std=0.1)
+            torch.nn.init.constant_(module.bias, 0.5 if 'reg' in part else 0.0)
+    return TorchDetector(cfg, dict(state_dict=model.state_dict()), 'cpu', name)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('export')
+    make_crowd(folder, train=2, val=3)
+    return folder
+
+
+def pictures(folder):
+    path = sorted((folder / 'crowd' / 'Images').glob('*.jpg'))[0]
+    image = cv2.imread(str(path))
+    return [cv2.resize(image, size[::-1]) for size in SIZES]
+
+
+def assert_same(found, others):
+    assert len(found) == len(others)
+    assert len(match(found, others)) == len(found)
+
+
+HEAD_NAMES = (
+    'lla',
+    'lla boxes',
+    'lla as released',
+    'retina',
+    'fcos',
+    'atss',
+    'yolox',
+    'rtmdet',
+    'padded',
+)
+
+
+@pytest.mark.parametrize('name', HEAD_NAMES)
+def test_graph_finds_what_the_head_finds(folder, name):
+    """Before it is a file: the same graph in torch, for every head."""
+    detector = detector_of(config_of(folder, name))
+    rule = size_rule(detector.cfg)
+    graph = DetectorGraph(detector.model)
+    for image in pictures(folder):
+        (expected,) = detector.detect([detector.prepare(image)])
+        resized, factors = rule.apply(image)
+        with torch.no_grad():
+            boxes, scores, labels = graph(torch.from_numpy(resized)[None])
+        kept = labels[0] >= 0
+        assert kept.sum() == len(expected) > 5
+        boxes = boxes[0, kept].numpy() / (factors * 2)
+        np.testing.assert_allclose(np.sort(scores[0, kept]), np.sort(expected.scores), atol=1e-5)
+        order, other = (np.lexsort(b.round(1).T) for b in (boxes, expected.boxes))
+        np.testing.assert_allclose(boxes[order], expected.boxes[other], atol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['lla as released', 'yolox'])
+def test_file_finds_what_the_checkpoint_finds(folder, tmp_path, name):
+    """Of any size and batch, with both backends where they are installed."""
+    detector = detector_of(config_of(folder, name), name)
+    detector.threshold, detector.metrics = 0.25, dict(AP=0.5)
+    files = export_detector(detector, tmp_path / 'model.onnx', openvino=has('openvino'))
+    images = pictures(folder)
+    mixed = [images[i] for i in (0, 1, 0, 2, 1, 0)]
+    for one in files:
+        exported = Detector(one.path, threads=1)
+        assert exported.metadata.model == name and exported.threshold == 0.25
+        assert exported.metadata.metrics == dict(AP=0.5)
+        assert exported.classes == detector.classes
+        for image, found in zip(mixed, exported(mixed), strict=True):
+            (expected,) = detector.detect([detector.prepare(image)])
+            assert (found.height, found.width) == image.shape[:2]
+            assert len(expected) > 5
+            assert_same(expected, found)
+    (comparison,) = compare(detector.cfg, detector, [Detector(files[0].path)], progress=False)
+    assert comparison.same and comparison.pictures == 3 and comparison.detections > 15
+    (picture,) = Predictor(files[0].path, threshold=0)([images[0]])
+    assert_same(picture, exported([images[0]])[0])
+
+
+def has(module: str) -> bool:
+    try:
+        __import__(module)
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_int8_says_what_it_loses_and_runtime_needs_no_torch(folder, tmp_path):
+    detector = detector_of(config_of(folder, 'lla'))
+    full, small = export_detector(
+        detector, tmp_path / 'model.onnx', int8=True, calibration=2, rgb=True
+    )
+    assert small.path.stat().st_size < 0.5 * full.path.stat().st_size
+    assert Detector(small.path).metadata.precision == 'int8'
+    exact, rough = compare(
+        detector.cfg, detector, [Detector(full.path), Detector(small.path)], 2, progress=False
+    )
+    assert exact.same and not rough.same and rough.unmatched > 0
+
+    image = pictures(folder)[1]
+    cv2.imwrite(str(tmp_path / 'picture.png'), image)
+    (expected,) = Detector(full.path)([image])
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_TORCH, str(ROOT), str(full.path), 'picture.png'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found['boxes'] == expected.boxes.tolist()
+    assert found['missing'] == ['torch', 'mmengine', 'mmcv', 'mmdet']
+
+
+#: Python in which torch and OpenMMLab are not installed.
+WITHOUT_TORCH = """
+import importlib.util, json, sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('torch', 'mmengine', 'mmcv', 'mmdet'):
+            raise ModuleNotFoundError(name)
+
+sys.path.insert(0, sys.argv[1])
+sys.meta_path.insert(0, Nothing())
+found = importlib.util.find_spec
+
+def find_spec(name, package=None):
+    try:
+        return found(name, package)
+    except ModuleNotFoundError:
+        return None
+
+importlib.util.find_spec = find_spec
+import mmdet_lla
+from mmdet_lla.runtime import Detector, read_picture
+
+try:
+    mmdet_lla.Predictor
+except ImportError as error:
+    assert 'torch' in str(error)
+else:
+    raise AssertionError('Predictor without torch')
+(found,) = Detector(sys.argv[2])([read_picture(sys.argv[3])])
+print(json.dumps(dict(boxes=found.boxes.tolist(), missing=mmdet_lla._MISSING)))
+"""
+
+
+@pytest.mark.slow
+def test_equal_scores_have_one_order_everywhere(folder, tmp_path):
+    """Hundreds of priors with one score: finer levels first, then who comes first."""
+    detector = detector_of(config_of(folder, 'lla boxes'))
+    for branch in ('retina_cls', 'retina_iou'):
+        torch.nn.init.zeros_(getattr(detector.model.bbox_head, branch).weight)
+    files = export_detector(detector, tmp_path / 'model.onnx', openvino=has('openvino'))
+    images = np.stack(pictures(folder)[:1] * 2)
+    with torch.no_grad():
+        expected = DetectorGraph(detector.model)(torch.from_numpy(images))
+    assert len(expected.scores[0].unique()) < 3 < (expected.labels[0] >= 0).sum()
+    for one in files:
+        boxes, scores, labels = Detector(one.path, threads=1).session.run(images)
+        np.testing.assert_allclose(boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(scores, expected.scores, atol=1e-6)
+        np.testing.assert_array_equal(labels, expected.labels)
+
+
+def stable_nms(boxes, scores, labels, iou_threshold, limit) -> list[int]:
+    """Which boxes stay, best first, of equal scores the first; as slow as it is plain."""
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind='stable').tolist():
+        rivals = [j for j in kept if labels[j] == labels[i]]
+        overlaps = iou_matrix(boxes[[i]], boxes[rivals])[0] if rivals else np.zeros(1)
+        if scores[i] >= 0 and overlaps.max() <= iou_threshold:
+            kept.append(i)
+    return kept[:limit]
+
+
+def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
+    """On random crowds with many equal scores, several pictures and classes at once."""
+    graph = DetectorGraph.__new__(DetectorGraph)
+    torch.nn.Module.__init__(graph)
+    graph.nms, graph.limit, graph.clip_detections = dict(iou_threshold=0.5), 30, False
+    random = torch.Generator().manual_seed(0)
+    for count in (1, 7, 60, 200):
+        low = torch.rand(3, count, 2, generator=random) * 60
+        boxes = torch.cat([low, low + 5 + 30 * torch.rand(3, count, 2, generator=random)], -1)
+        scores = (torch.rand(3, count, generator=random) * 8).round() / 8
+        scores[torch.rand(3, count, generator=random) < 0.2] = NONE
+        labels = torch.randint(0, 3, (3, count), generator=random)
+        found = graph.choose(Candidates(boxes, scores, labels), (100, 100))
+        for i in range(3):
+            one = boxes[i].numpy(), scores[i].numpy(), labels[i].numpy()
+            keep = stable_nms(*one, 0.5, graph.limit)
+            kept = found.labels[i] >= 0
+            assert found.labels[i, kept].tolist() == labels[i, keep].tolist()
+            torch.testing.assert_close(found.boxes[i, kept], boxes[i, keep])
+            torch.testing.assert_close(found.scores[i, kept], scores[i, keep])
+
+
+def test_keep_best_without_candidates():
+    none = keep_best(torch.zeros(2, 4, 4), torch.full((2, 4), NONE), 0.5, 3)
+    assert none.shape == (2, 4) and not none.any()
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda cfg: cfg.model.update(test_cfg=dict(nms=dict(type='soft_nms'))), 'soft_nms'),
+        (lambda cfg: cfg.model.test_cfg.update(min_bbox_size=8), 'min_bbox_size is 8'),
+        (
+            lambda cfg: cfg.test_dataloader.dataset.pipeline.insert(
+                2, dict(type='RandomFlip', prob=0.5)
+            ),
+            'RandomFlip',
+        ),
+        (
+            lambda cfg: cfg.model.update(
+                dict(zip(('bbox_head', 'train_cfg'), HEADS['tood'], strict=True))
+            ),
+            'TOODHead',
+        ),
+    ],
+)
+def test_what_cannot_be_exported_says_why(folder, tmp_path, change, words):
+    cfg = tiny_config(folder)
+    change(cfg)
+    with pytest.raises(ValueError, match=words):
+        export_detector(detector_of(cfg), tmp_path / 'model.onnx')
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,127 @@
+#!/usr/bin/env python
+"""Write a detector as one file that runs without torch and mmdet.
+
+    python tools/export.py CONFIG lla.onnx --weights CHECKPOINT --verify
+    python tools/export.py published.pth lla.onnx --openvino --int8 --config CONFIG --verify
+
+Exit status: 0 if all is written (and, with --verify, every file in float32 finds what the
+checkpoint finds), 1 if one does not, 2 if nothing could be done.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault('PYTHONWARNINGS', 'ignore')
+warnings.simplefilter('ignore')
+
+import _checkout  # noqa: E402, F401  (before mmdet_lla is imported)
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from mmdet_lla.inference import load_detector  # noqa: E402
+from mmdet_lla.runtime import Detector  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'model', help='config (with --weights), published checkpoint, or name of one that ships'
+    )
+    parser.add_argument('out', type=Path, help='the ONNX file; others are called after it')
+    parser.add_argument('--weights', help='checkpoint of a config')
+    parser.add_argument('--openvino', action='store_true', help="write OpenVINO's form, too")
+    parser.add_argument('--int8', action='store_true', help='write it in int8, too')
+    parser.add_argument(
+        '--calibration',
+        type=int,
+        default=64,
+        help='pictures of the test set for int8 (default: %(default)s)',
+    )
+    parser.add_argument('--rgb', action='store_true', help='take pictures in RGB instead of BGR')
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='test the files on the test set, beside the checkpoint',
+    )
+    parser.add_argument('--limit', type=int, help='pictures to verify on (default: all)')
+    parser.add_argument('--config', help='with the test set (default: that of the model)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to override, key=value',
+    )
+    return parser.parse_args()
+
+
+def show(compared: dict) -> None:
+    first = next(iter(compared.values()))
+    table = Table(title=f'{first.pictures} pictures, {first.detections} detections')
+    for column in ('', 'checkpoint', *compared):
+        table.add_column(column, justify='right' if column else 'left', overflow='fold')
+    for key in first.metrics:
+        table.add_row(
+            key,
+            f'{first.metrics[key]:.5f}',
+            *(f'{one.exported[key]:.5f}' for one in compared.values()),
+        )
+    for name in ('unmatched', 'box_difference', 'score_difference'):
+        values = (getattr(one, name) for one in compared.values())
+        table.add_row(name.replace('_', ' '), '', *(f'{value:.2g}' for value in values))
+    Console().print(table)
+
+
+def main() -> int:
+    args = parse_args()
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    try:
+        from mmdet_lla.export import export_detector
+        from mmdet_lla.export.verify import compare
+
+        detector = load_detector(args.model, args.weights, 'cpu', args.cfg_options)
+        if isinstance(detector, Detector):
+            raise ValueError(f'{args.model} is exported already')
+        if args.config:
+            cfg = Config.fromfile(args.config)
+            for name in ('test_dataloader', 'test_evaluator'):
+                detector.cfg[name] = cfg[name]
+        written = export_detector(
+            detector, args.out, args.openvino, args.int8, args.calibration, args.rgb
+        )
+        for one in written:
+            print(f'{one.path} ({one.path.stat().st_size:,} bytes, {one.precision})')
+        if not args.verify:
+            return 0
+        files = {one.path.name: Detector(one.path) for one in written}
+        compared = dict(
+            zip(
+                files,
+                compare(detector.cfg, detector, list(files.values()), args.limit),
+                strict=True,
+            )
+        )
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    show(compared)
+    wrong = [
+        one.path.name
+        for one in written
+        if one.precision == 'float32' and not compared[one.path.name].same
+    ]
+    if wrong:
+        print(f'not what the checkpoint finds: {", ".join(wrong)}', file=sys.stderr)
+        return 1
+    print('every file in float32 finds what the checkpoint finds')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
