@@ -48,7 +48,7 @@ def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
     """(height, width) of a picture in pixels, as OpenCV would load it.
 
     Pixels are not decoded where the header tells. Where OpenCV turns a picture in some versions or
-    some files only (AVIF, WebP, a PNG with its EXIF after the pixels), it is asked.
+    some files only (AVIF, WebP, a PNG with its EXIF after the pixels, damaged EXIF), it is asked.
 
     Args:
         source: Path, or the file's bytes.
@@ -61,11 +61,13 @@ def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
         width, height = image.size
         form = image.format
         # Asking getexif() unconditionally would decode whole PNG files in search of it.
-        has_exif = 'exif' in image.info
-        turned = has_exif and image.getexif().get(_ORIENTATION) in _TRANSPOSED
+        exif = image.info.get('exif', b'')
+        orientation = _orientation(image) if exif else None
+    turned = orientation in _TRANSPOSED
     if (
         (turned and form not in _ALWAYS_TURNED)
-        or (form == 'PNG' and not has_exif and b'eXIf' in _content(source, last=_TAIL))
+        or (orientation not in range(1, 9) and _mentions_orientation(exif))
+        or (form == 'PNG' and not exif and b'eXIf' in _content(source, last=_TAIL))
         or (form == 'AVIF' and b'Exif' in _content(source, first=_TAIL))
     ):
         with suppress(cv2.error):  # mmdet will not load it either
@@ -73,6 +75,20 @@ def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
             if loaded is not None:
                 return loaded.shape[:2]
     return (width, height) if turned else (height, width)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Orientation that Pillow finds; None if there is none, or the EXIF is damaged."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # of any kind, as in _opened; the picture may be whole
+        return None
+
+
+def _mentions_orientation(exif: bytes) -> bool:
+    """Whether EXIF that Pillow finds no orientation in may have one, damaged."""
+    head = exif[:512]
+    return b'\x01\x12' in head or b'\x12\x01' in head
 
 
 def decode_picture(source: str | io.BytesIO, name: str = '') -> None:

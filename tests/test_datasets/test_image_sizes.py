@@ -83,6 +83,25 @@ def test_size_of_a_png_with_its_exif_elsewhere(shape, place, orientation):
         assert_as_opencv(rearranged(turned('PNG', orientation, pixels), place))
 
 
+@pytest.mark.parametrize('form', ['JPEG', 'MPO', 'PNG', 'WEBP'])
+def test_size_of_a_picture_with_damaged_exif(form):
+    """OpenCV takes an orientation from what Pillow refuses."""
+    whole = turned(form, 6, np.zeros((20, 40, 3), np.uint8))
+    start = whole.index(b'MM\0*')  # an EXIF of one entry: tag, type, count, value
+    loaded = 0
+    for place in range(start, start + 22):
+        for value in (0, 1, 8, 0xE0):
+            content = whole[:place] + bytes([value]) + whole[place + 1 :]
+            try:
+                size = picture_size(io.BytesIO(content))
+            except PictureError:
+                assert form == 'PNG'  # its sums tell
+                continue
+            assert size == mmcv.imfrombytes(content, backend='cv2').shape[:2]
+            loaded += 1
+    assert loaded == 88 or form == 'PNG'
+
+
 def test_pictures_that_are_too_large_are_named(tmp_path):
     """Of 200 million pixels, told by its header alone."""
     head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'

@@ -626,7 +626,12 @@ def test_broken_at_random_nobody_is_lost_in_silence(tmp_path, capsys, name):
         if status == 2:
             assert not out.exists() and path.name in said.err, said.err
         elif out.exists():
-            assert not inspect_dataset(str(out), str(images), decode=False).problems
+            problems = inspect_dataset(str(out), str(images), decode=False).problems
+            # COCO's converter is not told where the pictures are
+            kinds = {one.kind for one in problems} - {
+                'missing picture' if name == 'coco_person' else ''
+            }
+            assert not kinds, problems
         else:
             assert status == 1
         assert ('lost: ' in said.out) == (status == 1)
