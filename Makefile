@@ -1,5 +1,6 @@
 # make demo    set up, train a small LLA on generated crowds, test it, draw pictures
 # make test    set up, with the extras, and run the tests
+# make docs    the pages and the API as a site, in site/
 #
 # MMCV=full    with mmcv's compiled operators (minutes, and a compiler), in .venv-full
 # STACK=onedl  with the maintained fork of OpenMMLab's packages (compiles), in .venv-onedl
@@ -21,7 +22,7 @@ SETUP := $(BOOTSTRAP) tools/setup_env.py --venv '$(VENV)' $(addprefix --add ,$(S
   $(if $(PYTHON),--python '$(PYTHON)')
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup demo test lint clean
+.PHONY: help bootstrap setup demo test lint docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -47,6 +48,14 @@ lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
+docs: .venv-docs/.made
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+.venv-docs/.made: docs/requirements.txt
+	$(BOOTSTRAP) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --disable-pip-version-check -q -r docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build site dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

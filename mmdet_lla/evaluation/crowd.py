@@ -167,7 +167,8 @@ class CrowdResult:
         if self.jaccard is not None:
             best = int(self.jaccard.means().argmax())
             ratio = self.jaccard.ratio[best].astype(object)
-            columns['ji'] = np.where(self.jaccard.counted[best], ratio, None)
+            ratio[~self.jaccard.counted[best]] = None
+            columns['ji'] = ratio
         names = ['img_id', *columns]
         counts = [column.tolist() for column in columns.values()]
         return [
