@@ -102,7 +102,7 @@ class DetectionMetric(BaseMetric):
 
     def _join(self, results: list) -> tuple[list, list]:
         """Ground truth and detections, in the annotation file's order or, without one, by ID."""
-        seen = {}
+        seen: dict = {}
         for detections, annotation, path in results:
             first = seen.setdefault(detections.img_id, (annotation, detections, path))
             if not _is_same_picture(first, (annotation, detections, path)):
