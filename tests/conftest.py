@@ -1,12 +1,16 @@
 """What every test shares."""
 
 import os
+from functools import cache
 
 import torch
 from hypothesis import settings
+from mmengine.config import utils
 
 import mmdet_lla  # noqa: F401  (registers)
 
+# For every base of mmdet's that a config names, mmengine parses all of mmdet's metafiles.
+utils.load = cache(utils.load)
 torch.set_num_threads(1)  # tensors are small, and idle threads spin
 # No deadlines: a busy machine is no bug. CI draws the same examples every time, people new ones.
 settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
