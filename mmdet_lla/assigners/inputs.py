@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .candidates import is_covered
 from .costs import is_inverted, pair_iou
-from .lla_assigner import INVERTED_BOX, NOT_FINITE_BOX, describe_inverted, describe_label_range
+from .instances import INVERTED_BOX, NOT_FINITE_BOX, describe_inverted, describe_label_range
 
 #: Side of an anchor box in strides of its level, as OTA's authors have it
 #: (Megvii-BaseDetection/OTA, issue 4).

@@ -1,7 +1,7 @@
 """LLAAssigner: LLA's knobs and mmdet's contract around the pure functions beside it."""
 
-from functools import partial
-from typing import Optional, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import torch
@@ -13,24 +13,24 @@ from torch import Tensor
 
 from .candidates import (
     PriorGrids,
+    Rectangles,
+    Rule,
+    are_covered,
     find_grids,
     in_any,
     inside_rectangles,
-    is_covered,
-    is_inside,
-    is_near_centre,
 )
 from .costs import (
     REG_COSTS,
     PairCosts,
-    absent_cost,
+    base_cost,
     bce_loss,
     focal_loss,
-    is_inverted,
     pair_iou,
     with_area,
 )
-from .matching import OUTSIDE_PENALTY, dynamic_topk, match
+from .instances import BatchAssignResult, BoxList, PictureError, find_box_fault, read_boxes, to_host
+from .matching import OUTSIDE_PENALTY, Boxes, dynamic_topk, free_priors, match, to_device
 
 CHOICES = dict(
     prior_form=('auto', 'points', 'boxes'),
@@ -43,20 +43,24 @@ CHOICES = dict(
     ignore=('compete', 'overlap', 'unused'),
 )
 
-#: What is wrong with true boxes that are inverted.
-INVERTED_BOX = (
-    'gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2 in '
-    "pixels of the network's input"
-)
-
-#: What is wrong with true or ignore boxes that are not finite.
-NOT_FINITE_BOX = (
-    'gt_instances.bboxes or gt_instances_ignore.bboxes holds NaN or infinite values, '
-    'expected finite x1 y1 x2 y2 in pixels'
-)
-
 #: A larger penalty would leave float32 too few digits to tell pairs outside apart.
 MAX_PENALTY = 1e6
+
+
+class _Priors(NamedTuple):
+    """What is known of the priors of a picture.
+
+    Attributes:
+        places (Tensor): 0, 1, ..., int64, shape (num_priors,).
+        rule (Rule): Which boxes they compete for.
+        grids (PriorGrids): Their centres as grids.
+        nowhere (Tensor): A box of no area, shape (1, 4).
+    """
+
+    places: Tensor
+    rule: Rule
+    grids: PriorGrids
+    nowhere: Tensor
 
 
 @TASK_UTILS.register_module()
@@ -154,11 +158,11 @@ class LLAAssigner(BaseAssigner):
         self.outside_penalty = outside_penalty
         self._check_arguments()
         self._class_loss = (
-            partial(focal_loss, alpha=focal_alpha, gamma=focal_gamma, form=score_form)
+            focal_loss(focal_alpha, focal_gamma, score_form, cls_weight)
             if cls_cost == 'focal'
-            else partial(bce_loss, form=score_form)
+            else bce_loss(score_form, cls_weight)
         )
-        self._grids_of: tuple[Optional[Tensor], Optional[PriorGrids]] = (None, None)
+        self._priors_of: tuple[Optional[Tensor], Optional[_Priors]] = (None, None)
 
     def _check_arguments(self) -> None:
         infinity = float('inf')
@@ -245,164 +249,6 @@ class LLAAssigner(BaseAssigner):
                 field, what was found and what was expected. Boxes of no area are boxes; an
                 inverted ignore box is one of no area, no loss ever sees it.
         """
-        points, bboxes, scores = self._read_predictions(pred_instances)
-        ignored = gt_instances_ignore if self.ignore == 'compete' else None
-        boxes, labels, num_gts = _read_boxes(gt_instances, ignored, points)
-        num_priors = len(points)
-        gt_inds = labels.new_zeros(num_priors)
-        max_overlaps = bboxes.new_zeros(num_priors)
-        assigned_labels = labels.new_full((num_priors,), -1)
-        # Costs are float32 whatever the precision of the network.
-        with torch.autocast(points.device.type, enabled=False):
-            covered = self._covered(pred_instances, points, gt_instances_ignore)
-            if len(boxes) and num_priors:
-                columns, gt_columns = with_area(bboxes), with_area(boxes)
-                owner = self._match(
-                    pred_instances, points, columns, scores, gt_columns, labels, num_gts, covered
-                )
-                won, box = owner >= 0, owner.clamp(min=0)
-                max_overlaps = pair_iou(columns, gt_columns.index_select(1, box)) * won
-                positive = won & (box < num_gts)
-                gt_inds = torch.where(positive, box + 1, -won.long())
-                assigned_labels = torch.where(positive, labels[box], -1)
-        if covered is not None:
-            gt_inds = torch.where(covered, -1, gt_inds)
-        return AssignResult(num_gts, gt_inds, max_overlaps, labels=assigned_labels)
-
-    def _match(
-        self,
-        pred_instances: InstanceData,
-        points: Tensor,
-        bboxes: Tensor,
-        scores: Tensor,
-        boxes: Tensor,
-        labels: Tensor,
-        num_gts: int,
-        barred: Optional[Tensor],
-    ) -> Tensor:
-        """Index of the box each prior went to, -1 for the background, shape (num_priors,).
-
-        Predicted and true boxes are (5, n), see :func:`with_area`; barred priors go to no box.
-        """
-        num_boxes, num_priors = boxes.size(1), len(points)
-        absent = absent_cost(scores, self._class_loss)
-        reg_cost, most_reg = REG_COSTS[self.reg_cost]
-        rectangles = inside_rectangles(boxes[:4].T, self._grids(pred_instances.priors, points))
-        # The most that a pair can cost: calling a class present costs more the lower its score.
-        most = (
-            self.cls_weight * (absent.amax() + self._class_loss(scores.amin(), True))
-            + self.reg_weight * most_reg
-        )
-        faults = self._faults(pred_instances, bboxes, scores, most, boxes, labels, num_gts)
-        # The one place where the host waits for the device, unless knobs are turned: sizes and
-        # checks in one transfer.
-        *sizes, exhaustive, faulty = torch.cat(
-            [
-                rectangles.rows.sum(1),
-                (rectangles.rows * rectangles.cols).sum(1),
-                torch.stack(
-                    [most >= self.outside_penalty, torch.stack(list(faults.values())).any()]
-                ),
-            ]
-        ).tolist()
-        if faulty:
-            text = next(text for text, bad in faults.items() if bad)
-            if text == INVERTED_BOX:
-                text = describe_inverted(boxes[:4, :num_gts].T)
-            raise ValueError(f'LLAAssigner: {text}')
-
-        points, reach, free = points.T, None, None
-        if self.candidates == 'center':
-            reach = get_box_tensor(pred_instances.priors)[:, 2:].float().T * self.center_radius
-            far = ~in_any(boxes, points, reach)
-            barred = far if barred is None else far | barred
-        if barred is not None:
-            free = (~barred).nonzero().squeeze(1)
-            if not len(free):
-                return labels.new_full((num_priors,), -1)
-        if self.topk == 'dynamic':
-            topk = dynamic_topk(
-                bboxes if free is None else bboxes.index_select(1, free), boxes, self.candidate_topk
-            )
-        else:
-            topk = np.full(num_boxes, self.topk)
-        topk = topk.clip(max=num_priors if free is None else len(free))
-        costs = PairCosts(
-            bboxes,
-            boxes,
-            scores,
-            absent,
-            labels.clamp(min=0, max=scores.size(1) - 1),
-            self._class_loss,
-            reg_cost,
-            self.cls_weight,
-            self.reg_weight,
-        )
-
-        def table_cost(box: Tensor, prior: Optional[Tensor]) -> Tensor:
-            cost = costs.of_table(box, prior)
-            if self.candidates == 'all':
-                return cost
-            true = boxes.index_select(1, box).unsqueeze(-1)
-            at, near = (
-                part if part is None or prior is None else part.index_select(1, prior)
-                for part in (points, reach)
-            )
-            if self.candidates == 'inside':
-                competes = is_inside(true, at)
-            else:
-                competes = is_inside(true, at, 0.0) & is_near_centre(true, at, near)
-            return cost.add_(~competes, alpha=self.outside_penalty)
-
-        exhaustive = (
-            bool(exhaustive)
-            or self.candidates != 'inside'
-            or free is not None
-            or self.ties == 'topk'
-        )
-        return match(
-            rectangles,
-            sizes[:num_boxes],
-            sizes[num_boxes:],
-            num_priors,
-            topk,
-            costs.of_pairs,
-            table_cost,
-            exhaustive,
-            free,
-            self.contested,
-            self.ties,
-        )
-
-    def _covered(
-        self,
-        pred_instances: InstanceData,
-        points: Tensor,
-        gt_instances_ignore: Optional[InstanceData],
-    ) -> Optional[Tensor]:
-        """Which priors ignore boxes take out, bool (num_priors,); None if there can be none."""
-        if self.ignore != 'overlap' or gt_instances_ignore is None or not len(gt_instances_ignore):
-            return None
-        ignored = get_box_tensor(gt_instances_ignore.bboxes).float()
-        if not _all_finite(ignored):
-            raise ValueError(
-                'LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
-                'values, expected finite x1 y1 x2 y2 in pixels'
-            )
-        priors = get_box_tensor(pred_instances.priors)
-        return is_covered(
-            points if self._holds_points(priors) else priors.float(), ignored, self.ignore_iof_thr
-        )
-
-    def _grids(self, priors: Tensor, points: Tensor) -> PriorGrids:
-        """Grids of the priors, found once for a tensor that is handed over again and again."""
-        priors = get_box_tensor(priors)
-        if self._grids_of[0] is not priors:
-            self._grids_of = (priors, find_grids(points))
-        return self._grids_of[1]
-
-    def _read_predictions(self, pred_instances: InstanceData) -> tuple[Tensor, Tensor, Tensor]:
-        """Centres (n, 2), predicted boxes (n, 4) and scores (n, C) in float32, shapes checked."""
         missing = [name for name in ('priors', 'bboxes', 'scores') if name not in pred_instances]
         if missing:
             raise ValueError(
@@ -411,8 +257,199 @@ class LLAAssigner(BaseAssigner):
                 'RTMDet and TOOD do; RetinaHead, FCOSHead and ATSSHead hand over priors only: use '
                 "type='LLAHead' for the head."
             )
-        priors, bboxes = (get_box_tensor(pred_instances[k]) for k in ('priors', 'bboxes'))
-        scores = pred_instances.scores
+        return self._assign(
+            pred_instances.priors,
+            get_box_tensor(pred_instances.bboxes)[None],
+            pred_instances.scores[None],
+            [gt_instances],
+            [gt_instances_ignore],
+        ).of_picture(0)
+
+    @torch.no_grad()
+    def assign_batch(
+        self,
+        priors: Tensor,
+        bboxes: Tensor,
+        scores: Tensor,
+        batch_gt_instances: Sequence[InstanceData],
+        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]] = None,
+    ) -> BatchAssignResult:
+        """Assign the priors of all pictures of a batch at once, each as :meth:`assign` does.
+
+        The pictures share their priors. It takes as many calls of operators as one picture does,
+        and as many waits of the host for the device: one; a second where ``topk`` is 'dynamic'.
+
+        Args:
+            priors (Tensor): (n, 2) or (n, 4), see ``prior_form``.
+            bboxes (Tensor): Decoded predictions, (num_pictures, n, 4).
+            scores (Tensor): See ``score_form``, (num_pictures, n, C).
+            batch_gt_instances (Sequence[:obj:`InstanceData`]): ``bboxes`` and ``labels`` a picture.
+            batch_gt_instances_ignore (Sequence[:obj:`InstanceData`], optional): ``bboxes`` a
+                picture, or None. Defaults to none.
+
+        Returns:
+            BatchAssignResult: What :meth:`assign` gives, of all pictures.
+
+        Raises:
+            ValueError: See :meth:`assign`; a :class:`PictureError` where it is about one picture.
+        """
+        return self._assign(priors, bboxes, scores, batch_gt_instances, batch_gt_instances_ignore)
+
+    def _assign(
+        self,
+        priors: Tensor,
+        bboxes: Tensor,
+        scores: Tensor,
+        batch_gt_instances: Sequence[InstanceData],
+        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]],
+    ) -> BatchAssignResult:
+        priors, bboxes = get_box_tensor(priors), get_box_tensor(bboxes)
+        self._check_shapes(priors, bboxes, scores)
+        ignored = batch_gt_instances_ignore if self.ignore == 'compete' else None
+        listed = read_boxes(batch_gt_instances, ignored, device=priors.device)
+        # Costs are float32 whatever the precision of the network.
+        with torch.autocast(priors.device.type, enabled=False):
+            covered, ignored = self._covered(priors, batch_gt_instances_ignore)
+            if len(listed.picture) and len(priors):
+                result = self._match(priors, bboxes, scores.float(), listed, covered, ignored)
+            else:
+                _check_ignored(*(to_host(ignored) if covered is not None else ()))
+                gt_inds = priors.new_zeros(bboxes.shape[:2], dtype=torch.int64)
+                overlaps = torch.zeros_like(gt_inds, dtype=torch.float32)
+                result = BatchAssignResult(listed.num_gts, gt_inds, overlaps, gt_inds - 1)
+        if covered is not None:
+            result = result._replace(gt_inds=torch.where(covered, -1, result.gt_inds))
+        return result
+
+    def _match(
+        self,
+        priors: Tensor,
+        bboxes: Tensor,
+        scores: Tensor,
+        listed: BoxList,
+        covered: Optional[Tensor],
+        ignored: Tensor,
+    ) -> BatchAssignResult:
+        """See :meth:`assign_batch`; covered priors go to no box."""
+        num_pictures, num_priors, num_classes = scores.shape
+        device, num_boxes = priors.device, len(listed.picture)
+        known = self._know(priors)
+        picture, first = to_device(device, listed.picture, listed.picture * num_priors)
+
+        # The last box, of no area, stands for the background.
+        rows = torch.cat([bboxes.flatten(0, 1), *listed.bboxes, known.nowhere]).float()
+        preds, boxes = with_area(rows).split([num_pictures * num_priors, num_boxes + 1], 1)
+        true = boxes[:, :-1]
+        base = base_cost(scores, self._class_loss)
+        barred, rectangles = covered, None
+        if self.candidates == 'center':
+            far = ~in_any(true, picture, num_pictures, known.rule.points, known.rule.reach)
+            barred = far if barred is None else far | barred
+        if self.candidates == 'inside' and self.ties == 'lower' and barred is None:
+            rectangles = inside_rectangles(true[:4], known.grids, first)
+
+        seen = _see(rows, base, scores, listed.labels, rectangles, barred, ignored)
+        del rows
+        most = self._check_values(listed, seen, num_classes)
+        if most >= self.outside_penalty:
+            rectangles = None
+
+        # What a prior of the box, or of the background, is told: its number, and its class.
+        told = np.r_[listed.number, 0, np.where(listed.number > 0, seen.labels, -1), -1]
+        classes, told = to_device(device, seen.labels.clip(0, num_classes - 1), told)
+        costs = PairCosts(
+            preds,
+            true,
+            scores,
+            base,
+            classes,
+            self._class_loss,
+            REG_COSTS[self.reg_cost][0],
+            self.reg_weight,
+            known.rule,
+            self.outside_penalty,
+        )
+        free, may_pick = None, np.full(num_boxes, num_priors)
+        if barred is not None:
+            free = free_priors(barred, num_priors - seen.num_barred)
+            may_pick = free.count[listed.picture]
+        matched = Boxes(listed.picture, num_pictures, known.places, may_pick)
+        topk = self.topk
+        if topk == 'dynamic':
+            topk = dynamic_topk(costs, matched, self.candidate_topk, free).cpu().numpy()
+        owner = match(
+            rectangles,
+            seen.num_runs,
+            seen.num_inside,
+            matched._replace(topk=np.minimum(topk, may_pick)),
+            costs,
+            free,
+            self.contested,
+            self.ties,
+        )
+        overlaps = pair_iou(preds, boxes.index_select(1, owner)).nan_to_num_(0.0)
+        told = told.view(2, -1).index_select(1, owner)
+        gt_inds, labels = told.view(2, num_pictures, num_priors)
+        overlaps = overlaps.view(num_pictures, num_priors)
+        return BatchAssignResult(listed.num_gts, gt_inds, overlaps, labels)
+
+    def _covered(
+        self,
+        priors: Tensor,
+        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]],
+    ) -> tuple[Optional[Tensor], Tensor]:
+        """Which priors ignore boxes take out, bool (num_pictures, num_priors), and these boxes.
+
+        None if there can be none.
+        """
+        everyone = batch_gt_instances_ignore or []
+        counts = np.array([0 if one is None else len(one) for one in everyone], dtype=np.int64)
+        if self.ignore != 'overlap' or not counts.any():
+            return None, priors[:0]
+        parts = [get_box_tensor(one.bboxes) for one in everyone if one is not None]
+        ignored = torch.cat(parts).float()
+        (picture,) = to_device(priors.device, np.arange(len(counts)).repeat(counts))
+        forms = priors[:, :2] if self._holds_points(priors) else priors
+        return (
+            are_covered(forms.float(), ignored, picture, len(counts), self.ignore_iof_thr),
+            ignored,
+        )
+
+    def _know(self, priors: Tensor) -> _Priors:
+        """What is known of priors, found once for a tensor that is handed over again and again."""
+        if self._priors_of[0] is priors:
+            return self._priors_of[1]
+        values = priors.detach().cpu()
+        if not self._holds_points(priors) and (values[:, 2:] < values[:, :2]).any():
+            raise ValueError(
+                f'LLAAssigner: pred_instances.priors holds boxes with x2 < x1 or y2 < y1, so they '
+                'seem to be points with strides; expected anchor boxes with prior_form='
+                f"{self.prior_form!r}, use prior_form='points'"
+            )
+        if self.candidates == 'center' and not (values[:, 2:] > 0).all():
+            raise ValueError(
+                'LLAAssigner: pred_instances.priors holds strides that are not > 0; candidates='
+                "'center' expects points with strides, x y stride_x stride_y"
+            )
+        points = values[:, :2]
+        if not self._holds_points(priors):
+            points = (points + values[:, 2:]) / 2
+        points, reach = points.float(), None
+        if self.candidates == 'center':
+            reach = (values[:, 2:].float().T * self.center_radius).to(priors.device)
+        known = _Priors(
+            torch.arange(len(points), device=priors.device),
+            Rule(self.candidates, points.T.contiguous().to(priors.device), reach),
+            find_grids(points, priors.device),
+            torch.zeros(1, 4, device=priors.device),
+        )
+        self._priors_of = (priors, known)
+        return known
+
+    def _holds_points(self, priors: Tensor) -> bool:
+        return self.prior_form == 'points' or priors.size(1) == 2
+
+    def _check_shapes(self, priors: Tensor, bboxes: Tensor, scores: Tensor) -> None:
         widths = dict(points=(2, 4), boxes=(4,), auto=(2, 4))[self.prior_form]
         if self.candidates == 'center':
             widths = (4,)
@@ -423,113 +460,124 @@ class LLAAssigner(BaseAssigner):
                 f'{" or ".join(f"(n, {width})" for width in widths)}'
             )
         num_priors = len(priors)
-        if bboxes.shape != (num_priors, 4):
+        if bboxes.shape[1:] != (num_priors, 4):
             raise ValueError(
-                f'LLAAssigner: pred_instances.bboxes has shape {tuple(bboxes.shape)}, '
+                f'LLAAssigner: pred_instances.bboxes has shape {tuple(bboxes.shape[1:])}, '
                 f'expected ({num_priors}, 4), one decoded box a prior'
             )
-        if scores.dim() != 2 or len(scores) != num_priors or not scores.size(1):
+        if scores.dim() != 3 or scores.size(1) != num_priors or not scores.size(2):
             raise ValueError(
-                f'LLAAssigner: pred_instances.scores has shape {tuple(scores.shape)}, '
+                f'LLAAssigner: pred_instances.scores has shape {tuple(scores.shape[1:])}, '
                 f'expected ({num_priors}, num_classes)'
             )
-        if self._holds_points(priors):
-            points = priors[:, :2]
-        else:
-            points = (priors[:, :2] + priors[:, 2:]) / 2
-        return points.float(), bboxes.float(), scores.float()
 
-    def _holds_points(self, priors: Tensor) -> bool:
-        return self.prior_form == 'points' or priors.size(1) == 2
-
-    def _faults(
-        self,
-        pred_instances: InstanceData,
-        bboxes: Tensor,
-        scores: Tensor,
-        most: Tensor,
-        boxes: Tensor,
-        labels: Tensor,
-        num_gts: int,
-    ) -> dict[str, Tensor]:
-        """What can be wrong with the values: the message, and a flag that stays on the device."""
-        low, high = torch.aminmax(labels[:num_gts]) if num_gts else (labels.new_zeros(()),) * 2
-        num_classes = scores.size(1)
+    def _check_values(self, listed: BoxList, seen: '_Seen', num_classes: int) -> float:
+        """Raise if values are wrong in a picture that has boxes; give the most a pair can cost."""
+        _check_ignored(seen.ignored)
+        # Calling a class present costs more the lower its score.
+        present = self._class_loss.most_present(seen.low) if num_classes > 1 else 0.0
+        most = seen.base + present + self.reg_weight * REG_COSTS[self.reg_cost][1]
+        finite, probs = np.isfinite, self.score_form == 'probs'
         faults = {
             'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
-            'from the head; the training may have diverged': ~_all_finite(bboxes),
+            'from the head; the training may have diverged': ~finite(seen.least + seen.largest),
             'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
-            'head; the training may have diverged': ~(most.isfinite() & scores.amin().isfinite()),
-            NOT_FINITE_BOX: ~_all_finite(boxes),
-            INVERTED_BOX: is_inverted(boxes[:4, :num_gts].T).any(),
-            describe_label_range(num_classes): (low < 0) | (high >= num_classes),
+            'head; the training may have diverged': ~finite(
+                seen.low + seen.high + (0.0 if probs else seen.base)
+            ),
         }
-        if self.score_form == 'probs':
+        found = find_box_fault(
+            seen.bboxes, seen.labels, listed.picture, listed.number > 0, num_classes
+        )
+        if found is not None:
+            picture, text = found
+            faults[text] = np.arange(len(most)) == picture
+        if probs:
             faults[
                 "pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
                 "probabilities, use 'logits' for raw scores"
-            ] = (scores.amin() < 0) | (scores.amax() > 1)
-        priors = get_box_tensor(pred_instances.priors)
-        if not self._holds_points(priors):
-            faults[
-                f'pred_instances.priors holds boxes with x2 < x1 or y2 < y1, so they seem to be '
-                f'points with strides; expected anchor boxes with prior_form='
-                f"{self.prior_form!r}, use prior_form='points'"
-            ] = (priors[:, 2:] < priors[:, :2]).any()
-        if self.candidates == 'center':
-            faults[
-                "pred_instances.priors holds strides that are not > 0; candidates='center' "
-                'expects points with strides, x y stride_x stride_y'
-            ] = ~(priors[:, 2:] > 0).all()
-        return faults
+            ] = (seen.low < 0) | (seen.high > 1)
+        has_boxes = np.bincount(listed.picture, minlength=len(most)) > 0
+        bad = has_boxes & np.logical_or.reduce(list(faults.values()))
+        if bad.any():
+            picture = int(bad.argmax())
+            text = next(text for text, where in faults.items() if where[picture])
+            raise PictureError(f'LLAAssigner: {text}', picture)
+        return most[has_boxes].max()
 
 
-def describe_inverted(boxes: Tensor) -> str:
-    """Say which of a picture's true boxes (n, 4) is the first that is inverted, and what to do."""
-    return (
-        f'{INVERTED_BOX}, got {boxes[is_inverted(boxes)][0].tolist()}; its loss could be '
-        'anything. python tools/check_dataset.py finds those of annotations'
+class _Seen(NamedTuple):
+    """What the host has seen of a batch. ``b`` boxes, ``p`` pictures.
+
+    Attributes:
+        num_runs, num_inside (np.ndarray): Rows of the boxes' rectangles and priors in them, int64,
+            (b,); nothing without rectangles.
+        bboxes, labels (np.ndarray): The boxes (b, 4) and their classes, int64, (b,).
+        num_barred (np.ndarray): Barred priors, int64, (p,); nothing if none can be.
+        ignored (np.ndarray): Ignore boxes that take priors out, flat.
+        least, largest (np.ndarray): Extreme coordinates of the predictions, (p,).
+        low, high (np.ndarray): Extreme scores, (p,).
+        base (np.ndarray): Largest :func:`base_cost`, (p,).
+    """
+
+    num_runs: np.ndarray
+    num_inside: np.ndarray
+    bboxes: np.ndarray
+    labels: np.ndarray
+    num_barred: np.ndarray
+    ignored: np.ndarray
+    least: np.ndarray
+    largest: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    base: np.ndarray
+
+
+def _see(
+    rows: Tensor,
+    base: Tensor,
+    scores: Tensor,
+    labels: list[Tensor],
+    rectangles: Optional[Rectangles],
+    barred: Optional[Tensor],
+    ignored: Tensor,
+) -> _Seen:
+    """Let the host see what it has to know, in the one copy that it waits for.
+
+    ``rows`` are the predictions of all pictures, the boxes, and one more.
+    """
+    num_pictures, none = len(scores), base[:0]
+    runs, inside = none.double(), none
+    if rectangles is not None:
+        runs = rectangles.rows.sum(0, dtype=torch.float64)
+        inside = (rectangles.rows * rectangles.cols).sum(0)
+    preds, scores = rows[: len(base)].view(num_pictures, -1), scores.flatten(1)
+    runs, inside, bboxes, num_barred, ignored, *rest = to_host(
+        runs,
+        inside,
+        rows[len(base) : -1],
+        none if barred is None else barred.sum(1),
+        ignored,
+        preds.amin(1),
+        preds.amax(1),
+        scores.amin(1),
+        scores.amax(1),
+        base.view(num_pictures, -1).amax(1),
+        *labels,
     )
-
-
-def describe_label_range(num_classes: int) -> str:
-    """Say what is wrong with labels that the head has no score of."""
-    return (
-        f'gt_instances.labels holds a value outside 0..{num_classes - 1}; the head scores '
-        f'{num_classes} class(es), see num_classes of the head and metainfo of the data set'
+    runs, inside, num_barred, labels = (
+        values.astype(np.int64) for values in (runs, inside, num_barred, np.concatenate(rest[5:]))
     )
+    return _Seen(runs, inside, bboxes.reshape(-1, 4), labels, num_barred, ignored, *rest[:5])
+
+
+def _check_ignored(ignored: Optional[np.ndarray] = None) -> None:
+    if ignored is not None and not np.isfinite(ignored).all():
+        raise ValueError(
+            'LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
+            'values, expected finite x1 y1 x2 y2 in pixels'
+        )
 
 
 def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _read_boxes(
-    gt_instances: InstanceData, gt_instances_ignore: Optional[InstanceData], points: Tensor
-) -> tuple[Tensor, Tensor, int]:
-    """Boxes (k + m, 4) and labels (k + m,) of all that compete, and k."""
-    for name, instances in dict(
-        gt_instances=gt_instances, gt_instances_ignore=gt_instances_ignore or {}
-    ).items():
-        for field, values in instances.items():
-            if field in ('bboxes', 'labels') and values.device != points.device:
-                raise ValueError(
-                    f'LLAAssigner: {name}.{field} is on {values.device}, '
-                    f'pred_instances.priors on {points.device}; expected one device'
-                )
-    boxes = get_box_tensor(gt_instances.bboxes)
-    labels = gt_instances.labels
-    num_gts = len(boxes)
-    if len(labels) != num_gts:
-        raise ValueError(f'LLAAssigner: gt_instances has {num_gts} bboxes but {len(labels)} labels')
-    if gt_instances_ignore is not None and len(gt_instances_ignore):
-        ignored = get_box_tensor(gt_instances_ignore.bboxes)
-        no_labels = labels.new_zeros(len(ignored))
-        boxes = torch.cat([boxes, ignored])
-        labels = torch.cat([labels, gt_instances_ignore.get('labels', no_labels)])
-    return boxes.float(), labels, num_gts
-
-
-def _all_finite(values: Tensor) -> Tensor:
-    """Whether there is neither NaN nor infinity, in one pass."""
-    return torch.stack(values.aminmax()).isfinite().all()

@@ -10,26 +10,71 @@ inside always beats one outside, so that only boxes with fewer than K priors ins
 outside; and a contested prior that lies inside some box is settled among the boxes it lies in.
 Where a cost may reach the penalty (a diverged training), or other pairs than those inside go
 without it, every box looks everywhere instead.
+
+The boxes of all pictures of a batch are one list, and so are their pairs: a batch takes as many
+calls as a picture. The host learns the sizes of everything at once, before, and says what to take
+from where in one copy a step.
 """
 
 from itertools import pairwise
-from typing import Callable, Optional
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import TABLE_CHUNK, Rectangles, list_pairs
-from .costs import pair_iou
+from .candidates import TABLE_CHUNK, Rectangles, chunk_size, list_pairs
+from .costs import PairCosts, pair_iou
 
 #: What a pair pays when its prior lies outside its box.
 OUTSIDE_PENALTY = 1e3
 
 #: Pairs inside worked on at a time. Bounds the memory whatever the number of boxes.
-PAIR_CHUNK = 1 << 17
+PAIR_CHUNK = 1 << 16
+
+#: What a pick adds to the tally of a prior, beside the box that picks.
+PICK = 1 << 31
 
 #: Sorts behind every packed pair.
 NO_PAIR = torch.iinfo(torch.int64).max
+
+
+class Boxes(NamedTuple):
+    """The boxes of a batch, picture by picture, as the host knows them.
+
+    Attributes:
+        picture (np.ndarray): Picture of each box, int64, shape (num_boxes,), in order.
+        num_pictures (int): Number of pictures.
+        places (Tensor): 0, 1, ... for the priors of a picture, int64, shape (num_priors,).
+        topk (np.ndarray): K, the number of priors that each box picks, at most as many as it may;
+            int64, shape (num_boxes,).
+    """
+
+    picture: np.ndarray
+    num_pictures: int
+    places: Tensor
+    topk: np.ndarray
+
+    @property
+    def num_priors(self) -> int:
+        return len(self.places)
+
+    @property
+    def device(self) -> torch.device:
+        return self.places.device
+
+
+class FreePriors(NamedTuple):
+    """The priors that may be picked, where not all may.
+
+    Attributes:
+        index (Tensor): Index in the batch of each picture's free priors in order, int64, shape
+            (num_pictures, the most that are free in a picture), filled up with others.
+        count (np.ndarray): How many they are, int64, shape (num_pictures,).
+    """
+
+    index: Tensor
+    count: np.ndarray
 
 
 def pack(cost: Tensor, index: Tensor) -> Tensor:
@@ -44,7 +89,7 @@ def pack(cost: Tensor, index: Tensor) -> Tensor:
     Returns:
         Tensor: int64, of the broadcast shape.
     """
-    return cost.view(torch.int32).long().bitwise_left_shift_(31).bitwise_or_(index)
+    return torch.add(index, cost.view(torch.int32), alpha=1 << 31)
 
 
 def unpack_index(packed: Tensor) -> Tensor:
@@ -52,104 +97,249 @@ def unpack_index(packed: Tensor) -> Tensor:
     return packed & ((1 << 31) - 1)
 
 
-def dynamic_topk(preds: Tensor, boxes: Tensor, candidate_topk: int) -> np.ndarray:
+def free_priors(barred: Tensor, count: np.ndarray) -> FreePriors:
+    """List the priors of pictures that are not barred.
+
+    Args:
+        barred (Tensor): bool, shape (num_pictures, num_priors).
+        count (np.ndarray): How many of each picture are not; handing it over spares a
+            synchronisation.
+    """
+    order = barred.sort(dim=1, stable=True).indices[:, : count.max()]
+    first = torch.arange(len(order), device=barred.device).unsqueeze(1) * barred.size(1)
+    return FreePriors(order + first, count)
+
+
+def dynamic_topk(
+    costs: PairCosts, boxes: Boxes, candidate_topk: int, free: Optional[FreePriors] = None
+) -> Tensor:
     """K of every box: the sum of its largest IoUs, rounded down, at least 1 (SimOTA).
 
     Args:
-        preds, boxes (Tensor): Predicted boxes that may be picked, at least one, and true boxes,
-            see :func:`with_area`, shapes (5, num_preds) and (5, num_boxes).
+        costs (PairCosts): Predicted and true boxes.
+        boxes (Boxes): The boxes; ``topk`` is not looked at.
         candidate_topk (int): How many IoUs are summed, fewer if there are fewer predictions.
+        free (FreePriors, optional): The priors that may be picked. Defaults to all.
 
     Returns:
-        np.ndarray: int64, shape (num_boxes,), on the host.
+        Tensor: int64, shape (num_boxes,).
     """
-    num_preds = preds.size(1)
-    best = [
-        pair_iou(preds, part).topk(min(candidate_topk, num_preds), dim=1).values.T
-        for part in boxes.unsqueeze(-1).split(max(TABLE_CHUNK // num_preds, 1), 1)
-    ]
-    return torch.cat(best, 1).sum(0).long().clamp_(min=1).cpu().numpy()
+    best = []
+    for some in _table_chunks(np.arange(len(boxes.picture)), boxes, free):
+        picture = boxes.picture[some]
+        count = picture if free is None else free.count[picture]
+        box, picture, count = to_device(boxes.device, some, picture, count)
+        prior, filler = _looked_at(boxes, free, picture, count)
+        ious = pair_iou(costs.preds_of(picture, prior), costs.boxes.index_select(1, box)[..., None])
+        if filler is not None:
+            ious.masked_fill_(filler, 0)
+        best.append(ious.topk(min(candidate_topk, ious.size(1)), dim=1).values.T)
+    return torch.cat(best, 1).sum(0).long().clamp_(min=1)
 
 
 def match(
-    rectangles: Rectangles,
-    num_runs: list[int],
-    num_inside: list[int],
-    num_priors: int,
-    topk: np.ndarray,
-    pair_cost: Callable[[Tensor, Tensor], Tensor],
-    table_cost: Callable[[Tensor, Optional[Tensor]], Tensor],
-    exhaustive: bool = False,
-    free: Optional[Tensor] = None,
+    rectangles: Optional[Rectangles],
+    num_runs: np.ndarray,
+    num_inside: np.ndarray,
+    boxes: Boxes,
+    costs: PairCosts,
+    free: Optional[FreePriors] = None,
     contested: str = 'all',
     ties: str = 'lower',
 ) -> Tensor:
     """Give every prior to one box or to the background. The host waits for the device nowhere.
 
+    Priors are named by their index in the batch, ``picture * num_priors + prior``.
+
     Args:
-        rectangles (Rectangles): The priors inside each box.
-        num_runs, num_inside (list[int]): Rows of the rectangles, and priors in them, a box.
-        num_priors (int): Number of priors.
-        topk (np.ndarray): K, the number of priors that each box picks, at most as many as it may.
-        pair_cost (Callable): Costs of pairs known to be inside, from a box index and a prior
-            index of shape (num_pairs,). float32, >= 0.
-        table_cost (Callable): Costs of boxes x priors, the outside penalty included, from a box
-            index and a prior index (None for all). float32, >= 0.
-        exhaustive (bool): Whether every box looks everywhere: costs may reach the penalty, or
-            others than the pairs in the rectangles go without it. Defaults to False.
-        free (Tensor, optional): Index of the priors that may be picked; needs ``exhaustive``.
-            Defaults to all.
+        rectangles (Rectangles, optional): The priors inside each box; None if every box is to look
+            everywhere, since costs may reach the penalty, or others than the pairs in the
+            rectangles go without it.
+        num_runs, num_inside (np.ndarray): Rows of the rectangles, and priors in them, a box; int64,
+            shape (num_boxes,). Not looked at without rectangles.
+        boxes (Boxes): The boxes and how many priors each picks.
+        costs (PairCosts): What pairs cost.
+        free (FreePriors, optional): The priors that may be picked; they need ``rectangles`` to be
+            None. Defaults to all.
         contested (str): Whether a prior picked several times goes to the cheapest of 'all' boxes
             or of those that 'picked' it. Defaults to 'all'.
         ties (str): Whether a box picks of equally cheap priors the one of 'lower' index or that
-            which ``torch.topk`` happens to take ('topk', needs ``exhaustive``). Defaults to
-            'lower'.
+            which ``torch.topk`` happens to take ('topk', needs ``rectangles`` to be None).
+            Defaults to 'lower'.
 
     Returns:
-        Tensor: Index of the box each prior went to, -1 for the background, int64, shape
-        (num_priors,).
+        Tensor: Index of the box each prior went to, num_boxes for the background, int64, shape
+        (num_pictures * num_priors,).
     """
-    device = rectangles.first.device
-    runs, inside = np.asarray(num_runs), np.asarray(num_inside)
-    if exhaustive:
-        runs, inside = runs * 0, inside * 0
-    short = inside < topk
-    best = torch.full((num_priors,), NO_PAIR, device=device)
-    picks = []
-    for a, b in _chunks(inside, PAIR_CHUNK):
-        if inside[a:b].any():
-            box, prior = list_pairs(
-                Rectangles(*(part[a:b] for part in rectangles)),
-                int(runs[a:b].sum()),
-                int(inside[a:b].sum()),
-            )
-            picks.append(
-                _pick_inside(
-                    box.add_(a), prior, inside[a:b], np.where(short, 0, topk)[a:b], pair_cost, best
-                )
-            )
-    short_boxes = short.nonzero()[0]
-    step = max(TABLE_CHUNK // (num_priors if free is None else len(free)), 1)
-    for start in range(0, len(short_boxes), step):
-        boxes = short_boxes[start : start + step]
-        picks.append(_pick_anywhere(_to(device, boxes), topk[boxes], table_cost, free, ties))
+    if rectangles is None:
+        num_inside = np.zeros_like(boxes.topk)
+    # Boxes pick the cheapest inside them, and what lacks from among all priors.
+    from_inside = np.minimum(num_inside, boxes.topk)
+    lacking = boxes.topk - from_inside
+    ledger = _Ledger(boxes, contested)
+    for some in _table_chunks(lacking.nonzero()[0], boxes, free):
+        _pick_anywhere(some, from_inside[some], boxes, costs, free, ties, ledger)
 
-    box, prior, cost = (torch.cat(part) for part in zip(*picks, strict=True))
-    if contested == 'picked':
-        best = torch.full_like(best, NO_PAIR).scatter_reduce_(0, prior, pack(cost, box), 'amin')
-        return torch.where(best == NO_PAIR, -1, unpack_index(best))
-    wanted = torch.zeros_like(best).scatter_add_(0, prior, torch.ones_like(prior))
-    owner = torch.full_like(best, -1).scatter_(0, prior, box)
-    several = wanted > 1
-    owner = torch.where(several & (best != NO_PAIR), unpack_index(best), owner)
+    # Contested priors that lie in no box: only picks from among all can be such, and each at least
+    # twice. These few are looked at by all boxes of their picture.
+    num_rivals, rivals = 0, None
+    if contested == 'all':
+        picks = np.bincount(boxes.picture, lacking, boxes.num_pictures).astype(np.int64)
+        num_rivals = min(int(picks.max()) // 2, boxes.num_priors)
+    if num_rivals:
+        rivals = ledger.most_wanted(num_rivals)
 
-    # Contested priors inside no box: short boxes alone pick such, each at least two of them.
-    outside = several & (best == NO_PAIR)
-    at_most = min(int((topk - inside)[short].sum()) // 2, num_priors)
-    for priors in outside.int().topk(at_most).indices.split(max(TABLE_CHUNK // len(inside), 1)):
-        cheapest = _cheapest_of_all(priors, len(inside), table_cost)
-        owner[priors] = torch.where(outside[priors], cheapest, owner[priors])
-    return owner
+    for a, b in _chunks(num_inside + num_rivals, chunk_size(PAIR_CHUNK, boxes.device)):
+        size, take = num_inside[a:b], from_inside[a:b]
+        place, pick, number, picture = to_device(
+            boxes.device,
+            (size.cumsum() - size).repeat(take) + _count_up(take),
+            ledger.entries(np.arange(a, b).repeat(take)),
+            np.arange(a, b),
+            boxes.picture[a:b],
+        )
+        pairs, known = [], int(size.sum())
+        if known:
+            part = Rectangles(*(values[:, a:b] for values in rectangles))
+            pairs.append(list_pairs(part, int(num_runs[a:b].sum()), known, a))
+        if rivals is not None:
+            prior = rivals.index_select(0, picture)
+            prior.add_(picture.unsqueeze(1), alpha=boxes.num_priors)
+            pairs.append((number.unsqueeze(1).expand_as(prior).flatten(), prior.flatten()))
+        if not pairs:
+            continue
+        box, prior = pairs[0] if len(pairs) == 1 else map(torch.cat, zip(*pairs, strict=True))
+        cost = costs.of_pairs(box, prior)
+        if rivals is not None:
+            penalty = costs.penalty
+            if rectangles is None:
+                penalty = costs.penalty_of(box[known:], prior[known:])
+            cost[known:].add_(penalty)
+        if contested == 'all':
+            ledger.weigh(box, prior, cost)
+        if known:
+            # The pairs stand box by box and prior by prior: a stable sort leaves ties in order.
+            bits = cost[:known].view(torch.int32)
+            order = torch.add(bits, box[:known], alpha=1 << 31).sort(stable=True).indices
+            place = order.index_select(0, place)
+            ledger.pick(pick, prior.index_select(0, place), cost, place)
+    return ledger.owners()
+
+
+class _Ledger:
+    """Which boxes pick a prior, and the cheapest of those that were weighed.
+
+    A prior's tally begins as num_boxes. A pick adds ``PICK`` and turns num_boxes into the box that
+    picks; of several picks, the box is nonsense.
+    """
+
+    def __init__(self, boxes: Boxes, contested: str) -> None:
+        self.num_boxes, self.num_pictures = len(boxes.topk), boxes.num_pictures
+        self.contested = contested
+        size = boxes.num_pictures * boxes.num_priors
+        self.best = torch.full((size,), NO_PAIR, device=boxes.device)
+        self.tally = torch.full_like(self.best, self.num_boxes)
+
+    def entries(self, box: np.ndarray) -> np.ndarray:
+        """What picks by boxes add to tallies."""
+        return box + (PICK - self.num_boxes)
+
+    def pick(self, entry: Tensor, prior: Tensor, cost: Tensor, at: Union[Tensor, tuple]) -> None:
+        """Note picks, given by :meth:`entries`, of priors, at ``cost[at]``."""
+        if self.contested == 'all':
+            self.tally.scatter_add_(0, prior, entry)
+        else:
+            self.weigh(entry - (PICK - self.num_boxes), prior, cost[at])
+
+    def weigh(self, box: Tensor, prior: Tensor, cost: Tensor) -> None:
+        """Let boxes compete for priors, should these be contested."""
+        self.best.scatter_reduce_(0, prior, pack(cost, box), 'amin')
+
+    def most_wanted(self, number: int) -> Tensor:
+        """Priors of each picture that were picked most often, (num_pictures, number)."""
+        return self.tally.view(self.num_pictures, -1).topk(number, dim=1).indices
+
+    def owners(self) -> Tensor:
+        """The box that each prior goes to, num_boxes for the background."""
+        if self.contested == 'all':
+            several = self.tally > PICK + self.num_boxes
+            return unpack_index(torch.where(several, self.best, self.tally))
+        return torch.where(self.best == NO_PAIR, self.num_boxes, unpack_index(self.best))
+
+
+def _pick_anywhere(
+    some: np.ndarray,
+    have: np.ndarray,
+    boxes: Boxes,
+    costs: PairCosts,
+    free: Optional[FreePriors],
+    ties: str,
+    ledger: _Ledger,
+) -> None:
+    """Let some boxes pick from among all priors; they have the cheapest few already."""
+    topk, picture = boxes.topk[some], boxes.picture[some]
+    most, lacking = int(topk.max()), topk - have
+    row = np.arange(len(some)).repeat(lacking)
+    width = np.full_like(some, boxes.num_priors) if free is None else free.count[picture]
+    box, picture_of, width_of, row_of, place, home, pick = to_device(
+        boxes.device,
+        some,
+        picture,
+        width,
+        row,
+        row * most + have[row] + _count_up(lacking),
+        picture[row],
+        ledger.entries(some[row]),
+    )
+    prior, filler = _looked_at(boxes, free, picture_of, width_of)
+    cost = costs.of_table(box, picture_of, prior)
+    if filler is not None:
+        cost.masked_fill_(filler, torch.inf)
+    if ties == 'lower':
+        packed = pack(cost, boxes.places[: cost.size(1)])
+        packed = packed.topk(most, dim=1, largest=False).values
+        place = unpack_index(packed.flatten().index_select(0, place))
+    else:
+        place = _cheapest_by_torch(cost, width, topk)
+    if free is None:
+        prior = torch.add(place, home, alpha=boxes.num_priors)
+    else:
+        prior = free.index[home, place]
+    ledger.pick(pick, prior, cost, (row_of, place))
+
+
+def _table_chunks(
+    numbers: np.ndarray, boxes: Boxes, free: Optional[FreePriors]
+) -> list[np.ndarray]:
+    """Cut boxes into parts whose tables are not too large."""
+    width = boxes.num_priors if free is None else free.index.size(1)
+    step = max(chunk_size(TABLE_CHUNK, boxes.device) // max(width, 1), 1)
+    return [numbers[start : start + step] for start in range(0, len(numbers), step)]
+
+
+def _looked_at(
+    boxes: Boxes, free: Optional[FreePriors], picture: Tensor, count: Tensor
+) -> tuple[Optional[Tensor], Optional[Tensor]]:
+    """The priors (in the batch) that boxes of some pictures may look at, and which are filler.
+
+    ``count`` is how many are not. None for all priors; None for no filler.
+    """
+    if free is None:
+        return None, None
+    if boxes.num_pictures == 1:
+        return free.index, None
+    filler = boxes.places[: free.index.size(1)] >= count.unsqueeze(1)
+    return free.index.index_select(0, picture), filler
+
+
+def _cheapest_by_torch(cost: Tensor, width: np.ndarray, topk: np.ndarray) -> Tensor:
+    """Where in each row of a table those stand that ``torch.topk`` takes of its first ``width``."""
+    return torch.cat(
+        [
+            values[:most].topk(count, largest=False).indices
+            for values, most, count in zip(cost, width.tolist(), topk.tolist(), strict=True)
+        ]
+    )
 
 
 def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
@@ -159,55 +349,12 @@ def _chunks(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return list(pairwise(cuts))
 
 
-def _pick_inside(
-    box: Tensor,
-    prior: Tensor,
-    num_inside: np.ndarray,
-    topk: np.ndarray,
-    cost_fn: Callable,
-    best: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Picks of boxes inside them; notes in ``best`` the cheapest box of each prior."""
-    cost = cost_fn(box, prior)
-    best.scatter_reduce_(0, prior, pack(cost, box), 'amin')
-    # The pairs stand box by box and prior by prior: a stable sort leaves ties in that order.
-    order = torch.sort((box << 31).bitwise_or_(cost.view(torch.int32)), stable=True).indices
-    first = (num_inside.cumsum() - num_inside).repeat(topk)
-    taken = order[_to(box.device, first + _count_up(topk))]
-    return box[taken], prior[taken], cost[taken]
-
-
-def _pick_anywhere(
-    boxes: Tensor, topk: np.ndarray, cost_fn: Callable, free: Optional[Tensor], ties: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Picks of boxes that look at every prior that is free."""
-    cost = cost_fn(boxes, free)
-    row = _to(boxes.device, np.arange(len(topk)).repeat(topk))
-    if ties == 'lower':
-        packed = pack(cost, torch.arange(cost.size(1), device=boxes.device))
-        cheapest = packed.topk(int(topk.max()), dim=1, largest=False).values
-        place = unpack_index(cheapest[row, _to(boxes.device, _count_up(topk))])
-    else:
-        place = torch.cat(
-            [
-                values.topk(k, largest=False).indices
-                for values, k in zip(cost, topk.tolist(), strict=True)
-            ]
-        )
-    prior = place if free is None else free[place]
-    return boxes[row], prior, cost[row, place]
-
-
 def _count_up(sizes: np.ndarray) -> np.ndarray:
     """0, 1, ... for every size."""
     return np.arange(sizes.sum()) - (sizes.cumsum() - sizes).repeat(sizes)
 
 
-def _to(device: torch.device, index: np.ndarray) -> Tensor:
-    return torch.from_numpy(index).to(device, non_blocking=True)
-
-
-def _cheapest_of_all(priors: Tensor, num_boxes: int, cost_fn: Callable) -> Tensor:
-    """The cheapest box of each prior."""
-    boxes = torch.arange(num_boxes, device=priors.device)
-    return unpack_index(pack(cost_fn(boxes, priors), boxes.unsqueeze(1)).amin(0))
+def to_device(device: torch.device, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+    """Indices for the device, in one copy that the host does not wait for."""
+    flat = torch.from_numpy(np.concatenate(arrays)).to(device, non_blocking=True)
+    return flat.split([len(array) for array in arrays])

@@ -1,6 +1,5 @@
 """OTAAssigner: OTA's knobs and mmdet's contract around the pure functions beside it."""
 
-from functools import partial
 from typing import Optional
 
 import numpy as np
@@ -122,7 +121,7 @@ class OTAAssigner(BaseAssigner):
         ).items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
         check_settings(type(self).__name__, checks, vars(self))
-        self._class_loss = partial(focal_loss, alpha=0.25, gamma=2.0, form=score_form)
+        self._class_loss = focal_loss(0.25, 2.0, score_form, cls_weight)
         self._memory = GridMemory()
 
     @torch.no_grad()
@@ -190,7 +189,7 @@ class OTAAssigner(BaseAssigner):
         num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
         points, reach = predictions.points.T, predictions.strides.T * self.center_radius
         grids = self._memory.grids_of(pred_instances.priors, predictions.points)
-        rectangles = inside_rectangles(boxes.bboxes, grids)
+        rectangles = inside_rectangles(boxes.bboxes.T, grids)
         faults = find_faults(predictions, boxes, self.score_form)
         free = None if covered is None else ~covered
         counts, num_free = to_host(
@@ -242,8 +241,8 @@ class OTAAssigner(BaseAssigner):
     def _gain(self, preds: Tensor, true: Tensor, scores: Tensor) -> Tensor:
         """What pairs cost less than leaving their priors to the background, over epsilon."""
         cost = iou_cost(preds, true).mul_(self.reg_weight)
-        cls = self._class_loss(scores, True).sub_(self._class_loss(scores, False))
-        return cost.add_(cls.mul_(self.cls_weight)).double().div_(-self.sinkhorn_eps)
+        cls = self._class_loss.of_present(scores).sub_(self._class_loss.of_absent(scores))
+        return cost.add_(cls).double().div_(-self.sinkhorn_eps)
 
     def _best_anywhere(
         self,

@@ -29,7 +29,7 @@ class GridMemory:
 
 def count_inside(rectangles: Rectangles) -> Tensor:
     """What :func:`list_near` needs on the host: rows and priors of every box, (2, num_boxes)."""
-    return torch.stack([rectangles.rows.sum(1), (rectangles.rows * rectangles.cols).sum(1)])
+    return torch.stack([rectangles.rows.sum(0), (rectangles.rows * rectangles.cols).sum(0)])
 
 
 def list_near(
@@ -63,7 +63,7 @@ def list_near(
             continue
         first, last = chunk[0], chunk[-1] + 1
         box, prior = list_pairs(
-            Rectangles(*(values[first:last] for values in rectangles)),
+            Rectangles(*(values[:, first:last] for values in rectangles)),
             int(num_runs[chunk].sum()),
             int(num_pairs[chunk].sum()),
         )

@@ -170,7 +170,7 @@ class POTOAssigner(BaseAssigner):
         if self.center_radius:
             reach = predictions.strides.T * self.center_radius
         grids = self._memory.grids_of(pred_instances.priors, predictions.points)
-        rectangles = inside_rectangles(boxes.bboxes, grids, margin=0.0)
+        rectangles = inside_rectangles(boxes.bboxes.T, grids, margin=0.0)
         (counts,) = self._to_host(predictions, boxes, count_inside(rectangles))
         box, prior = list_near(quality.true, points, reach, rectangles, counts)
         of_pairs = quality.of_pairs(box, prior)

@@ -1,7 +1,8 @@
 """What each assigner wants to be handed, so that one head can train under any of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from mmdet.models.task_modules.assigners import (
@@ -23,12 +24,29 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .ignoring import IGNORE, assign_competing, assign_uncovered, none_given
+from .instances import PictureError
 from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
 from .poto_assigner import POTOAssigner
 
 PRIORS = ('own', 'points', 'strided points', 'boxes')
 SCORES = ('logits', 'probs', None)
+
+
+class Assigned(NamedTuple):
+    """What an assigner decided about the priors of a batch.
+
+    Attributes:
+        gt_inds (Tensor): 1-based index of the box of its picture that each prior went to, 0 for
+            background, -1 for ignored, int64, (num_pictures, n).
+        max_overlaps (Tensor, optional): See ``gives_iou`` of :class:`View`, (num_pictures, n).
+        shadowed (Tensor, optional): Priors (among those of all pictures) and classes whose class
+            loss is left out, int64, (m, 2); CenterRegionAssigner's.
+    """
+
+    gt_inds: Tensor
+    max_overlaps: Optional[Tensor]
+    shadowed: Optional[Tensor]
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,61 @@ class View:
                     setattr(result, name, getattr(result, name).to(bboxes.device))
         return result
 
+    def assign_batch(
+        self,
+        assigner: BaseAssigner,
+        priors: Tensor,
+        level_sizes: list[int],
+        bboxes: Tensor,
+        logits: Tensor,
+        batch_gt_instances: Sequence[InstanceData],
+        batch_gt_instances_ignore: Optional[Sequence[InstanceData]],
+        batch_img_metas: Sequence[dict],
+    ) -> Assigned:
+        """Call an assigner for all pictures of a batch: at once if it can, or one by one.
+
+        Args:
+            assigner, priors, level_sizes: See :meth:`assign`.
+            bboxes (Tensor): Decoded predictions ``x1 y1 x2 y2`` in pixels, (num_pictures, n, 4).
+            logits (Tensor): Class scores before the sigmoid, (num_pictures, n, num_classes).
+            batch_gt_instances (Sequence[:obj:`InstanceData`]): ``bboxes`` and ``labels`` a picture.
+            batch_gt_instances_ignore (Sequence[:obj:`InstanceData`], optional): ``bboxes`` a
+                picture.
+            batch_img_metas (Sequence[dict]): Meta information a picture.
+
+        Raises:
+            PictureError: What the assigner says is wrong with a picture.
+        """
+        if assigns_batches(assigner) and self.scores is not None and self.ignore is None:
+            scores = logits.sigmoid() if self.scores == 'probs' else logits
+            result = assigner.assign_batch(
+                priors, bboxes, scores, batch_gt_instances, batch_gt_instances_ignore
+            )
+            return Assigned(result.gt_inds, result.max_overlaps, None)
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        results = []
+        for picture, single in enumerate(
+            zip(bboxes, logits, batch_gt_instances, ignored, batch_img_metas, strict=True)
+        ):
+            try:
+                results.append(self.assign(assigner, priors, level_sizes, *single))
+            except ValueError as error:
+                raise PictureError(str(error), picture) from error
+        shadowed = [result.get_extra_property('shadowed_labels') for result in results]
+        return Assigned(
+            torch.stack([result.gt_inds for result in results]),
+            torch.stack([result.max_overlaps for result in results]) if self.gives_iou else None,
+            torch.cat(
+                [
+                    part + part.new_tensor([picture * len(priors), 0])
+                    for picture, part in enumerate(shadowed)
+                    if part is not None
+                ]
+            )
+            if any(part is not None for part in shadowed)
+            else None,
+        )
+
     def _assign_ignoring(
         self,
         assigner: BaseAssigner,
@@ -219,6 +292,20 @@ class View:
             gt_instances_ignore,
             self.ignore_iof_thr,
         )
+
+
+def assigns_batches(assigner: BaseAssigner) -> bool:
+    """Whether an assigner's ``assign_batch`` says what its ``assign`` does.
+
+    It does not where a class below, or whoever watches an instance, has put another ``assign``
+    over both.
+    """
+    for names in (vars(assigner), *map(vars, type(assigner).__mro__)):
+        if 'assign_batch' in names:
+            return True
+        if 'assign' in names:
+            return False
+    return False
 
 
 def _view_of_lla(assigner: LLAAssigner) -> View:

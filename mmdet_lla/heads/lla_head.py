@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Optional
 
+import numpy as np
 import torch
 from mmcv.cnn import ConvModule, Scale
 from mmdet.models.dense_heads import RetinaHead
@@ -19,13 +20,9 @@ from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptInstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..assigners.costs import is_inverted
-from ..assigners.lla_assigner import (
-    NOT_FINITE_BOX,
-    LLAAssigner,
-    describe_inverted,
-    describe_label_range,
-)
+from ..assigners.instances import BoxList, PictureError, find_box_fault, read_boxes, to_host
+from ..assigners.lla_assigner import LLAAssigner
+from ..assigners.matching import to_device
 from ..assigners.views import View, view_for
 from .one_to_one import OneToOneBranch
 
@@ -42,6 +39,27 @@ class Priors(NamedTuple):
     own: Tensor
     handed: Tensor
     level_sizes: list[int]
+
+
+class Targets(NamedTuple):
+    """What the predictions of a batch are to become; p of its N * n priors are positive.
+
+    Attributes:
+        positive (Tensor): Index of the positive priors among those of all pictures, (p,).
+        labels (Tensor): Class of each prior, ``num_classes`` for background, (N * n,).
+        label_weights (Tensor): Weights of the class loss, (N * n,), or (N * n, num_classes) where
+            the assigner ignores priors class by class.
+        bboxes (Tensor): Boxes that positive priors went to, ``x1 y1 x2 y2`` in pixels, (p, 4).
+        ious (Tensor): IoU of the positive priors' predictions with these, (p,).
+        count (Tensor): What the batch adds to the divisor of the losses, scalar.
+    """
+
+    positive: Tensor
+    labels: Tensor
+    label_weights: Tensor
+    bboxes: Tensor
+    ious: Tensor
+    count: Tensor
 
 
 @MODELS.register_module()
@@ -235,7 +253,11 @@ class LLAHead(RetinaHead):
         # Pixels leave the range and the resolution of half precision behind.
         bbox_pred = scale(self.retina_reg(reg_feat)).float()
         if self.with_points:
-            bbox_pred = bbox_pred.relu() * bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
+            # Of square strides one number is enough, which needs no copying to the device.
+            factor = stride[0]
+            if stride[0] != stride[1]:
+                factor = bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
+            bbox_pred = bbox_pred.relu() * factor
         one_to_one = None if self.one_to_one is None else self.one_to_one(cls_feat)
         return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat), one_to_one
 
@@ -257,13 +279,11 @@ class LLAHead(RetinaHead):
         *outs, one_to_one = self(x, both=True)
         losses = self.loss_by_feat(*outs, batch_gt_instances, metas, ignored)
         priors = self._grid_priors(one_to_one, self.one_to_one.view())
-        bboxes = _flatten_levels(outs[1], 4).detach().float()
+        bboxes = self._decode(priors, outs[1]).detach()
         losses['loss_one_to_one'] = self.one_to_one.loss(
             self.loss_cls,
             _flatten_levels(one_to_one, self.cls_out_channels),
-            torch.stack(
-                [get_box_tensor(self.bbox_coder.decode(priors.own, one)) for one in bboxes]
-            ),
+            bboxes,
             priors.handed,
             priors.level_sizes,
             batch_gt_instances,
@@ -303,102 +323,95 @@ class LLAHead(RetinaHead):
         """
         self._check_strides(cls_scores, batch_img_metas)
         view = self._view()
-        if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
-            _check_instances(batch_gt_instances, batch_img_metas, self.num_classes)
         priors = self._grid_priors(cls_scores, view)
-        scores, bboxes, ious = (
-            _flatten_levels(preds, size)
-            for preds, size in (
-                (cls_scores, self.cls_out_channels),
-                (bbox_preds, 4),
-                (iou_preds, 1),
-            )
-        )
-        bboxes = torch.stack(
-            [get_box_tensor(self.bbox_coder.decode(priors.own, one)) for one in bboxes.float()]
-        )
-        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
-        targets = [
-            self._get_targets_single(*single, priors, view)
-            for single in zip(
+        scores = _flatten_levels(cls_scores, self.cls_out_channels)
+        bboxes, ious = self._decode(priors, bbox_preds), _flatten_levels(iou_preds, 1)
+        try:
+            targets = self._get_targets(
                 scores.detach().float(),
                 bboxes.detach(),
                 batch_gt_instances,
-                ignored,
+                batch_gt_instances_ignore,
                 batch_img_metas,
-                strict=True,
+                priors,
+                view,
             )
-        ]
-        labels, label_weights, bbox_targets, iou_targets, counts = zip(*targets, strict=True)
-        divisor = reduce_mean(torch.stack(counts).sum().to(bboxes.dtype)).clamp(min=1)
+        except PictureError as error:
+            name = _name_picture(batch_img_metas[error.picture])
+            raise ValueError(f'{error}{name}') from error
+        return self._losses(scores.flatten(0, 1), bboxes.flatten(0, 1), ious.flatten(), targets)
 
-        labels = torch.cat(labels)
-        positive = (labels < self.num_classes).nonzero().squeeze(1)
-        pos_bboxes = bboxes.flatten(0, 1)[positive]
-        # mmdet's IoU losses cut the graph where there is nothing to regress; DDP needs it whole.
-        loss_bbox = (
-            pos_bboxes.sum()
-            if not len(positive)
-            else self.loss_bbox(pos_bboxes, torch.cat(bbox_targets), avg_factor=divisor)
-        )
-        return dict(
-            loss_cls=self.loss_cls(
-                scores.flatten(0, 1), labels, torch.cat(label_weights), avg_factor=divisor
-            ),
-            loss_bbox=loss_bbox,
-            loss_iou=self.loss_iou(
-                ious.flatten()[positive], torch.cat(iou_targets), avg_factor=divisor
-            ),
-        )
+    def _decode(self, priors: Priors, bbox_preds: list[Tensor]) -> Tensor:
+        """Predicted boxes of a batch, ``x1 y1 x2 y2`` in pixels, (N, n, 4)."""
+        preds = _flatten_levels(bbox_preds, 4).float()
+        own = priors.own.expand(len(preds), -1, -1).flatten(0, 1)
+        bboxes = self.bbox_coder.decode(own, preds.flatten(0, 1))
+        return get_box_tensor(bboxes).view_as(preds)
 
-    def _get_targets_single(
+    def _get_targets(
         self,
         scores: Tensor,
         bboxes: Tensor,
-        gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData],
-        img_meta: dict,
+        batch_gt_instances: InstanceList,
+        batch_gt_instances_ignore: OptInstanceList,
+        batch_img_metas: list[dict],
         priors: Priors,
         view: View,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Targets of one picture.
-
-        Returns:
-            tuple[Tensor]: Labels (n,), ``num_classes`` for background; weights of the class loss
-            (n,), or (n, num_classes) where the assigner ignores priors class by class; boxes
-            (p, 4) and IoUs (p,) of the p positive priors; what the picture adds to the divisor,
-            scalar.
-        """
-        try:
-            result = view.assign(
-                self.assigner,
-                priors.handed,
-                priors.level_sizes,
-                bboxes,
-                scores,
-                gt_instances,
-                gt_instances_ignore,
-                img_meta,
-            )
-        except ValueError as error:
-            raise ValueError(f'{error}{_name_picture(img_meta)}') from error
-        positive = (result.gt_inds > 0).nonzero().squeeze(1)
-        box = result.gt_inds[positive] - 1
+    ) -> Targets:
+        """Targets of a batch, from class logits (N, n, C) and decoded boxes (N, n, 4)."""
+        boxes = read_boxes(batch_gt_instances, who='LLAHead')
+        if not isinstance(self.assigner, LLAAssigner):  # which looks itself, without waiting
+            _check_instances(boxes, self.num_classes)
+        assigned = view.assign_batch(
+            self.assigner,
+            priors.handed,
+            priors.level_sizes,
+            bboxes,
+            scores,
+            batch_gt_instances,
+            batch_gt_instances_ignore,
+            batch_img_metas,
+        )
+        gt_inds = assigned.gt_inds
+        positive = (gt_inds > 0).flatten().nonzero().squeeze(1)
+        # Indices of boxes go on from picture to picture.
+        first = np.cumsum([0, *boxes.num_gts[:-1]])
+        (first,) = to_device(gt_inds.device, first)
+        box = (gt_inds + (first - 1).unsqueeze(1)).flatten()[positive]
         # What AssignResult says of labels and overlaps differs from assigner to assigner.
-        labels = result.gt_inds.new_full(result.gt_inds.shape, self.num_classes)
-        labels[positive] = gt_instances.labels[box]
-        label_weights = (result.gt_inds >= 0).to(bboxes.dtype)
-        shadowed = result.get_extra_property('shadowed_labels')  # CenterRegionAssigner's
-        if shadowed is not None:
+        labels = gt_inds.new_full((gt_inds.numel(),), self.num_classes)
+        labels[positive] = torch.cat(boxes.labels)[box]
+        label_weights = (gt_inds >= 0).to(bboxes.dtype).flatten()
+        if assigned.shadowed is not None:
             label_weights = label_weights.unsqueeze(1).repeat(1, self.num_classes)
-            label_weights[shadowed[:, 0], shadowed[:, 1]] = 0
-        bbox_targets = get_box_tensor(gt_instances.bboxes)[box]
+            label_weights[assigned.shadowed.unbind(1)] = 0
+        bbox_targets = torch.cat(boxes.bboxes)[box]
         if view.gives_iou:
-            iou_targets = result.max_overlaps[positive]
+            ious = assigned.max_overlaps.flatten()[positive]
         else:
-            iou_targets = bbox_overlaps(bboxes[positive], bbox_targets, is_aligned=True)
-        counted = result.gt_inds != 0 if view.counts_ignored else result.gt_inds > 0
-        return labels, label_weights, bbox_targets, iou_targets, counted.sum()
+            ious = bbox_overlaps(bboxes.flatten(0, 1)[positive], bbox_targets, is_aligned=True)
+        counted = gt_inds != 0 if view.counts_ignored else gt_inds > 0
+        return Targets(positive, labels, label_weights, bbox_targets, ious, counted.sum())
+
+    def _losses(
+        self, scores: Tensor, bboxes: Tensor, ious: Tensor, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Losses of class logits (N * n, C), decoded boxes (N * n, 4) and IoU logits (N * n,)."""
+        divisor = reduce_mean(targets.count.to(bboxes.dtype)).clamp(min=1)
+        pos_bboxes = bboxes[targets.positive]
+        # mmdet's IoU losses cut the graph where there is nothing to regress; DDP needs it whole.
+        loss_bbox = (
+            pos_bboxes.sum()
+            if not len(pos_bboxes)
+            else self.loss_bbox(pos_bboxes, targets.bboxes, avg_factor=divisor)
+        )
+        return dict(
+            loss_cls=self.loss_cls(
+                scores, targets.labels, targets.label_weights, avg_factor=divisor
+            ),
+            loss_bbox=loss_bbox,
+            loss_iou=self.loss_iou(ious[targets.positive], targets.ious, avg_factor=divisor),
+        )
 
     def _view(self) -> View:
         """What the assigner wants to be handed."""
@@ -483,38 +496,19 @@ def _clip_detections(results: InstanceData, shape: tuple[int, ...]) -> InstanceD
     return results[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
 
-def _check_instances(
-    batch_gt_instances: InstanceList, batch_img_metas: list[dict], num_classes: int
-) -> None:
+def _check_instances(boxes: BoxList, num_classes: int) -> None:
     """Raise if a true box is inverted or not finite, or a label is no class of the head.
 
     The host waits for the device once.
     """
-    boxes = torch.cat([get_box_tensor(one.bboxes) for one in batch_gt_instances])
-    labels = torch.cat([one.labels for one in batch_gt_instances])
-    if not (~_is_sound(boxes) | _is_foreign(labels, num_classes)).any():
+    if not len(boxes.picture):
         return
-    for one, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
-        boxes, foreign = get_box_tensor(one.bboxes), _is_foreign(one.labels, num_classes)
-        if not boxes.isfinite().all():
-            fault = NOT_FINITE_BOX
-        elif is_inverted(boxes).any():
-            fault = describe_inverted(boxes)
-        elif foreign.any():
-            fault = f'{describe_label_range(num_classes)}, got {int(one.labels[foreign][0])}'
-        else:
-            continue
-        raise ValueError(f'LLAHead: {fault}{_name_picture(meta)}')
-
-
-def _is_sound(boxes: Tensor) -> Tensor:
-    """Which boxes (n, 4) are finite and not inverted, bool (n,)."""
-    return boxes.isfinite().all(1) & ~is_inverted(boxes)
-
-
-def _is_foreign(labels: Tensor, num_classes: int) -> Tensor:
-    """Which labels (n,) are none of the head's classes, bool (n,)."""
-    return (labels < 0) | (labels >= num_classes)
+    bboxes, labels = to_host(torch.cat(boxes.bboxes), torch.cat(boxes.labels))
+    found = find_box_fault(
+        bboxes.reshape(-1, 4), labels, boxes.picture, boxes.number > 0, num_classes
+    )
+    if found is not None:
+        raise PictureError(f'LLAHead: {found[1]}', found[0])
 
 
 def _name_picture(img_meta: dict) -> str:

@@ -8,6 +8,8 @@ from mmengine.structures import InstanceData
 from mmdet_lla.assigners import candidates
 from mmdet_lla.assigners.candidates import (
     INSIDE_MARGIN,
+    are_covered,
+    bound_of,
     find_grids,
     in_any,
     inside_rectangles,
@@ -21,7 +23,7 @@ from .scenes import PRIORS, centres, make_scene
 
 
 def listed(boxes, points):
-    rectangles = inside_rectangles(boxes, find_grids(points))
+    rectangles = inside_rectangles(boxes.T, find_grids(points))
     rows, cols = rectangles.rows, rectangles.cols
     return list_pairs(rectangles, int(rows.sum()), int((rows * cols).sum()))
 
@@ -65,12 +67,39 @@ def test_borders_fall_as_the_very_test_does():
         assert torch.equal(ours, plain)
 
 
+@pytest.mark.parametrize('margin', [INSIDE_MARGIN, 0.0, 2.0])
+def test_the_bound_of_the_search_is_the_test_in_float32(margin):
+    """Of points and sides of any size, down to the last bit around the margin."""
+    rng = torch.Generator().manual_seed(0)
+    side = torch.randn(20000, generator=rng) * 10.0 ** torch.randint(-6, 9, (20000,), generator=rng)
+    for sign in (1, -1):
+        point = side + sign * margin
+        for _ in range(int(torch.randint(5, (1,), generator=rng)) + 3):
+            distance = (point - side) * sign
+            bound = side.double() + sign * bound_of(margin)
+            assert torch.equal(distance > margin, (point.double() - bound) * sign > 0)
+            point = torch.nextafter(point, point + torch.randn(20000, generator=rng))
+
+
 def test_levels_are_grids():
     scene = make_scene(0, 'points', 1, 1, 1.0, 20.0)
     grids = find_grids(scene['points'])
-    assert grids.first.tolist() == [0, 192, 240]  # 16 x 12, 8 x 6, 4 x 3
-    assert (grids.end - grids.begin).tolist() == [[16, 12], [8, 6], [4, 3]]
-    assert grids.longest == 16
+    assert grids.first.flatten().tolist() == [0, 192, 240]  # 16 x 12, 8 x 6, 4 x 3
+    assert grids.width.flatten().tolist() == [16, 8, 4]
+    assert grids.coords.isfinite().sum(1).tolist() == [16, 12, 8, 6, 4, 3]
+    assert grids.coords.shape == (6, 16)
+
+
+def test_grids_of_all_lengths_take_little_memory():
+    """One long row beside many priors that are a grid each."""
+    rng = torch.Generator().manual_seed(0)
+    row = torch.stack([torch.arange(5000.0), torch.zeros(5000)], 1)
+    column = torch.stack([torch.zeros(3000), torch.arange(3000.0)], 1)
+    points = torch.cat([row, torch.rand(2000, 2, generator=rng) * 50, column])
+    assert find_grids(points).coords.numel() < 40 * len(points)
+    boxes = torch.tensor([[9.5, -5.0, 4000.5, 30.0], [-1.0, 4.5, 1.0, 2000.0]])
+    for ours, plain in zip(listed(boxes, points), one_by_one(boxes, points), strict=True):
+        assert torch.equal(ours, plain)
 
 
 def test_boxes_without_area_hold_nothing():
@@ -90,7 +119,8 @@ def test_near_a_centre_is_mmdets():
         valid, both = simota.get_in_gt_and_in_center_info(priors, scene['boxes'])
         assert valid.any() and both.any() and not valid.all()
         points = scene['points'].T
-        assert torch.equal(in_any(boxes, points, reach), valid)
+        none = torch.zeros(15, dtype=torch.long)
+        assert torch.equal(in_any(boxes, none, 1, points, reach)[0], valid)
         ours = is_inside(boxes.unsqueeze(-1), points, 0.0) & is_near_centre(
             boxes.unsqueeze(-1), points, reach
         )
@@ -104,9 +134,13 @@ def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
     reach = scene['priors'][:, 2:].T
     boxes, points = scene['boxes'].T.unsqueeze(-1), scene['points'].T
     either = is_inside(boxes, points, 0.0) | is_near_centre(boxes, points, reach)
-    assert torch.equal(in_any(scene['boxes'].T, points, reach), either.any(0))
-    covered = is_covered(scene['points'], scene['boxes'], 0.5)
-    assert torch.equal(covered, is_inside(boxes, points).any(0))
+    picture = torch.arange(15) // 6  # 6, 6 and 3 boxes
+    admitted = in_any(scene['boxes'].T, picture, 4, points, reach)
+    covered = are_covered(scene['points'], scene['boxes'], picture, 4, 0.5)
+    for index in range(4):
+        of_picture = picture == index
+        assert torch.equal(admitted[index], either[of_picture].any(0))
+        assert torch.equal(covered[index], is_inside(boxes, points)[of_picture].any(0))
 
 
 @pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5])

@@ -1,32 +1,27 @@
 """The identity of costs.py: the focal loss without the class axis; and IoU against mmdet's."""
 
-from functools import partial
-
+import numpy as np
 import pytest
 import torch
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from mmdet.structures.bbox import bbox_overlaps
 from torch.nn import functional as F
 
+from mmdet_lla.assigners import costs
 from mmdet_lla.assigners.costs import (
     REG_COSTS,
-    SCORE_CHUNK,
-    absent_cost,
+    base_cost,
     bce_loss,
-    class_cost,
     focal_loss,
     pair_iou,
     with_area,
 )
 
 
-def class_costs(scores, alpha, gamma, form):
+def class_costs(scores, loss):
     """Of every prior against a box of every class, (num_priors, num_classes)."""
-    return costs_by(partial(focal_loss, alpha=alpha, gamma=gamma, form=form), scores)
-
-
-def costs_by(loss, scores):
-    return class_cost(absent_cost(scores, loss).unsqueeze(1), scores, loss)
+    base = base_cost(scores[None], loss).unsqueeze(1)
+    return base if scores.size(1) == 1 else loss.of_class(base, scores)
 
 
 def random_boxes(count, seed=0):
@@ -39,7 +34,7 @@ def random_boxes(count, seed=0):
 @pytest.mark.parametrize('num_classes', [1, 3])
 def test_cost_of_a_class_is_the_focal_loss_summed_over_classes(alpha, gamma, num_classes):
     scores = torch.linspace(-30, 30, 50 * num_classes).view(-1, num_classes)
-    table = class_costs(scores, alpha, gamma, 'logits')
+    table = class_costs(scores, focal_loss(alpha, gamma, 'logits'))
     assert table.shape == (50, num_classes)
     for label in range(num_classes):
         target = F.one_hot(torch.full((50,), label), num_classes).double()
@@ -55,7 +50,7 @@ def test_cross_entropy_is_torchs_summed_over_classes(num_classes, form):
     scores = torch.linspace(-12, 12, 50 * num_classes).view(-1, num_classes)
     if form == 'probs':
         scores = scores.sigmoid()
-    table = costs_by(partial(bce_loss, form=form), scores)
+    table = class_costs(scores, bce_loss(form))
     entropy = F.binary_cross_entropy if form == 'probs' else F.binary_cross_entropy_with_logits
     for label in range(num_classes):
         target = F.one_hot(torch.full((50,), label), num_classes).double()
@@ -63,47 +58,55 @@ def test_cross_entropy_is_torchs_summed_over_classes(num_classes, form):
         torch.testing.assert_close(table[:, label], loss.sum(1).float(), rtol=1e-5, atol=1e-5)
 
 
-def test_cross_entropy_of_sure_probabilities_is_bounded():
-    scores = torch.tensor(
-        [0.0, 1.0, -1.0, 2.0, float('nan')]
-    )  # the last three are others' to report
-    for present in (True, False):
-        loss = bce_loss(scores, present, 'probs')
-        assert ((loss >= 0) & (loss <= 100)).all()
+@pytest.mark.parametrize('form', ['logits', 'probs'])
+@pytest.mark.parametrize('loss', [focal_loss, bce_loss])
+def test_sure_scores_have_finite_costs(loss, form):
+    loss = loss(form=form) if loss is bce_loss else loss(0.25, 2.0, form)
+    scores = torch.tensor([0.0, 1.0]) if form == 'probs' else torch.tensor([-3000.0, 3000.0])
+    for num_classes in (1, 2):
+        table = class_costs(scores.view(-1, num_classes), loss)
+        assert ((table >= 0) & (table < 1e4)).all()
+    most = loss.most_present(scores.numpy().astype(np.float64))
+    assert (loss.of_present(scores) <= torch.from_numpy(most) + 1e-4).all()
+    if form == 'probs':
+        assert loss.of_present(scores).tolist() == pytest.approx([most[0], 0])
 
 
-def test_chunks_leave_no_seam():
-    scores = torch.randn(SCORE_CHUNK // 2 + 7, 3, generator=torch.Generator().manual_seed(0))
-    table = class_costs(scores, 0.25, 2.0, 'logits')
-    parts = [class_costs(part, 0.25, 2.0, 'logits') for part in scores.split(1000)]
-    torch.testing.assert_close(table, torch.cat(parts))
+def test_chunks_leave_no_seam(monkeypatch):
+    scores = torch.randn(5007, 3, generator=torch.Generator().manual_seed(0))
+    whole = class_costs(scores, focal_loss(0.25, 2.0, 'logits'))
+    monkeypatch.setattr(costs, 'SCORE_CHUNK', 1000)
+    torch.testing.assert_close(class_costs(scores, focal_loss(0.25, 2.0, 'logits')), whole)
 
 
-def test_logits_and_probabilities_cost_the_same():
-    logits = torch.linspace(-8, 8, 33)
-    for present in (True, False):
-        torch.testing.assert_close(
-            focal_loss(logits, present, 0.25, 2.0, 'logits'),
-            focal_loss(logits.sigmoid(), present, 0.25, 2.0, 'probs'),
-            rtol=1e-3,
-            atol=1e-6,
-        )
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_logits_and_probabilities_cost_the_same(num_classes):
+    logits = torch.linspace(-8, 8, 33 * num_classes).view(-1, num_classes)
+    torch.testing.assert_close(
+        class_costs(logits, focal_loss(0.25, 2.0, 'logits')),
+        class_costs(logits.sigmoid(), focal_loss(0.25, 2.0, 'probs')),
+        rtol=1e-3,
+        atol=1e-6,
+    )
 
 
-def test_sure_scores_have_finite_costs():
-    for scores, form in (
-        (torch.tensor([[0.0], [1.0]]), 'probs'),
-        (torch.tensor([[-3000.0], [3000.0]]), 'logits'),
+def test_a_weight_is_that_of_all():
+    scores = torch.linspace(-8, 8, 33).view(-1, 3)
+    for once, twice in (
+        (focal_loss(0.25, 2.0, 'logits'), focal_loss(0.25, 2.0, 'logits', 2.0)),
+        (bce_loss('logits'), bce_loss('logits', 2.0)),
     ):
-        assert class_costs(scores, 0.25, 2.0, form).isfinite().all()
+        torch.testing.assert_close(2 * class_costs(scores, once), class_costs(scores, twice))
 
 
 def test_scores_are_left_as_they_are():
-    scores = torch.rand(5, 2)
-    before = scores.clone()
-    for form in ('logits', 'probs'):
-        class_costs(scores, 0.25, 2.0, form)
-        assert torch.equal(scores, before)
+    for num_classes in (1, 2):
+        scores = torch.rand(6, num_classes)
+        before = scores.clone()
+        for form in ('logits', 'probs'):
+            class_costs(scores, focal_loss(0.25, 2.0, form))
+            class_costs(scores, bce_loss(form))
+            assert torch.equal(scores, before)
 
 
 def test_iou_is_mmdets():

@@ -7,10 +7,12 @@ from mmdet.structures.bbox import bbox_overlaps
 
 from mmdet_lla.assigners import matching
 from mmdet_lla.assigners.candidates import Rectangles
-from mmdet_lla.assigners.costs import with_area
+from mmdet_lla.assigners.costs import PairCosts, with_area
 from mmdet_lla.assigners.matching import (
     OUTSIDE_PENALTY,
+    Boxes,
     dynamic_topk,
+    free_priors,
     match,
     pack,
     unpack_index,
@@ -19,29 +21,50 @@ from mmdet_lla.assigners.matching import (
 from .oracle import solve
 
 
-def run(cost, inside, topk, exhaustive=False, contested='all'):
+class TableOfCosts:
+    """Costs that are written down: a table (num_boxes, num_priors), penalties included."""
+
+    penalty = 0.0
+
+    def __init__(self, table):
+        self.table = table
+        self.num_priors = table.size(1)
+
+    def of_pairs(self, box, prior):
+        return self.table[box, prior % self.num_priors]
+
+    def penalty_of(self, box, prior):
+        return 0.0
+
+    def of_table(self, box, picture, prior=None):
+        if prior is None:
+            return self.table[box]
+        return self.table[box].gather(1, (prior % self.num_priors).expand(len(box), -1))
+
+
+def run(cost, inside, topk, exhaustive=False, contested='all', picture=None, barred=None):
     """match() where each box holds the priors [inside[b][0], inside[b][1])."""
-    first, last = inside.T
-    size = (last - first).unsqueeze(1)
-    rectangles = Rectangles(first.unsqueeze(1), (size > 0).long(), size, torch.ones_like(size))
-
-    def table_cost(box, prior):
-        return cost[box] if prior is None else cost[box][:, prior]
-
     num_boxes, num_priors = cost.shape
-    topk = np.broadcast_to(topk, num_boxes).clip(max=num_priors)
-    return match(
-        rectangles,
-        (size > 0).flatten().tolist(),
-        size.flatten().tolist(),
-        num_priors,
-        topk,
-        lambda box, prior: cost[box, prior],
-        table_cost,
-        exhaustive,
-        None,
+    picture = np.zeros(num_boxes, dtype=np.int64) if picture is None else picture
+    first, last = inside.T
+    cols = (last - first).unsqueeze(0)
+    rows = (cols > 0).long()
+    first = (first + torch.from_numpy(picture) * num_priors).unsqueeze(0)
+    rectangles = Rectangles(first, rows, cols, torch.ones_like(cols))
+    topk, free = np.broadcast_to(topk, num_boxes).clip(max=num_priors), None
+    if barred is not None:
+        free = free_priors(barred, (~barred).sum(1).numpy())
+        topk = np.minimum(topk, free.count[picture])
+    owner = match(
+        None if exhaustive else rectangles,
+        rows.sum(0).numpy(),
+        cols.sum(0).numpy(),
+        Boxes(picture, int(picture.max()) + 1, torch.arange(num_priors), topk),
+        TableOfCosts(cost),
+        free,
         contested,
     )
+    return torch.where(owner == num_boxes, -1, owner)
 
 
 def random_case(seed, num_boxes=12, num_priors=60, levels=4):
@@ -80,6 +103,14 @@ def test_every_box_may_pick_another_number(contested, chunk, exhaustive, monkeyp
         assert torch.equal(run(cost, ends, topk, exhaustive, contested), answer.owner)
 
 
+def find_topk(preds, boxes, candidate_topk):
+    costs = PairCosts(
+        with_area(preds), with_area(boxes), torch.zeros(1, len(preds), 1), *[None] * 7
+    )
+    picture = np.zeros(len(boxes), dtype=np.int64)
+    return dynamic_topk(costs, Boxes(picture, 1, torch.arange(len(preds)), None), candidate_topk)
+
+
 @pytest.mark.parametrize('chunk', [None, 70])
 def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
     if chunk:
@@ -90,9 +121,44 @@ def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
     ious = bbox_overlaps(boxes, preds)
     for candidate_topk in (1, 10, 999):
         expected = ious.topk(min(candidate_topk, 60), 1).values.sum(1).int().clamp(min=1)
-        found = dynamic_topk(with_area(preds), with_area(boxes), candidate_topk)
-        assert found.tolist() == expected.tolist()
-    assert dynamic_topk(with_area(preds[:1] + 999), with_area(boxes), 10).tolist() == [1] * 30
+        assert find_topk(preds, boxes, candidate_topk).tolist() == expected.tolist()
+    assert find_topk(preds[:1] + 999, boxes, 10).tolist() == [1] * 30
+
+
+@pytest.mark.parametrize('contested', ['all', 'picked'])
+@pytest.mark.parametrize('chunk', [None, 7])
+@pytest.mark.parametrize('way', ['sparse', 'exhaustive', 'some priors barred'])
+def test_pictures_of_a_batch_are_matched_each_for_itself(contested, chunk, way, monkeypatch):
+    if chunk:
+        monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
+        monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
+    for seed in range(10 if chunk is None else 3):
+        rng = np.random.default_rng(seed)
+        sizes = rng.permutation([0, 1, 5, 12])
+        if not sizes[-1]:
+            sizes = sizes[::-1]
+        pictures = [random_case(seed, int(size)) for size in sizes]
+        topk = [rng.integers(1, 12, size) for size in sizes]
+        barred = torch.from_numpy(rng.random((4, 60)) < 0.6)
+        found = run(
+            torch.cat([cost for cost, _ in pictures]),
+            torch.cat([ends for _, ends in pictures]),
+            np.concatenate(topk),
+            way != 'sparse',
+            contested,
+            np.arange(4).repeat(sizes),
+            barred if 'barred' in way else None,
+        ).view(4, 60)
+        before = 0
+        for index, size in enumerate(sizes):
+            expected = torch.full((60,), -1)
+            if size:
+                cost = pictures[index][0].double()
+                out = barred[index] if 'barred' in way else None
+                expected = solve(cost, torch.from_numpy(topk[index]), out, contested).owner
+                expected[expected >= 0] += before
+            assert torch.equal(found[index], expected)
+            before += size
 
 
 def test_costs_past_the_penalty_need_the_full_table():

@@ -151,7 +151,15 @@ def test_decides_as_at_home(case, seed, num, num_ignored):
 
     def ours(ignored):
         with spied(head.assigner) as calls:
-            head._get_targets_single(logits, bboxes, gt_instances, ignored, META, priors, view)
+            head._get_targets(
+                logits[None],
+                bboxes[None],
+                [gt_instances],
+                None if ignored is None else [ignored],
+                [META],
+                priors,
+                view,
+            )
         (pred_instances,), _, result = calls[0]
         return pred_instances, result.gt_inds
 

@@ -22,6 +22,7 @@ from PIL import Image
 from test_assigners.oracle import cost_table, solve
 
 from mmdet_lla.assigners import LLAAssigner
+from mmdet_lla.assigners.instances import PictureError
 from mmdet_lla.datasets import CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
 from mmdet_lla.evaluation import CrowdMetric
@@ -140,6 +141,55 @@ def check_assigner(seed):
         if answer.margin > 2e-2:  # beyond what float32 can blur in costs of thousands
             owner = torch.where(answer.owner < num_gts, answer.owner + 1, -1)
             assert torch.equal(gt_inds, owner), (gt_inds, owner)
+
+
+def check_batch(seed):
+    """All pictures at once decide as each alone; what is wrong is told of the first that is."""
+    rng = np.random.default_rng(seed)
+    num_priors, num_classes = int(rng.choice([1, 3, 30, 200])), int(rng.choice([1, 3]))
+    points = torch.tensor(rng.uniform((0, 0), (128, 96), (num_priors, 2)), dtype=torch.float32)
+    points = points[np.lexsort((points / 8).round().T.numpy())]
+    num_pictures = int(rng.choice([1, 2, 3, 5]))
+    spread = rng.choice([0.5, 3, 1000])
+    preds = torch.stack([hostile_boxes(rng, num_priors) for _ in range(num_pictures)])
+    preds = preds.clamp(-3e4, 3e4)
+    size = num_pictures, num_priors, num_classes
+    scores = torch.tensor(rng.normal(-2, spread, size), dtype=torch.float32)
+    gts, ignored = [], []
+    for _ in range(num_pictures):
+        boxes = hostile_boxes(rng, int(rng.choice([0, 1, 5, 40])), inverted=False)
+        labels = torch.tensor(rng.integers(0, num_classes, len(boxes)))
+        gts.append(InstanceData(bboxes=boxes, labels=labels))
+        boxes = hostile_boxes(rng, int(rng.choice([0, 0, 3])))
+        ignored.append(InstanceData(bboxes=boxes) if rng.random() < 0.7 else None)
+    assigner = LLAAssigner(
+        topk=int(rng.choice([1, 10, 300])),
+        ignore=str(rng.choice(['compete', 'compete', 'overlap', 'unused'])),
+        contested=str(rng.choice(['all', 'all', 'picked'])),
+    )
+    if seed % 4 == 0 and len(gts[-1]):
+        if rng.random() < 0.5:
+            preds[-1] = spoil(rng, preds[-1])
+        else:
+            gts[-1].bboxes = invert(rng, gts[-1].bboxes)
+        try:
+            assigner.assign_batch(points, preds, scores, gts, ignored)
+        except PictureError as error:
+            assert error.picture == num_pictures - 1
+        else:
+            raise AssertionError('no error')
+        return
+    batch = assigner.assign_batch(points, preds, scores, gts, ignored)
+    for index in range(num_pictures):
+        alone = assigner.assign(
+            InstanceData(priors=points, bboxes=preds[index], scores=scores[index]),
+            gts[index],
+            ignored[index],
+        )
+        found = batch.of_picture(index)
+        assert found.num_gts == alone.num_gts
+        for name in ('gt_inds', 'max_overlaps', 'labels'):
+            assert torch.equal(getattr(found, name), getattr(alone, name)), name
 
 
 HEADS = {}
@@ -371,7 +421,12 @@ def check_annotations(seed, folder):
     return 'read'
 
 
-CHECKS = dict(assigner=(check_assigner, 0.5), head=(check_head, 0.2), metric=(check_metric, 0.3))
+CHECKS = dict(
+    assigner=(check_assigner, 0.4),
+    batch=(check_batch, 0.1),
+    head=(check_head, 0.2),
+    metric=(check_metric, 0.3),
+)
 
 
 def main():
