@@ -106,3 +106,26 @@ def test_every_head_of_the_training_step_gives_losses_and_gradients(assigners, m
         found = module.step(torch.nn.Identity(), head, pictures, boxes, lambda: next(ticks))
         assert list(found) == list(module.PARTS) and found['assignment'] > 0
         assert any(weight.grad is not None for weight in head.parameters())
+
+
+def test_table_of_operators(assigners, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'assigners', assigners)
+    spec = importlib.util.spec_from_file_location('operators', BENCHMARKS / 'operators.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(assigners, 'HEIGHT', 128)
+    monkeypatch.setattr(assigners, 'WIDTH', 192)
+    words = 'operators.py --pictures 1 2 --boxes 9 --classes 2'
+    monkeypatch.setattr(sys, 'argv', words.split())
+    module.main()
+    head, _, one, two, *_ = capsys.readouterr().out.splitlines()
+    names = [name.strip() for name in head.split('|')[2:-1]]
+    assert names[:2] == ['LLA', 'LLA, picture by picture'] and 'MaxIoU' in names
+    rows = [
+        [tuple(map(int, cell.replace(',', '').split('·'))) for cell in line.split('|')[2:-1]]
+        for line in (one, two)
+    ]
+    singly, waits = zip(*rows[0], strict=True)
+    assert rows[0][0] == rows[0][1] and waits[0] == 1
+    assert rows[1][0][0] <= rows[0][0][0] + 3 and rows[1][0][1] == 1
+    assert all(two > 1.8 * one for one, (two, _) in zip(singly[1:], rows[1][1:], strict=True))

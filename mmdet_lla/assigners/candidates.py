@@ -84,7 +84,7 @@ def bound_of(margin: float) -> float:
     margin = np.float32(margin)
     if margin.view(np.int32) & 1:
         raise ValueError(f'bound_of: the last bit of the float32 {margin} is 1, expected 0')
-    return float((np.float64(margin) + np.nextafter(margin, np.float32(1))) / 2)
+    return float((np.float64(margin) + np.nextafter(margin, np.float32(np.inf))) / 2)
 
 
 def find_grids(points: Tensor, device: Optional[torch.device] = None) -> PriorGrids:

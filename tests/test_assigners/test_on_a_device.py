@@ -1,0 +1,229 @@
+"""Assignment and the head's step on a stand-in for a GPU, which refuses to mix devices and counts.
+
+See benchmarks/operators.py.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from test_heads.test_lla_head import ANCHORS, ASSIGNERS, EMPTY, META, build, crowd, predictions
+
+from mmdet_lla import LLAAssigner
+
+from .scenes import make_scene
+
+BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
+ONCE = {'copy to the host': 1}
+
+
+@pytest.fixture(scope='module')
+def operators():
+    path, modules = list(sys.path), set(sys.modules)
+    spec = importlib.util.spec_from_file_location('operators', BENCHMARKS / 'operators.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name == 'assigners':
+            del sys.modules[name]
+
+
+def scenes_of(num_pictures, num_boxes, num_classes, kind='points'):
+    """Priors, predictions, scores and boxes of a batch."""
+    scenes = [
+        make_scene(seed, kind, num_boxes, num_classes, 2.0, 40.0) for seed in range(num_pictures)
+    ]
+    preds, scores = (torch.stack([one[name] for one in scenes]) for name in ('preds', 'scores'))
+    sides = [
+        [
+            InstanceData(bboxes=one['boxes'][chosen], labels=one['classes'][chosen])
+            for one, chosen in ((one, one['ignored'] == ignored) for one in scenes)
+        ]
+        for ignored in (False, True)
+    ]
+    return scenes[0]['priors'], preds, scores, *sides
+
+
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_a_batch_of_any_size_is_150_operators_and_waits_once(operators, num_classes):
+    """Boxes of all kinds, those with too few priors inside among them, and contested priors."""
+    seen = set()
+    for num_pictures in (1, 2, 16):
+        for num_boxes in (5, 60):
+            batch = scenes_of(num_pictures, num_boxes, num_classes)
+            with operators.StandIn() as device:
+                batch, assigner = operators.put(batch), LLAAssigner()
+                for _ in range(2):  # priors are looked at the first time
+                    device.reset()
+                    assigner.assign_batch(*batch)
+            assert dict(device.waits) == ONCE
+            seen.add(sum(device.operators.values()))
+    assert max(seen) <= 150
+    assert max(seen) - min(seen) <= 3  # what a single picture does not need
+
+
+def test_a_picture_is_a_batch_of_one(operators):
+    priors, preds, scores, gts, ignored = scenes_of(1, 20, 2)
+    counts = []
+    with operators.StandIn() as device:
+        priors, preds, scores, gts, ignored = operators.put((priors, preds, scores, gts, ignored))
+        pred = InstanceData(priors=priors, bboxes=preds[0], scores=scores[0])
+        assigner = LLAAssigner()
+        for call in (
+            lambda: assigner.assign_batch(priors, preds, scores, gts, ignored),
+            lambda: assigner.assign(pred, gts[0], ignored[0]),
+            lambda: assigner.assign(pred, gts[0], ignored[0]),
+        ):
+            device.reset()
+            call()
+            counts.append(dict(device.operators))
+    assert counts[1] == counts[2] and dict(device.waits) == ONCE
+
+
+KNOBS = {
+    'LLA': {},
+    'ignored regions': dict(ignore='overlap'),
+    'ignore boxes unused': dict(ignore='unused'),
+    'any pair competes': dict(candidates='all'),
+    'only picked': dict(contested='picked'),
+    'other costs': dict(cls_cost='bce', reg_cost='giou'),
+    'costs beyond the penalty': dict(outside_penalty=1.0),
+    'around centres': dict(candidates='center', prior_form='points'),
+    'dynamic K': dict(topk='dynamic'),
+    'dynamic K, ignored regions': dict(topk='dynamic', ignore='overlap'),
+}
+
+
+@pytest.mark.parametrize('knobs', KNOBS.values(), ids=KNOBS)
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_decides_as_on_the_host_and_waits_once(operators, knobs, num_classes):
+    kind = 'strided' if 'prior_form' in knobs else 'points'
+    batch = scenes_of(3, 20, num_classes, kind)
+    expected = LLAAssigner(**knobs).assign_batch(*batch)
+    assert expected.gt_inds.any(1).all()
+    with operators.StandIn() as device:
+        batch, assigner = operators.put(batch), LLAAssigner(**knobs)
+        assigner.assign_batch(*batch)
+        device.reset()
+        found = assigner.assign_batch(*batch)
+    waits = 2 if knobs.get('topk') == 'dynamic' else 1
+    assert dict(device.waits) == {'copy to the host': waits}
+    for name in ('gt_inds', 'max_overlaps', 'labels'):
+        assert torch.equal(getattr(found, name).host, getattr(expected, name))
+
+
+def test_simota_decides_as_on_the_host(operators):
+    batch = scenes_of(3, 20, 2, 'strided')
+    batch = (*batch[:2], batch[2].sigmoid(), *batch[3:])
+    expected = LLAAssigner.simota().assign_batch(*batch)
+    with operators.StandIn() as device:
+        batch, assigner = operators.put(batch), LLAAssigner.simota()
+        assigner.assign_batch(*batch)
+        device.reset()
+        found = assigner.assign_batch(*batch)
+    assert dict(device.waits) == {'copy to the host': 2}
+    assert expected.gt_inds.any() and torch.equal(found.gt_inds.host, expected.gt_inds)
+
+
+def batch_of(num_pictures, head):
+    outs = [
+        [level.detach().repeat(num_pictures, 1, 1, 1) for level in kind]
+        for kind in predictions(head)
+    ]
+    boxes = [crowd(3, seed) for seed in range(num_pictures)]
+    ignored = [crowd(3, seed + 50, 3) if seed else EMPTY for seed in range(num_pictures)]
+    return outs, boxes, [META] * num_pictures, ignored
+
+
+@pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
+def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
+    """For the assignment, and for the number of positive priors."""
+    head = build(num_classes=3, **form)
+    seen = []
+    for num_pictures in (1, 2, 8):
+        outs, *rest = batch_of(num_pictures, head)
+        expected = head.loss_by_feat(*outs, *rest)
+        with operators.StandIn() as device:
+            outs, *rest = operators.put((outs, *rest))
+            for _ in range(2):
+                device.reset()
+                losses = head.loss_by_feat(*outs, *rest)
+        for name, loss in expected.items():
+            torch.testing.assert_close(losses[name].host, loss, rtol=1e-6, atol=0)
+        # mmdet's GIoU loss copies its epsilon anew each time, its coder of anchor boxes their means
+        # and deviations.
+        assert device.waits.pop('copy from the host, waited for') == 1 + 2 * bool(form)
+        assert dict(device.waits) == ONCE | {'aten::nonzero': 1}
+        seen.append(sum(device.operators.values()))
+    assert max(seen) - min(seen) <= 5 and max(seen) < 280
+
+
+@pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
+def test_the_losses_mix_no_devices_under_any_assigner(operators, assigner):
+    head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
+    outs, *rest = batch_of(2, head)
+    expected = head.loss_by_feat(*outs, *rest)
+    with operators.StandIn():
+        outs, *rest = operators.put((outs, *rest))
+        losses = head.loss_by_feat(*outs, *rest)
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name].host, loss, rtol=1e-6, atol=0)
+
+
+def test_the_heads_forward_does_not_wait(operators):
+    head = build(stacked_convs=1)
+    feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
+    expected = head(feats)
+    with operators.StandIn() as device, torch.no_grad():
+        for module in head.modules():
+            module._parameters = operators.put(dict(module._parameters))
+        found = head(operators.put(feats))
+    assert not device.waits
+    for ours, theirs in zip(sum(found, []), sum(expected, []), strict=True):
+        torch.testing.assert_close(ours.host, theirs)
+
+
+def test_the_stand_in_refuses_and_counts(operators):
+    with operators.StandIn() as device:
+        here, there = operators.put(torch.arange(4.0)), torch.arange(4.0)
+        with pytest.raises(RuntimeError, match='same device'):
+            here + there
+        with pytest.raises(RuntimeError, match='same device'):
+            there[here.long()]
+        assert (here + torch.tensor(1.0)).cpu().tolist() == [1, 2, 3, 4]
+        device.reset()
+        for wait in (
+            lambda: here.sum().item(),
+            lambda: bool(here.any()),
+            lambda: here[here > 1],
+            lambda: here.nonzero(),
+            lambda: here.unique(),
+            lambda: torch.equal(here, here),
+            lambda: there.to(here.device),
+            lambda: here.new_tensor([1.0]),
+            lambda: here.cpu(),
+            lambda: here.repeat_interleave(here.long()),
+            lambda: here[torch.tensor([1])],
+        ):
+            before = sum(device.waits.values())
+            wait()
+            assert sum(device.waits.values()) == before + 1
+        waits = sum(device.waits.values())
+        for fine in (
+            lambda: here.new_zeros(3),
+            lambda: torch.ones(3, device=here.device),
+            lambda: there.to(here.device, non_blocking=True),
+            lambda: here[here.long()],
+            lambda: here.long().repeat_interleave(here.long(), output_size=6),
+        ):
+            assert isinstance(fine(), operators.OnDevice)
+        assert sum(device.waits.values()) == waits
+        before = sum(device.operators.values())
+        assert here.view(2, 2)[1:].T.shape == (2, 1)
+        assert sum(device.operators.values()) == before
