@@ -70,6 +70,13 @@ class OnDevice(Tensor):
 
     def __init__(self, host: Tensor) -> None: ...
 
+    def tolist(self) -> Any:
+        """Torch's looks at the memory of a tensor itself, once it has brought it to the host."""
+        return self.cpu().tolist()
+
+    def numpy(self, *args, **kwargs) -> Any:
+        raise TypeError("can't convert a tensor of a device to numpy, use Tensor.cpu() first")
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         raise RuntimeError(f'{func} of a tensor of a StandIn, outside of it')
