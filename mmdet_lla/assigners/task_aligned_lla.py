@@ -1,4 +1,4 @@
-"""LLA for TOODHead, which asks its assigner for more than an assignment."""
+"""LLA and OTA for TOODHead, which asks its assigner for more than an assignment."""
 
 from typing import Optional
 
@@ -8,22 +8,11 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
 from .lla_assigner import LLAAssigner
+from .ota_assigner import OTAAssigner
 
 
-@TASK_UTILS.register_module()
-class TaskAlignedLLAAssigner(LLAAssigner):
-    r"""LLA's assignment with the metrics that ``TOODHead`` weighs its losses by.
-
-    The metric of a prior that went to a box is :math:`s^\alpha \cdot u^\beta`, where s is its
-    probability of the box's class and u the IoU of its prediction and the box
-    (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` hands over
-    anchor boxes and probabilities, which is the default here.
-
-    Args:
-        prior_form (str): See :class:`LLAAssigner`. Defaults to 'boxes'.
-        score_form (str): See :class:`LLAAssigner`. Defaults to 'probs'.
-        kwargs: See :class:`LLAAssigner`.
-    """
+class _TaskAligned:
+    """An assigner's decisions with the metrics that ``TOODHead`` weighs its losses by."""
 
     def __init__(self, prior_form: str = 'boxes', score_form: str = 'probs', **kwargs) -> None:
         super().__init__(prior_form=prior_form, score_form=score_form, **kwargs)
@@ -37,7 +26,7 @@ class TaskAlignedLLAAssigner(LLAAssigner):
         alpha: float = 1,
         beta: float = 6,
     ) -> AssignResult:
-        """Assign as :meth:`LLAAssigner.assign` does.
+        """Assign as the parent's ``assign`` does.
 
         Args:
             pred_instances, gt_instances, gt_instances_ignore (:obj:`InstanceData`): See there.
@@ -55,3 +44,30 @@ class TaskAlignedLLAAssigner(LLAAssigner):
         result.assign_metrics = result.max_overlaps.new_zeros(len(result.gt_inds))
         result.assign_metrics[positive] = scores**alpha * result.max_overlaps[positive] ** beta
         return result
+
+
+@TASK_UTILS.register_module()
+class TaskAlignedLLAAssigner(_TaskAligned, LLAAssigner):
+    r"""LLA's assignment with the metrics that ``TOODHead`` weighs its losses by.
+
+    The metric of a prior that went to a box is :math:`s^\alpha \cdot u^\beta`, where s is its
+    probability of the box's class and u the IoU of its prediction and the box
+    (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` hands over
+    anchor boxes and probabilities, which is the default here.
+
+    Args:
+        prior_form (str): See :class:`LLAAssigner`. Defaults to 'boxes'.
+        score_form (str): See :class:`LLAAssigner`. Defaults to 'probs'.
+        kwargs: See :class:`LLAAssigner`.
+    """
+
+
+@TASK_UTILS.register_module()
+class TaskAlignedOTAAssigner(_TaskAligned, OTAAssigner):
+    """OTA's assignment with the metrics of :class:`TaskAlignedLLAAssigner`.
+
+    Args:
+        prior_form (str): See :class:`OTAAssigner`. Defaults to 'boxes'.
+        score_form (str): See :class:`OTAAssigner`. Defaults to 'probs'.
+        kwargs: See :class:`OTAAssigner`.
+    """

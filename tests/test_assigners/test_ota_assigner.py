@@ -15,7 +15,18 @@ from mmdet_lla.assigners.costs import pair_iou, with_area
 from mmdet_lla.assigners.transport import supply_of, transport
 from mmdet_lla.assigners.views import view_of
 
-from .homes import META, SIZES, STRIDES, at_ddod, at_rtmdet, at_yolox, crowd, predict, spied
+from .homes import (
+    META,
+    SIZES,
+    STRIDES,
+    at_ddod,
+    at_rtmdet,
+    at_tood,
+    at_yolox,
+    crowd,
+    predict,
+    spied,
+)
 from .oracle import iou_table
 from .ota_oracle import candidate_table, solve_ota
 from .scenes import make_scene
@@ -268,15 +279,16 @@ def test_nothing_to_assign():
     assert len(assign(none).gt_inds) == 0
 
 
-@pytest.mark.parametrize('home', [at_yolox, at_rtmdet, at_ddod])
+@pytest.mark.parametrize('home', [at_yolox, at_rtmdet, at_ddod, at_tood])
 def test_under_other_heads(home):
     """Heads that hand over predictions train, and hand over what the assigner takes them for."""
-    prior_form = 'boxes' if home is at_ddod else 'points'
-    score_form = 'probs' if home is at_yolox else 'logits'
+    prior_form = 'points' if home in (at_yolox, at_rtmdet) else 'boxes'
+    score_form = 'probs' if home in (at_yolox, at_tood) else 'logits'
+    kind = 'TaskAlignedOTAAssigner' if home is at_tood else 'OTAAssigner'
     gt_instances = crowd(0, 20)
     points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
     assigner, run = home(
-        dict(type='OTAAssigner', prior_form=prior_form, score_form=score_form, ignore='unused'),
+        dict(type=kind, prior_form=prior_form, score_form=score_form, ignore='unused'),
         predict(gt_instances, points, 0),
         [gt_instances],
         [META],
@@ -302,6 +314,12 @@ def test_under_other_heads(home):
     assert answer.margin > 1e-4
     assert torch.equal(result.gt_inds, answer.owner + 1)
     assert result.gt_inds.unique().numel() > 10
+    if home is at_tood:
+        positive = result.gt_inds > 0
+        of_class = pred.scores[positive, gt_instances.labels[result.gt_inds[positive] - 1]]
+        metrics = of_class * result.max_overlaps[positive] ** 6
+        torch.testing.assert_close(result.assign_metrics[positive], metrics)
+        assert not result.assign_metrics[~positive].any()
 
 
 def test_views():
