@@ -258,8 +258,9 @@ class LLAHead(RetinaHead):
             if stride[0] != stride[1]:
                 factor = bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
             bbox_pred = bbox_pred.relu() * factor
-        one_to_one = None if self.one_to_one is None else self.one_to_one(cls_feat)
-        return self.retina_cls(cls_feat), bbox_pred, self.retina_iou(reg_feat), one_to_one
+        cls_score = self.retina_cls(cls_feat)
+        one_to_one = None if self.one_to_one is None else self.one_to_one(cls_feat, cls_score)
+        return cls_score, bbox_pred, self.retina_iou(reg_feat), one_to_one
 
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch; see :meth:`loss_by_feat`.

@@ -22,11 +22,12 @@ ASSIGNER = dict(type='POTOAssigner')
 
 
 class OneToOneBranch(BaseModule):
-    """Class scores of their own, learnt from one prior a box, on a head's class tower.
+    """Says which of a person's many predictions is the one to keep, learnt from one prior a box.
 
-    The head's own branches, taught by many priors a box, give boxes and IoUs; this one says which
-    of a person's many predictions is the one to keep, as DeFCN's one-to-one loss beside its
-    auxiliary one does (`POTO <https://arxiv.org/abs/2012.03544>`_).
+    The head's own branches, taught by many priors a box, give classes, boxes and IoUs; the score is
+    the product of their probability of the class and this branch's, on the head's class tower, as
+    DeFCN has it of its class and filter branches (`POTO <https://arxiv.org/abs/2012.03544>`_,
+    section 3.3), and so has the loss.
 
     Args:
         num_outs (int): Channels of the scores.
@@ -35,12 +36,12 @@ class OneToOneBranch(BaseModule):
         train_cfg (dict, optional): ``assigner``, by default POTOAssigner, and what else a head's
             ``train_cfg`` says of it: ``assigner_view`` and ``ignore``.
         stacked_convs (int): Convolutions of its own. Defaults to 1.
-        detach (bool): Whether to keep its gradients from the tower, which then learns as it would
-            without the branch. Defaults to True.
+        detach (bool): Whether to keep its gradients from the tower and the head's own scores,
+            which then learn as they would without the branch. Defaults to True.
         loss_weight (float): Weight of its loss. Defaults to 1.0.
         conv_cfg, norm_cfg (dict, optional): Of the convolutions. Defaults to None.
-        init_cfg (dict | list[dict], optional): The head's initialisation, of which overrides hold
-            where they name ``retina_cls``, the last layer here as there. Defaults to None.
+        init_cfg (dict | list[dict], optional): The head's initialisation; overrides, which are of
+            the head's layers, are left out. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of its range, or it is not known what the assigner wants
@@ -60,7 +61,7 @@ class OneToOneBranch(BaseModule):
         norm_cfg: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        super().__init__(_own_part(init_cfg))
+        super().__init__(_without_overrides(init_cfg))
         if not isinstance(stacked_convs, int) or stacked_convs < 0:
             raise ValueError(
                 f'LLAHead: one_to_one.stacked_convs must be an int >= 0, got {stacked_convs!r}'
@@ -76,7 +77,7 @@ class OneToOneBranch(BaseModule):
             ConvModule(in_channels, in_channels, 3, padding=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
             for _ in range(stacked_convs)
         )
-        self.retina_cls = nn.Conv2d(in_channels, num_outs, 3, padding=1)
+        self.filter = nn.Conv2d(in_channels, num_outs, 3, padding=1)
         self.train_cfg = dict(train_cfg or {})
         self.assigner = TASK_UTILS.build(self.train_cfg.get('assigner', ASSIGNER))
         self.view()
@@ -85,13 +86,21 @@ class OneToOneBranch(BaseModule):
         """What the assigner wants to be handed."""
         return view_for(self.assigner, self.train_cfg)
 
-    def forward(self, cls_feat: Tensor) -> Tensor:
-        """Class logits (N, num_outs, H, W) from the tower's features (N, in_channels, H, W)."""
+    def forward(self, cls_feat: Tensor, cls_score: Tensor) -> Tensor:
+        """Logits of the products.
+
+        Args:
+            cls_feat (Tensor): Features of the class tower, (N, in_channels, H, W).
+            cls_score (Tensor): The head's class logits, (N, num_outs, H, W).
+
+        Returns:
+            Tensor: (N, num_outs, H, W).
+        """
         if self.detach:
-            cls_feat = cls_feat.detach()
+            cls_feat, cls_score = cls_feat.detach(), cls_score.detach()
         for conv in self.convs:
             cls_feat = conv(cls_feat)
-        return self.retina_cls(cls_feat)
+        return logit_of_product(cls_score, self.filter(cls_feat))
 
     def loss(
         self,
@@ -141,12 +150,19 @@ class OneToOneBranch(BaseModule):
         )
 
 
-def _own_part(init_cfg: OptMultiConfig) -> OptMultiConfig:
-    """An initialisation without overrides of layers that only the head has."""
+def logit_of_product(first: Tensor, second: Tensor) -> Tensor:
+    """Logit of the product of two probabilities, from their logits, of any one shape.
+
+    Without cancellation, however near to 0 or 1: the odds are
+    ``1 / (exp(-a) + exp(-b) + exp(-a - b))``.
+    """
+    # Their sum leaves the range and the resolution of half precision behind.
+    first, second = -first.float(), -second.float()
+    return -torch.stack([first, second, first + second]).logsumexp(0)
+
+
+def _without_overrides(init_cfg: OptMultiConfig) -> OptMultiConfig:
+    """An initialisation without what it says of single layers."""
     if init_cfg is None or isinstance(init_cfg, list):
-        return init_cfg and [_own_part(one) for one in init_cfg]
-    init_cfg = copy.deepcopy(init_cfg)
-    override = init_cfg.pop('override', [])
-    override = override if isinstance(override, list) else [override]
-    override = [one for one in override if one['name'] == 'retina_cls']
-    return {**init_cfg, **(dict(override=override) if override else {})}
+        return init_cfg and [_without_overrides(one) for one in init_cfg]
+    return {key: copy.deepcopy(value) for key, value in init_cfg.items() if key != 'override'}

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from mmdet_lla import LLAHead
 from mmdet_lla.analysis.recording import recorded
 from mmdet_lla.assigners import POTOAssigner
+from mmdet_lla.heads.one_to_one import logit_of_product
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 TEST_CFG = dict(
@@ -95,7 +96,7 @@ def test_who_trains_the_tower(detach):
     head = build(dict(detach=detach))
     head.loss(features(), BATCH)['loss_one_to_one'].backward()
     trained = {name.split('.')[0] for name, p in head.named_parameters() if p.grad is not None}
-    assert trained == {'one_to_one'} | (set() if detach else {'cls_convs'})
+    assert trained == {'one_to_one'} | (set() if detach else {'cls_convs', 'retina_cls'})
 
 
 def test_the_heads_own_losses_are_those_without_the_branch():
@@ -152,7 +153,7 @@ def test_one_to_one_predicts_without_nms_and_the_others_with_it():
     for one in (head, plain):  # scores high enough to be kept, and many boxes on each other
         torch.nn.init.constant_(one.retina_cls.bias, 0.5)
         torch.nn.init.constant_(one.retina_reg.bias, 4.0)
-    torch.nn.init.constant_(head.one_to_one.retina_cls.bias, 1.0)
+    torch.nn.init.constant_(head.one_to_one.filter.bias, 1.0)
     plain.load_state_dict(
         {k: v for k, v in head.state_dict().items() if not k.startswith('one_to_one')}
     )
@@ -210,8 +211,8 @@ def test_watchers_see_the_heads_own_assigner():
 
 
 @pytest.mark.parametrize('as_list', [False, True])
-def test_the_branch_starts_as_the_heads_own_classes_do(as_list):
-    """Overrides of layers that it does not have are not its own."""
+def test_the_branch_starts_undecided(as_list):
+    """Overrides of the head's layers are none of its own."""
     init = dict(
         type='Normal',
         layer='Conv2d',
@@ -222,9 +223,23 @@ def test_the_branch_starts_as_the_heads_own_classes_do(as_list):
         ],
     )
     head = build(init_cfg=[init] if as_list else init)
-    assert head.retina_cls.bias[0] > -3
-    assert torch.equal(head.one_to_one.retina_cls.bias, head.retina_cls.bias)
-    assert head.one_to_one.retina_cls.weight.std() < 0.02
+    assert head.retina_cls.bias[0] > -3 and head.retina_reg.bias[0] == 4
+    assert head.one_to_one.filter.bias.eq(0).all()
+    assert head.one_to_one.filter.weight.std() < 0.02
+
+
+def test_scores_are_products():
+    """Also where probabilities are so near to 0 or 1 that they cannot be told from them."""
+    a, b = torch.meshgrid(*[torch.linspace(-30, 30, 61).double()] * 2, indexing='ij')
+    product = a.sigmoid() * b.sigmoid()
+    absent = (-a).sigmoid() + a.sigmoid() * (-b).sigmoid()
+    logits = logit_of_product(a.float(), b.float())
+    torch.testing.assert_close(logits, (product.log() - absent.log()).float(), rtol=1e-5, atol=1e-5)
+    extreme = torch.tensor([-300.0, 300.0], dtype=torch.float16)
+    assert logit_of_product(extreme, extreme).isfinite().all()
+    head = build()
+    cls_scores, _, _, one_to_one = head(features(), both=True)
+    assert (one_to_one[0] < cls_scores[0]).all()
 
 
 @pytest.mark.parametrize('name', ['dual', 'dual-attached', 'poto-no-nms'])
@@ -243,7 +258,7 @@ def test_configs(name):
         assert head.one_to_one.detach == (name == 'dual')
         assert len(head.one_to_one.convs) == 1
         head.init_weights()
-        assert torch.equal(head.one_to_one.retina_cls.bias, head.retina_cls.bias)
+        assert head.one_to_one.filter.bias.eq(0).all()
         assert head.retina_reg.bias.eq(4.0).all()
 
 
