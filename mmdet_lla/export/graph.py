@@ -10,7 +10,7 @@ from mmdet.models.dense_heads import YOLOXHead
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .heads import Candidates, candidates_of, check_head, clip
+from .heads import NONE, Candidates, candidates_of, check_head, clip
 from .operators import best, keep_best
 
 #: Detections a picture where the head's config sets no limit.
@@ -58,7 +58,8 @@ class DetectorGraph(nn.Module):
         # YOLOX's inference heeds no limit
         limited = cfg.get('max_per_img') and not isinstance(head, YOLOXHead)
         self.limit = int(cfg.max_per_img if limited else USUAL_LIMIT)
-        self.nms = cfg.get('nms')
+        # None: LLAHead without NMS, whose candidates are the detections
+        self.nms = cfg.get('nms') if getattr(head, 'needs_nms', True) else None
         self.clip_detections = bool(cfg.get('clip_detections', False))
         steps = model.data_preprocessor
         # the model's order of channels, from the order in which they come
@@ -96,11 +97,14 @@ class DetectorGraph(nn.Module):
         scores, order = best(found.scores, count)
         boxes = _at(found.boxes, order)
         labels = found.labels.gather(1, order)
-        apart = boxes
-        if self.nms is not None and not self.nms.get('class_agnostic', False):
-            apart = _apart(boxes, labels, scores)
-        threshold = 1.0 if self.nms is None else float(self.nms.get('iou_threshold', 0.5))
-        keep = keep_best(apart, scores, threshold, self.limit)
+        if self.nms is None:
+            place = torch.arange(scores.shape[1], device=scores.device)
+            keep = (scores > NONE) & (place < self.limit)
+        else:
+            apart = boxes
+            if not self.nms.get('class_agnostic', False):
+                apart = _apart(boxes, labels, scores)
+            keep = keep_best(apart, scores, float(self.nms.get('iou_threshold', 0.5)), self.limit)
         if self.clip_detections:
             boxes = clip(boxes, shape)
             keep = keep & (boxes[..., 2:] > boxes[..., :2]).all(-1)

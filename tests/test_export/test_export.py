@@ -63,6 +63,9 @@ def configs(folder) -> dict:
         bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
         num_classes=2,
     )
+    once = found['lla one to one'] = tiny_config(folder)
+    once.model.bbox_head = dict(HEADS['lla'][0], num_classes=2, one_to_one=dict())
+    once.model.test_cfg.max_per_img = 40
     late = found['lla as released'] = tiny_config(folder)
     late.model.bbox_head = dict(
         HEADS['lla'][0], bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False)
@@ -117,6 +120,7 @@ def assert_same(found, others):
 HEAD_NAMES = (
     'lla',
     'lla boxes',
+    'lla one to one',
     'lla as released',
     'retina',
     'fcos',
