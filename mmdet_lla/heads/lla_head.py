@@ -183,7 +183,7 @@ class LLAHead(RetinaHead):
             self.one_to_one = OneToOneBranch(
                 self.retina_cls.out_channels,
                 self.num_classes,
-                self.retina_cls.in_channels,
+                self.retina_reg.in_channels,
                 (self.train_cfg or {}).get('one_to_one'),
                 conv_cfg=self.conv_cfg,
                 norm_cfg=self.norm_cfg,
@@ -259,7 +259,7 @@ class LLAHead(RetinaHead):
                 factor = bbox_pred.new_tensor(stride * 2).view(1, 4, 1, 1)
             bbox_pred = bbox_pred.relu() * factor
         cls_score = self.retina_cls(cls_feat)
-        one_to_one = None if self.one_to_one is None else self.one_to_one(cls_feat, cls_score)
+        one_to_one = None if self.one_to_one is None else self.one_to_one(reg_feat, cls_score)
         return cls_score, bbox_pred, self.retina_iou(reg_feat), one_to_one
 
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:

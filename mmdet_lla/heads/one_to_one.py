@@ -25,9 +25,9 @@ class OneToOneBranch(BaseModule):
     """Says which of a person's many predictions is the one to keep, learnt from one prior a box.
 
     The head's own branches, taught by many priors a box, give classes, boxes and IoUs; the score is
-    the product of their probability of the class and this branch's, on the head's class tower, as
-    DeFCN has it of its class and filter branches (`POTO <https://arxiv.org/abs/2012.03544>`_,
-    section 3.3), and so has the loss.
+    the product of their probability of the class and this branch's, which stands on the box tower,
+    as DeFCN's filter branch does (`POTO <https://arxiv.org/abs/2012.03544>`_, section 3.3). The
+    loss is that of the product.
 
     Args:
         num_outs (int): Channels of the scores.
@@ -86,21 +86,21 @@ class OneToOneBranch(BaseModule):
         """What the assigner wants to be handed."""
         return view_for(self.assigner, self.train_cfg)
 
-    def forward(self, cls_feat: Tensor, cls_score: Tensor) -> Tensor:
+    def forward(self, reg_feat: Tensor, cls_score: Tensor) -> Tensor:
         """Logits of the products.
 
         Args:
-            cls_feat (Tensor): Features of the class tower, (N, in_channels, H, W).
+            reg_feat (Tensor): Features of the box tower, (N, in_channels, H, W).
             cls_score (Tensor): The head's class logits, (N, num_outs, H, W).
 
         Returns:
             Tensor: (N, num_outs, H, W).
         """
         if self.detach:
-            cls_feat, cls_score = cls_feat.detach(), cls_score.detach()
+            reg_feat, cls_score = reg_feat.detach(), cls_score.detach()
         for conv in self.convs:
-            cls_feat = conv(cls_feat)
-        return logit_of_product(cls_score, self.filter(cls_feat))
+            reg_feat = conv(reg_feat)
+        return logit_of_product(cls_score, self.filter(reg_feat))
 
     def loss(
         self,

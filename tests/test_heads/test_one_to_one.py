@@ -96,7 +96,9 @@ def test_who_trains_the_tower(detach):
     head = build(dict(detach=detach))
     head.loss(features(), BATCH)['loss_one_to_one'].backward()
     trained = {name.split('.')[0] for name, p in head.named_parameters() if p.grad is not None}
-    assert trained == {'one_to_one'} | (set() if detach else {'cls_convs', 'retina_cls'})
+    assert trained == {'one_to_one'} | (
+        set() if detach else {'reg_convs', 'cls_convs', 'retina_cls'}
+    )
 
 
 def test_the_heads_own_losses_are_those_without_the_branch():
