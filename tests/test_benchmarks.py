@@ -129,3 +129,27 @@ def test_table_of_operators(assigners, monkeypatch, capsys):
     assert rows[0][0] == rows[0][1] and waits[0] == 1
     assert rows[1][0][0] <= rows[0][0][0] + 3 and rows[1][0][1] == 1
     assert all(two > 1.8 * one for one, (two, _) in zip(singly[1:], rows[1][1:], strict=True))
+
+
+def test_table_of_mmcvs_operators(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location(
+        'operators_mmcv', BENCHMARKS / 'operators_mmcv.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(sys, 'argv', ['operators_mmcv.py', '--rounds', '1', '--scale', '0.1'])
+    try:
+        module.main()
+    finally:
+        torch.set_num_threads(threads)
+    _, _, *rows = (line.strip('|').split('|') for line in capsys.readouterr().out.splitlines())
+    assert [row[0].strip().split(',')[0] for row in rows] == [
+        *['nms'] * 4,
+        'soft_nms',
+        *['roi_align'] * 2,
+        *['deform_conv2d'] * 2,
+    ]
+    assert all(float(row[1]) > 0 for row in rows)
+    assert all((float(row[3]) > 0) if module.COMPILED else (row[3].strip() == '-') for row in rows)
