@@ -125,7 +125,7 @@ def differences(
     rows = [one for one in weighed if one.differences is not None]
     if not rows:
         return None
-    with _looks():
+    with looks():
         figure = Figure(figsize=(WIDTH + 2, 0.9 + 0.33 * len(rows)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics, strict=True):
@@ -159,7 +159,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
     if not names:
         raise ValueError('no config was compared with the baseline in any study')
     style = Style(list(weighed))
-    with _looks():
+    with looks():
         figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics, strict=True):
@@ -294,7 +294,7 @@ def data_uri(content: str | bytes, kind: str) -> str:
 
 
 @contextmanager
-def _looks():
+def looks():
     with matplotlib.rc_context(
         {
             'font.size': 9,
@@ -316,7 +316,7 @@ def _looks():
 
 
 def _figure(height: float):
-    with _looks():
+    with looks():
         figure = Figure(figsize=(WIDTH, height), layout='constrained')
         return figure, figure.subplots()
 

@@ -5,8 +5,7 @@ Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, E
 
 - ``loose``: the best of them for a person nobody found becomes a hit, the others go;
 - the other false alarms go;
-- ``low``: the detection that found the person gets the score threshold as its score; a person whom
-  none found but a close one proposes is taken out, as below;
+- a miss whom a detection found, but with too low a score: the detection gets the score threshold;
 - the other misses: the person is taken out of those to be found.
 """
 
@@ -22,6 +21,7 @@ from ...evaluation.matching import CrowdPairs, match_crowd
 from .kinds import FALSE_ALARMS, MISSES, Errors
 
 METRICS = ('AP', 'MR', 'JI')
+NUDGE = 1e-9  # far below the distance of two scores
 GROUPS = {'all false alarms': FALSE_ALARMS, 'all misses': MISSES, 'all': FALSE_ALARMS + MISSES}
 
 
@@ -33,14 +33,37 @@ class Price:
         kind (str): One of ``FALSE_ALARMS`` or ``MISSES``, or a key of ``GROUPS``.
         metrics (dict[str, float]): AP, MR and JI without it, fractions of 1.
         gain (dict[str, float]): Their difference to what they are; negative is better for MR.
-        low, high (dict[str, float]): 95 % interval of the difference over draws of pictures.
+        drawn (np.ndarray): The gain on each draw of pictures, shape (B, 3).
     """
 
     kind: str
     metrics: dict[str, float]
     gain: dict[str, float]
-    low: dict[str, float]
-    high: dict[str, float]
+    drawn: np.ndarray
+
+    @property
+    def low(self) -> dict[str, float]:
+        """Lower end of the 95 % interval of the gain; the gain itself without draws."""
+        return self._end(2.5)
+
+    @property
+    def high(self) -> dict[str, float]:
+        """Upper end."""
+        return self._end(97.5)
+
+    def _end(self, percent: float) -> dict[str, float]:
+        if not len(self.drawn):
+            return self.gain
+        return _named(np.percentile(self.drawn, percent, axis=0))
+
+    def as_dict(self) -> dict:
+        """What a JSON file holds of it."""
+        names = ('kind', 'metrics', 'gain', 'low', 'high')
+        return {name: getattr(self, name) for name in names}
+
+
+def _named(numbers: np.ndarray) -> dict[str, float]:
+    return dict(zip(METRICS, numbers.tolist(), strict=True))
 
 
 def price_errors(errors: Errors, draws: np.ndarray, mr_ref: str = 'CALTECH_-2') -> list[Price]:
@@ -56,18 +79,20 @@ def price_errors(errors: Errors, draws: np.ndarray, mr_ref: str = 'CALTECH_-2') 
     prices = []
     kinds = {kind: (kind,) for kind in FALSE_ALARMS + MISSES} | GROUPS
     for name, some in kinds.items():
-        values = _numbers(corrected(errors, some), errors.iou_thr, mr_ref, draws)
+        there = any(
+            np.isin(getattr(errors, what), _indices(some, names)).any()
+            for what, names in (('alarm', FALSE_ALARMS), ('miss', MISSES))
+        )
+        values = _numbers(corrected(errors, some), errors.iou_thr, mr_ref, draws) if there else base
         differences = values - base
-        ends = np.percentile(differences[1:] if len(draws) else differences, [2.5, 97.5], axis=0)
-        columns = (values[0], differences[0], *ends)
-        prices.append(Price(name, *(dict(zip(METRICS, c.tolist(), strict=True)) for c in columns)))
+        prices.append(Price(name, _named(values[0]), _named(differences[0]), differences[1:]))
     return prices
 
 
 def base_metrics(errors: Errors, mr_ref: str = 'CALTECH_-2') -> dict[str, float]:
     """AP, MR and JI as they are, fractions of 1."""
     numbers = _numbers(errors.pairs, errors.iou_thr, mr_ref, np.zeros((0, 0), np.int64))[0]
-    return dict(zip(METRICS, numbers.tolist(), strict=True))
+    return _named(numbers)
 
 
 def _numbers(pairs: CrowdPairs, iou_thr: float, mr_ref: str, draws: np.ndarray) -> np.ndarray:
@@ -89,17 +114,19 @@ def corrected(errors: Errors, kinds: tuple[str, ...]) -> CrowdPairs:
         kinds (tuple[str]): Of ``FALSE_ALARMS`` and ``MISSES``.
     """
     pairs = errors.pairs
-    alarms = [FALSE_ALARMS.index(kind) for kind in kinds if kind in FALSE_ALARMS]
-    misses = [MISSES.index(kind) for kind in kinds if kind in MISSES]
-    gone = np.isin(errors.alarm, alarms)
+    gone = np.isin(errors.alarm, _indices(kinds, FALSE_ALARMS))
     score = pairs.det_score.copy()
     pair_det, pair_gt, pair_iou = pairs.pair_det, pairs.pair_gt, pairs.pair_iou.copy()
-    lost = np.isin(errors.miss, misses)
-    if 'low' in kinds:
-        raised = lost & (errors.miss == MISSES.index('low')) & (errors.found_by >= 0)
+    lost = np.isin(errors.miss, _indices(kinds, MISSES))
+    raised = lost & (errors.found_by >= 0)
+    if raised.any():
         lost &= ~raised
         raising = errors.found_by[raised]
-        score[raising] = np.maximum(score[raising], errors.score_thr)
+        # behind all that are shown already, in the order they had: a mended score must not change
+        # who finds whom
+        shown = score >= errors.score_thr
+        score[shown] += 2 * NUDGE
+        score[raising] = errors.score_thr + NUDGE * (1 + np.tanh(score[raising]))
     if 'loose' in kinds:
         mended, person = _mend_loose(errors)
         gone[mended] = False
@@ -114,6 +141,10 @@ def corrected(errors: Errors, kinds: tuple[str, ...]) -> CrowdPairs:
         ~gone,
         ~lost,
     )
+
+
+def _indices(kinds: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    return [names.index(kind) for kind in kinds if kind in names]
 
 
 def _mend_loose(errors: Errors) -> tuple[np.ndarray, np.ndarray]:
