@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The study that docs/study.md reports. On two slow CPU cores (AVX2) the assigners took two hours beside other work, the
-# sweeps 49 minutes.
+# The study that docs/study.md reports, and OTA, which was added after it. On two slow CPU cores (AVX2) the assigners took
+# two hours beside other work, the sweeps 49 minutes.
 # Interrupt it as you like; started again, it goes on.
 #   tools/study.sh [WORK_DIR] [STREET]
 # STREET: a data set of real pictures in CrowdHuman's format, tools/dataset_converters/mot.py makes one; left out if not given.
@@ -16,7 +16,7 @@ export MOBILENET_V2=${MOBILENET_V2:-${XDG_CACHE_HOME:-$HOME/.cache}/mmdet_lla/mo
 under() { echo "$1=configs/ablations/assigners/lla-fcos_mobilenetv2_fpn_$2_1xb4-12e_crowd.py"; }
 knob() { echo "$1=configs/ablations/knobs/lla-fcos_mobilenetv2_fpn_$2_1xb4-12e_crowd.py"; }
 assigners=("$(under MaxIoU maxiou)" "$(under ATSS atss)" "$(under SimOTA simota)" "$(under TaskAligned taskaligned)"
-    "$(under DynamicSoftLabel dynamicsoftlabel)")
+    "$(under DynamicSoftLabel dynamicsoftlabel)" "$(under OTA ota)")
 lla="LLA=configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py"
 # Small pictures, a narrow and shallow head, two pictures a step.
 small() { # WIDTH,HEIGHT EPOCHS
