@@ -81,10 +81,10 @@ def bound_of(margin: float) -> float:
     Raises:
         ValueError: If the margin ends in a 1 bit.
     """
-    margin = np.float32(margin)
-    if margin.view(np.int32) & 1:
-        raise ValueError(f'bound_of: the last bit of the float32 {margin} is 1, expected 0')
-    return float((np.float64(margin) + np.nextafter(margin, np.float32(np.inf))) / 2)
+    single = np.float32(margin)
+    if single.view(np.int32) & 1:
+        raise ValueError(f'bound_of: the last bit of the float32 {single} is 1, expected 0')
+    return float((np.float64(single) + np.nextafter(single, np.float32(np.inf))) / 2)
 
 
 def find_grids(points: Tensor, device: Optional[torch.device] = None) -> PriorGrids:
@@ -278,11 +278,10 @@ class Rule(NamedTuple):
         points, reach = self.points, self.reach
         if prior is not None:
             place = prior.flatten() % points.size(1)
-            points, reach = (
-                part if part is None else part.index_select(1, place).unflatten(1, prior.shape)
-                for part in (points, reach)
-            )
-        if self.kind == 'inside':
+            points = points.index_select(1, place).unflatten(1, prior.shape)
+            if reach is not None:
+                reach = reach.index_select(1, place).unflatten(1, prior.shape)
+        if reach is None:
             return depth(boxes[:2], boxes[2:4], points).le_(INSIDE_MARGIN)
         return ~(is_inside(boxes, points, 0.0) & is_near_centre(boxes, points, reach))
 

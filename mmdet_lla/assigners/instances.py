@@ -127,9 +127,9 @@ def read_boxes(
             for part, boxes in zip(labels, bboxes, strict=True)
         ]
     sizes = np.array(counts, dtype=np.int64).reshape(-1, 2)
-    picture = np.arange(len(sizes)).repeat(sizes.sum(1))
+    picture_of = np.arange(len(sizes)).repeat(sizes.sum(1))
     number = [np.r_[np.arange(1, true + 1), np.full(ignored, -1)] for true, ignored in sizes]
-    return BoxList(bboxes, labels, picture, np.concatenate(number), sizes[:, 0].tolist())
+    return BoxList(bboxes, labels, picture_of, np.concatenate(number), sizes[:, 0].tolist())
 
 
 def to_host(*tensors: Tensor) -> list[np.ndarray]:
@@ -167,21 +167,20 @@ def find_box_fault(
     if not bad.any():
         return None
     first = picture[bad].min()
-    infinite, inverted, foreign = (
-        np.flatnonzero(kind & (picture == first)) for kind in (infinite, inverted, foreign)
-    )
-    if len(infinite):
+    of_first = picture == first
+    if (infinite & of_first).any():
         return first, NOT_FINITE_BOX
-    if len(inverted):
-        return first, describe_inverted(bboxes[inverted[:1]])
-    return first, f'{describe_label_range(num_classes)}, got {labels[foreign[0]]:.0f}'
+    if (inverted & of_first).any():
+        return first, describe_inverted(bboxes[inverted & of_first])
+    label = labels[foreign & of_first][0]
+    return first, f'{describe_label_range(num_classes)}, got {label:.0f}'
 
 
 def describe_inverted(boxes: Union[Tensor, np.ndarray]) -> str:
     """Say which of true boxes (n, 4) is the first that is inverted, and what to do."""
-    inverted = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    box = next(box for box in boxes.tolist() if box[2] < box[0] or box[3] < box[1])
     return (
-        f'{INVERTED_BOX}, got {boxes[inverted][0].tolist()}; its loss could be '
+        f'{INVERTED_BOX}, got {box}; its loss could be '
         'anything. python tools/check_dataset.py finds those of annotations'
     )
 

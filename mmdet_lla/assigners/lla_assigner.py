@@ -305,8 +305,8 @@ class LLAAssigner(BaseAssigner):
     ) -> BatchAssignResult:
         priors, bboxes = get_box_tensor(priors), get_box_tensor(bboxes)
         self._check_shapes(priors, bboxes, scores)
-        ignored = batch_gt_instances_ignore if self.ignore == 'compete' else None
-        listed = read_boxes(batch_gt_instances, ignored, device=priors.device)
+        competing = batch_gt_instances_ignore if self.ignore == 'compete' else None
+        listed = read_boxes(batch_gt_instances, competing, device=priors.device)
         # Costs are float32 whatever the precision of the network.
         with torch.autocast(priors.device.type, enabled=False):
             covered, ignored = self._covered(priors, batch_gt_instances_ignore)
@@ -342,7 +342,7 @@ class LLAAssigner(BaseAssigner):
         true = boxes[:, :-1]
         base = base_cost(scores, self._class_loss)
         barred, rectangles = covered, None
-        if self.candidates == 'center':
+        if known.rule.reach is not None:
             far = ~in_any(true, picture, num_pictures, known.rule.points, known.rule.reach)
             barred = far if barred is None else far | barred
         if self.candidates == 'inside' and self.ties == 'lower' and barred is None:
@@ -372,10 +372,11 @@ class LLAAssigner(BaseAssigner):
         free, may_pick = None, np.full(num_boxes, num_priors)
         if barred is not None:
             free = free_priors(barred, num_priors - seen.num_barred)
-            may_pick = free.count[listed.picture]
+            may_pick = free.sizes[listed.picture]
         matched = Boxes(listed.picture, num_pictures, known.places, may_pick)
-        topk = self.topk
-        if topk == 'dynamic':
+        if isinstance(self.topk, int):
+            topk = np.full(num_boxes, self.topk)
+        else:
             topk = dynamic_topk(costs, matched, self.candidate_topk, free).cpu().numpy()
         owner = match(
             rectangles,
@@ -417,8 +418,9 @@ class LLAAssigner(BaseAssigner):
 
     def _know(self, priors: Tensor) -> _Priors:
         """What is known of priors, found once for a tensor that is handed over again and again."""
-        if self._priors_of[0] is priors:
-            return self._priors_of[1]
+        last, known = self._priors_of
+        if last is priors and known is not None:
+            return known
         values = priors.detach().cpu()
         if not self._holds_points(priors) and (values[:, 2:] < values[:, :2]).any():
             raise ValueError(
@@ -552,7 +554,7 @@ def _see(
         runs = rectangles.rows.sum(0, dtype=torch.float64)
         inside = (rectangles.rows * rectangles.cols).sum(0)
     preds, scores = rows[: len(base)].view(num_pictures, -1), scores.flatten(1)
-    runs, inside, bboxes, num_barred, ignored, *rest = to_host(
+    host = to_host(
         runs,
         inside,
         rows[len(base) : -1],
@@ -565,10 +567,14 @@ def _see(
         base.view(num_pictures, -1).amax(1),
         *labels,
     )
-    runs, inside, num_barred, labels = (
-        values.astype(np.int64) for values in (runs, inside, num_barred, np.concatenate(rest[5:]))
+    return _Seen(
+        host[0].astype(np.int64),
+        host[1].astype(np.int64),
+        host[2].reshape(-1, 4),
+        np.concatenate(host[10:]).astype(np.int64),
+        host[3].astype(np.int64),
+        *host[4:10],
     )
-    return _Seen(runs, inside, bboxes.reshape(-1, 4), labels, num_barred, ignored, *rest[:5])
 
 
 def _check_ignored(ignored: Optional[np.ndarray] = None) -> None:

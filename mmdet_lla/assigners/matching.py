@@ -68,13 +68,13 @@ class FreePriors(NamedTuple):
     """The priors that may be picked, where not all may.
 
     Attributes:
-        index (Tensor): Index in the batch of each picture's free priors in order, int64, shape
+        priors (Tensor): Index in the batch of each picture's free priors in order, int64, shape
             (num_pictures, the most that are free in a picture), filled up with others.
-        count (np.ndarray): How many they are, int64, shape (num_pictures,).
+        sizes (np.ndarray): How many they are, int64, shape (num_pictures,).
     """
 
-    index: Tensor
-    count: np.ndarray
+    priors: Tensor
+    sizes: np.ndarray
 
 
 def pack(cost: Tensor, index: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def dynamic_topk(
     best = []
     for some in _table_chunks(np.arange(len(boxes.picture)), boxes, free):
         picture = boxes.picture[some]
-        count = picture if free is None else free.count[picture]
+        count = picture if free is None else free.sizes[picture]
         box, picture, count = to_device(boxes.device, some, picture, count)
         prior, filler = _looked_at(boxes, free, picture, count)
         ious = pair_iou(costs.preds_of(picture, prior), costs.boxes.index_select(1, box)[..., None])
@@ -199,7 +199,7 @@ def match(
             boxes.picture[a:b],
         )
         pairs, known = [], int(size.sum())
-        if known:
+        if rectangles is not None and known:
             part = Rectangles(*(values[:, a:b] for values in rectangles))
             pairs.append(list_pairs(part, int(num_runs[a:b].sum()), known, a))
         if rivals is not None:
@@ -211,10 +211,10 @@ def match(
         box, prior = pairs[0] if len(pairs) == 1 else map(torch.cat, zip(*pairs, strict=True))
         cost = costs.of_pairs(box, prior)
         if rivals is not None:
-            penalty = costs.penalty
-            if rectangles is None:
-                penalty = costs.penalty_of(box[known:], prior[known:])
-            cost[known:].add_(penalty)
+            exhaustive = rectangles is None
+            cost[known:].add_(
+                costs.penalty_of(box[known:], prior[known:]) if exhaustive else costs.penalty
+            )
         if contested == 'all':
             ledger.weigh(box, prior, cost)
         if known:
@@ -280,7 +280,7 @@ def _pick_anywhere(
     topk, picture = boxes.topk[some], boxes.picture[some]
     most, lacking = int(topk.max()), topk - have
     row = np.arange(len(some)).repeat(lacking)
-    width = np.full_like(some, boxes.num_priors) if free is None else free.count[picture]
+    width = np.full_like(some, boxes.num_priors) if free is None else free.sizes[picture]
     box, picture_of, width_of, row_of, place, home, pick = to_device(
         boxes.device,
         some,
@@ -304,7 +304,7 @@ def _pick_anywhere(
     if free is None:
         prior = torch.add(place, home, alpha=boxes.num_priors)
     else:
-        prior = free.index[home, place]
+        prior = free.priors[home, place]
     ledger.pick(pick, prior, cost, (row_of, place))
 
 
@@ -312,7 +312,7 @@ def _table_chunks(
     numbers: np.ndarray, boxes: Boxes, free: Optional[FreePriors]
 ) -> list[np.ndarray]:
     """Cut boxes into parts whose tables are not too large."""
-    width = boxes.num_priors if free is None else free.index.size(1)
+    width = boxes.num_priors if free is None else free.priors.size(1)
     step = max(chunk_size(TABLE_CHUNK, boxes.device) // max(width, 1), 1)
     return [numbers[start : start + step] for start in range(0, len(numbers), step)]
 
@@ -327,9 +327,9 @@ def _looked_at(
     if free is None:
         return None, None
     if boxes.num_pictures == 1:
-        return free.index, None
-    filler = boxes.places[: free.index.size(1)] >= count.unsqueeze(1)
-    return free.index.index_select(0, picture), filler
+        return free.priors, None
+    filler = boxes.places[: free.priors.size(1)] >= count.unsqueeze(1)
+    return free.priors.index_select(0, picture), filler
 
 
 def _cheapest_by_torch(cost: Tensor, width: np.ndarray, topk: np.ndarray) -> Tensor:

@@ -54,7 +54,7 @@ def run(cost, inside, topk, exhaustive=False, contested='all', picture=None, bar
     topk, free = np.broadcast_to(topk, num_boxes).clip(max=num_priors), None
     if barred is not None:
         free = free_priors(barred, (~barred).sum(1).numpy())
-        topk = np.minimum(topk, free.count[picture])
+        topk = np.minimum(topk, free.sizes[picture])
     owner = match(
         None if exhaustive else rectangles,
         rows.sum(0).numpy(),
