@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from mmdet_lla.hooks.exact_resume_hook import seed_everything
+from mmdet_lla.hooks.randomness import seed_everything
 from mmdet_lla.hooks.step_dump import first_non_finite, load_step
 
 

@@ -1,11 +1,9 @@
 """Watches what a training's assigner decides: scalars over time, pictures at chosen iterations."""
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Optional
 
-import numpy as np
 import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
@@ -23,6 +21,8 @@ from mmdet_lla.analysis.recording import (
     watched,
 )
 from mmdet_lla.analysis.samples import find_pictures, picture_name, plain_dataset
+
+from .randomness import untouched_randomness
 
 #: Before the names of all scalars, in the visualizer's backends and the message hub.
 PREFIX = 'assign/'
@@ -192,16 +192,3 @@ class AssignmentHook(Hook):
 
 def _detector(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-@contextmanager
-def untouched_randomness() -> Iterator[None]:
-    """Leave the random numbers of Python, numpy and torch as if nothing had happened."""
-    states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])

@@ -30,6 +30,10 @@ class Numbers(BaseDataset):
         return dict(inputs=torch.tensor([value / self.size, noise]), index=index)
 
 
+class Seen(list):
+    """For tests alone, and so not what a training depends on."""
+
+
 @MODELS.register_module()
 class Line(BaseModel):
     """Learns the noise, with dropout; ``seen`` keeps the batches."""
@@ -37,7 +41,7 @@ class Line(BaseModel):
     def __init__(self) -> None:
         super().__init__()
         self.line = nn.Linear(2, 1)
-        self.seen = []
+        self.seen = Seen()
 
     def forward(self, inputs, index=None, mode='loss'):
         inputs = torch.stack(inputs) if isinstance(inputs, list) else inputs
@@ -63,6 +67,8 @@ def make_runner(
     seed=3,
     hooks=None,
     batch_sampler=dict(type='AspectRatioBatchSampler'),
+    dataset=None,
+    model='Line',
     **kwargs,
 ) -> Runner:
     """A runner with our hooks; over iterations if ``max_iters`` is given."""
@@ -71,14 +77,14 @@ def make_runner(
         train_cfg = dict(by_epoch=False, max_iters=max_iters)
     cfg = Config(
         dict(
-            model=dict(type='Line'),
+            model=dict(type=model),
             train_dataloader=dict(
                 batch_size=3,
                 num_workers=workers,
                 persistent_workers=workers > 0,
-                sampler=dict(type=sampler, shuffle=True),
+                sampler=dict(type=sampler, shuffle=True) if isinstance(sampler, str) else sampler,
                 batch_sampler=batch_sampler,
-                dataset=dict(type='Numbers', size=size),
+                dataset=dataset or dict(type='Numbers', size=size),
             ),
             train_cfg=train_cfg,
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
