@@ -174,6 +174,7 @@ def warnings_of(runner):
         (REPEATED, EPOCHS, 12, 3),
         (JOINED, ITERATIONS, 9, 0),
         (JOINED, EPOCHS, 10, 2),
+        (MIXED, EPOCHS, 9, 2),
         (NESTED, ITERATIONS, 9, 0),
         (NESTED, ENDLESS, 12, 2),
     ],
