@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..runtime.metadata import KEY, Metadata
+from ..runtime.sessions import order_ties
 from .graph import DetectorGraph
 from .operators import translations
 
@@ -98,6 +99,7 @@ def write_openvino(source: Path, path: Path, metadata: Metadata) -> None:
     import openvino
 
     model = openvino.convert_model(source)
+    order_ties(model)
     model.set_rt_info(metadata.dumps(), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
 

@@ -76,7 +76,7 @@ class Counters:
 
     Args:
         lines (Sequence[Sequence[float]]): Each ``x1, y1, x2, y2`` in pixels. Seen from the first
-            point to the second, people go 'in' from left to right.
+            point to the second, people go 'in' from right to left.
         zones (Sequence[Sequence[float]]): Each ``x1, y1, x2, y2, x3, y3, ...``.
 
     Raises:

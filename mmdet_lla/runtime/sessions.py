@@ -75,6 +75,7 @@ class OpenVinoSession:
 
         core = openvino.Core()
         model = core.read_model(path)
+        order_ties(model)
         config = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
             config['INFERENCE_NUM_THREADS'] = threads
@@ -85,6 +86,26 @@ class OpenVinoSession:
         """See :meth:`OnnxRuntimeSession.run`."""
         outputs = self.request.infer({0: images})
         return [np.array(value) for value in outputs.to_tuple()]
+
+
+def order_ties(model) -> None:
+    """Let OpenVINO's ``TopK`` take of equal values those that come first, as ONNX's does."""
+    from openvino import opset11
+
+    for old in model.get_ordered_ops():
+        if old.get_type_name() == 'TopK':
+            own = old.get_attributes()
+            new = opset11.topk(
+                old.input_value(0),
+                old.input_value(1),
+                own['axis'],
+                own['mode'],
+                'value',
+                own['index_element_type'],
+                stable=True,
+            )
+            for before, after in zip(old.outputs(), new.outputs(), strict=True):
+                before.replace(after)
 
 
 def _rt_info(model) -> str | None:

@@ -1,0 +1,165 @@
+"""Seams: nobody twice, nobody swallowed, whatever lies across them."""
+
+import numpy as np
+import pytest
+
+from mmdet_lla.evaluation.overlaps import iou_matrix
+from mmdet_lla.inference import Predictor, Tiles
+from mmdet_lla.inference.tiles import View, spans
+from mmdet_lla.runtime import Detections
+from mmdet_lla.runtime.detector import Prepared
+
+WIDTH, HEIGHT = 4000, 3000
+
+
+def crowd(seed: int, people: int = 250) -> np.ndarray:
+    """Boxes of people who stand in groups, some nearly behind each other."""
+    random = np.random.default_rng(seed)
+    groups = random.uniform(0, 1, (people // 6, 2)) * (WIDTH, HEIGHT)
+    centers = groups[random.integers(len(groups), size=people)] + random.normal(0, 45, (people, 2))
+    heights = np.exp(random.uniform(np.log(40), np.log(700), people))
+    widths = heights * random.uniform(0.3, 0.5, people)
+    sizes = np.stack([widths, heights], 1)
+    boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], 1)
+    boxes = boxes.clip(0, (WIDTH, HEIGHT) * 2)
+    boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > (12, 35)).all(1)]
+    kept: list = []  # no two that nobody could tell apart, in any tile
+    for i in range(len(boxes)):
+        if not kept or iou_matrix(boxes[[i]], boxes[kept]).max() < 0.75:
+            kept.append(i)
+    return boxes[kept]
+
+
+def perfect_views(people: np.ndarray, tiles: Tiles, seed: int):
+    """What a detector would find that sees everybody of whom a third is in view, almost exactly."""
+    random = np.random.default_rng(seed)
+    image = np.empty((HEIGHT, WIDTH, 0), np.uint8)
+    views = tiles.views(image, lambda part: Prepared(None, (), *part.shape[:2], (0.5, 0.5)))
+    found = []
+    for view in views:
+        left, top, right, bottom = view.region or (0, 0, WIDTH, HEIGHT)
+        cut = people.clip((left, top) * 2, (right, bottom) * 2)
+        share = np.prod(cut[:, 2:] - cut[:, :2], 1) / np.prod(people[:, 2:] - people[:, :2], 1)
+        seen = cut[share > 0.34]
+        height = np.minimum(seen[:, [3]] - seen[:, [1]], 200)
+        seen = seen + random.normal(0, 0.012, seen.shape) * height
+        seen = seen.clip((left, top) * 2, (right, bottom) * 2) - (left, top) * 2
+        found.append(
+            Detections(
+                seen.astype(np.float32),
+                random.uniform(0.4, 0.9, len(seen)).astype(np.float32),
+                np.zeros(len(seen), np.int64),
+                ('person',),
+                view.prepared.height,
+                view.prepared.width,
+            )
+        )
+    return views, found
+
+
+def lost_and_twice(people: np.ndarray, found: np.ndarray) -> tuple[int, int]:
+    """People nobody found, and detections of people who are found already."""
+    free = iou_matrix(people, found)
+    matched = 0
+    while free.size and free.max() > 0.5:
+        row, column = np.unravel_index(free.argmax(), free.shape)
+        free[row], free[:, column] = 0, 0
+        matched += 1
+    return len(people) - matched, len(found) - matched
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('size', [800, 1300])
+def test_nobody_is_lost_or_found_twice(seed, size):
+    people, tiles = crowd(seed), Tiles(size)
+    merged = tiles.merge(*perfect_views(people, tiles, seed))
+    assert len(people) > 150
+    assert lost_and_twice(people, merged.boxes) == (0, 0)
+    assert (np.diff(merged.scores) <= 0).all()
+
+
+def test_suppression_would_lose_and_repeat_people():
+    """Why views are not joined as the detections of one view are."""
+    people, tiles = crowd(0), Tiles(800)
+    views, found = perfect_views(people, tiles, 0)
+    boxes = np.concatenate(
+        [
+            one.boxes + np.tile((view.region or (0, 0))[:2], 2)
+            for view, one in zip(views, found, strict=True)
+        ]
+    )
+    scores = np.concatenate([one.scores for one in found])
+    kept: list[int] = []
+    for i in np.argsort(-scores):
+        if not kept or iou_matrix(boxes[[i]], boxes[kept]).max() <= 0.5:
+            kept.append(i)
+    lost, twice = lost_and_twice(people, boxes[kept])
+    assert lost > 5 and twice > 30
+
+
+def one_view(region, box, score, size=(300, 400)) -> tuple[View, Detections]:
+    left, top, right, bottom = region or (0, 0, size[1], size[0])
+    prepared = Prepared(None, (), bottom - top, right - left, (1.0, 1.0))
+    boxes = np.array([box], np.float32) - np.array((left, top) * 2, np.float32)
+    found = Detections(
+        boxes,
+        np.array([score], np.float32),
+        np.zeros(1, np.int64),
+        ('person',),
+        bottom - top,
+        right - left,
+    )
+    return View(prepared, region), found
+
+
+def test_of_two_views_the_whole_one_stays_with_the_better_score():
+    whole = one_view(None, (0, 0, 1, 1), 0.1)
+    cut = one_view((0, 0, 240, 300), (150, 100, 240, 250), 0.9)
+    full = one_view((160, 0, 400, 300), (165, 100, 265, 250), 0.4)
+    views, found = zip(whole, cut, full, strict=True)
+    merged = Tiles(240).merge(views, found)
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.1])
+    np.testing.assert_allclose(merged.boxes[0], (165, 100, 265, 250))
+    assert (merged.height, merged.width) == (300, 400)
+
+
+def test_who_is_cut_everywhere_is_part_of_somebody():
+    views, found = zip(
+        one_view(None, (150, 20, 260, 290), 0.5),
+        one_view((0, 0, 240, 300), (200, 60, 240, 120), 0.9),
+        strict=True,
+    )
+    merged = Tiles(240).merge(views, found)
+    np.testing.assert_allclose(merged.boxes, [(150, 20, 260, 290)])
+
+
+@pytest.mark.parametrize('length, size', [(100, 200), (200, 200), (201, 200), (4000, 1000)])
+def test_tiles_cover_a_side_and_overlap(length, size):
+    pieces = spans(length, size, 0.25)
+    assert pieces[0][0] == 0 and pieces[-1][1] == length
+    assert {end - start for start, end in pieces} == {min(size, length)}
+    for (_, end), (start, _) in zip(pieces, pieces[1:], strict=False):
+        assert end - start >= 0.25 * size - 1
+
+
+@pytest.mark.parametrize(
+    'options', [dict(size=10), dict(size=99, overlap=0.7), dict(size=99, same=1)]
+)
+def test_tiles_that_cannot_be(options):
+    with pytest.raises(ValueError, match=list(options)[-1]):
+        Tiles(**options)
+
+
+def test_predictor_cuts_large_pictures_alone(folder, pictures):
+    model = folder / 'config.py', folder / 'weights.pth'
+    plain = Predictor(*model, threshold=0.3)
+    tiled = Predictor(*model, threshold=0.3, tiles=Tiles(96), batch_size=3)
+    paths = sorted(pictures.iterdir())
+    for path, before, after in zip(paths, plain(paths), tiled(paths), strict=True):
+        assert (before.height, before.width) == (after.height, after.width)
+        assert len(after) and after.boxes.min() >= 0
+        assert (after.boxes[:, 2:] <= (after.width + 0.01, after.height + 0.01)).all()
+        if max(after.height, after.width) > 96:
+            assert len(after) != len(before), path
+    small = np.full((90, 90, 3), 90, np.uint8)
+    np.testing.assert_allclose(tiled(small).boxes, plain(small).boxes, atol=0.01)
