@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ import torch
 from ..datasets.text import read_text
 from .annotations import CrowdDetections
 
+#: Where numpy 2 or numpy 1 has what its pickles name.
+_MULTIARRAY = import_module(
+    'numpy._core.multiarray'
+    if np.lib.NumpyVersion(np.__version__) >= '2.0.0b1'
+    else 'numpy.core.multiarray'
+)
 #: What a dump of ``tools/test.py --out`` needs: tensors, arrays and plain containers.
 _ALLOWED = {
     ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
@@ -52,11 +59,7 @@ class _Unpickler(pickle.Unpickler):
             '_reconstruct',
             'scalar',
         ):
-            try:
-                from numpy._core import multiarray
-            except ImportError:  # numpy 1
-                from numpy.core import multiarray
-            return getattr(multiarray, name)
+            return getattr(_MULTIARRAY, name)
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -84,11 +87,11 @@ def read_detections(path: str | Path, sizes: Mapping | None = None) -> list[Crow
     if path.suffix == '.pkl':
         return _from_dump(path)
     if path.suffix == '.odgt':
-        lines = enumerate(read_text(path).splitlines(), 1)
+        lines = enumerate(read_text(str(path)).splitlines(), 1)
         records = [_parse(line, f'{path}, line {number}') for number, line in lines if line.strip()]
         return _from_records(path, records, sizes)
     if path.suffix == '.json':
-        content = _parse(read_text(path), str(path))
+        content = _parse(read_text(str(path)), str(path))
         if not isinstance(content, list):
             raise DetectionFileError(
                 f'{path}: {type(content).__name__}, expected a list of results'
