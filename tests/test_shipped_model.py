@@ -1,0 +1,71 @@
+"""The detector that ships works as it lies there: no training, no download."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+
+from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
+from mmdet_lla.evaluation.overlaps import iou_matrix
+from mmdet_lla.inference import Predictor
+from mmdet_lla.inference.zoo import shipped_model
+
+NAME = 'lla-s'
+CONFIGS = 'mmdet_lla::lla_s/'
+
+
+@pytest.fixture(scope='module')
+def predictor():
+    return Predictor(NAME, device='cpu')
+
+
+def test_the_file_is_small_and_named_after_its_content():
+    data = shipped_model(NAME).read_bytes()
+    assert len(data) <= 8_000_000
+    assert shipped_model(NAME).stem.endswith('-' + hashlib.sha256(data).hexdigest()[:8])
+
+
+def test_it_finds_people_in_crowds_it_has_not_seen(predictor):
+    found = true = people = 0
+    for seed in range(4):
+        scene = make_scene(np.random.default_rng([77, seed]), CrowdParams(people=10))
+        boxes = np.array([p.fbox for p in scene.people if not p.ignore])
+        boxes = boxes.clip(0, (640, 480, 640, 480))
+        result = predictor(scene.image)
+        hits = iou_matrix(boxes, np.asarray(result.boxes, float)) > 0.5
+        people += len(boxes)
+        true += hits.any(1).sum()
+        found += len(result.boxes)
+    assert true / people > RECALL
+    assert true / found > PRECISION
+
+
+def test_it_calls_an_empty_street_empty(predictor):
+    scene = make_scene(
+        np.random.default_rng(5), CrowdParams(people=0, far_crowd=0, fakes=0, clutter=(0, 2))
+    )
+    assert len(predictor(scene.image).boxes) <= 2
+
+
+def test_fine_tuning_starts_from_its_weights():
+    cfg = Config.fromfile(CONFIGS + 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py')
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, cfg.load_from, map_location='cpu', strict=True)
+    held = torch.load(shipped_model(NAME), weights_only=True)['state_dict']
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, held[name].to(value.dtype)), name
+
+
+def test_it_ships_with_the_config_that_the_repository_holds(predictor):
+    cfg = Config.fromfile(CONFIGS + 'lla-s_mobilenetv2_fpn_1xb2-20k_crowd.py')
+    mine = predictor.detector.cfg
+    assert mine.model.test_cfg == cfg.model.test_cfg
+    assert mine.model.bbox_head.feat_channels == cfg.model.bbox_head.feat_channels
+    resize = [s for s in cfg.test_dataloader.dataset.pipeline if s.type == 'Resize']
+    held = [s for s in mine.test_dataloader.dataset.pipeline if s.type == 'Resize']
+    assert tuple(held[0].scale) == tuple(resize[0].scale)
