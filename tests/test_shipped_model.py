@@ -61,6 +61,11 @@ def test_fine_tuning_starts_from_its_weights():
         assert torch.equal(value, held[name].to(value.dtype)), name
 
 
+def test_a_model_that_does_not_ship_is_named():
+    with pytest.raises(ValueError, match="no model 'lla-x' ships, there are: lla-s"):
+        load_checkpoint(torch.nn.Identity(), 'mmdet_lla://lla-x')
+
+
 def test_it_ships_with_the_config_that_the_repository_holds(predictor):
     cfg = Config.fromfile(CONFIGS + 'lla-s_mobilenetv2_fpn_1xb2-20k_crowd.py')
     mine = predictor.detector.cfg

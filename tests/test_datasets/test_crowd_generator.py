@@ -469,6 +469,21 @@ def test_the_camera_looks_from_the_heights_asked_for():
     assert max(low) <= 2.1 and min(high) >= 4.5
 
 
+def test_a_margin_grows_the_boxes_of_people_and_nothing_else():
+    for plain, wider in zip(
+        scenes(3, seed=4), scenes(3, replace(SMALL, margin=(0.2, 0.1)), seed=4)
+    ):
+        np.testing.assert_array_equal(plain.image, wider.image)
+        for one, other in zip(plain.people, wider.people):
+            a, b = np.array(one.fbox), np.array(other.fbox)
+            grown = (1.2, 1.1) if one.tag == 'person' else (1.0, 1.0)
+            np.testing.assert_allclose(b[2:] - b[:2], (a[2:] - a[:2]) * grown)
+            np.testing.assert_allclose(b[2:] + b[:2], a[2:] + a[:2])
+            assert (one.vbox, one.hbox, one.ignore) == (other.vbox, other.hbox, other.ignore)
+    with pytest.raises(ValueError, match='margin must be two shares'):
+        CrowdParams(margin=(0.1, -0.1))
+
+
 def test_dead_leaves_come_in_every_size():
     colours = np.array([(10.0, 10.0, 10.0), (240.0, 240.0, 240.0)])
     image = dead_leaves(np.random.default_rng(0), 200, 160, colours, 300)

@@ -26,6 +26,7 @@ PRESETS: dict[str, dict] = {
         max_height_px=(130.0, 560.0),
         height_shape=(1.7, 1.2),
         near_walls=(0.5, 2.5),
+        margin=(0.12, 0.05),
         camera_heights=(0.62, 0.26, 0.12),
         clutter=(2, 14),
         jpeg_quality=(35, 96),
@@ -77,6 +78,8 @@ class CrowdParams:
         drop_visible (float): People with a smaller visible share are not annotated at all.
         ignore_visible (float): People with a smaller visible share are annotated as ignored.
         jpeg_quality (tuple[int]): Range of the JPEG quality.
+        margin (tuple[float]): What annotators leave around bodies, as shares of the width and the
+            height of the exact box.
         camera_heights (tuple[float]): Weights of a camera at eye level, on a step, and high up.
         figure_light (tuple[float]): Range of the brightness of single people.
         weave (float): Strength of light, stains and grain on people and things; 0 to 1.
@@ -117,6 +120,7 @@ class CrowdParams:
     ignore_visible: float = 0.12
     jpeg_quality: tuple[int, int] = (70, 95)
     # None of what follows draws a random number, or changes a pixel, at its default.
+    margin: tuple[float, float] = (0.0, 0.0)
     camera_heights: tuple[float, float, float] = (0.48, 0.36, 0.16)
     figure_light: tuple[float, float] = (0.85, 1.08)
     weave: float = 0.0
@@ -171,6 +175,8 @@ class CrowdParams:
             raise ValueError(
                 f'camera_heights must be three weights with sum 1, got {self.camera_heights!r}'
             )
+        if len(self.margin) != 2 or not all(0 <= share <= 1 for share in self.margin):
+            raise ValueError(f'margin must be two shares from 0 to 1, got {self.margin!r}')
         for name in (
             'max_height_px',
             'clutter',

@@ -344,7 +344,7 @@ def _annotate(
         person = actor.kind == 'person'
         people.append(
             Annotated(
-                fbox,
+                _grown(fbox, params.margin) if person else fbox,
                 vbox,
                 hbox,
                 'person' if person else 'mask',
@@ -366,6 +366,11 @@ def _annotate(
         people.append(Annotated(box, box, box, 'mask', True, 1.0))
         number[np.array(far) + 1] = len(people)
     return people, number[owners]
+
+
+def _grown(box: Box, margin: tuple[float, float]) -> Box:
+    x, y = (box[2] - box[0]) * margin[0] / 2, (box[3] - box[1]) * margin[1] / 2
+    return (box[0] - x, box[1] - y, box[2] + x, box[3] + y)
 
 
 def _visible_box(owners: np.ndarray, owner: int, fbox: Box) -> Optional[Box]:
