@@ -40,8 +40,8 @@ def test_it_finds_people_in_crowds_it_has_not_seen(predictor):
         people += len(boxes)
         true += hits.any(1).sum()
         found += len(result.boxes)
-    assert true / people > RECALL
-    assert true / found > PRECISION
+    assert true / people > 0.6
+    assert true / found > 0.8
 
 
 def test_it_calls_an_empty_street_empty(predictor):

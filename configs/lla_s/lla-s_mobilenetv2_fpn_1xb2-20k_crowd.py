@@ -27,6 +27,7 @@ model = dict(
         ),
     ),
     train_cfg=dict(_delete_=True, assigner=dict(type='LLAAssigner')),
+    test_cfg=dict(nms=dict(iou_threshold=0.5)),
 )
 
 wide_root = '{{$CROWD_WIDE_ROOT:data/crowd-wide/}}'
