@@ -1,6 +1,7 @@
 """The detector that ships works as it lies there: no training, no download."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.zoo import shipped_model
 
 NAME = 'lla-s'
-CONFIGS = 'mmdet_lla::lla_s/'
+CONFIGS = Path(__file__).parents[1] / 'configs' / 'lla_s'
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def test_it_calls_an_empty_street_empty(predictor):
 
 
 def test_fine_tuning_starts_from_its_weights():
-    cfg = Config.fromfile(CONFIGS + 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py')
+    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py')
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
     load_checkpoint(model, cfg.load_from, map_location='cpu', strict=True)
@@ -67,7 +68,7 @@ def test_a_model_that_does_not_ship_is_named():
 
 
 def test_it_ships_with_the_config_that_the_repository_holds(predictor):
-    cfg = Config.fromfile(CONFIGS + 'lla-s_mobilenetv2_fpn_1xb2-20k_crowd.py')
+    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb2-20k_crowd.py')
     mine = predictor.detector.cfg
     assert mine.model.test_cfg == cfg.model.test_cfg
     assert mine.model.bbox_head.feat_channels == cfg.model.bbox_head.feat_channels

@@ -471,10 +471,10 @@ def test_the_camera_looks_from_the_heights_asked_for():
 
 def test_a_margin_grows_the_boxes_of_people_and_nothing_else():
     for plain, wider in zip(
-        scenes(3, seed=4), scenes(3, replace(SMALL, margin=(0.2, 0.1)), seed=4)
+        scenes(3, seed=4), scenes(3, replace(SMALL, margin=(0.2, 0.1)), seed=4), strict=True
     ):
         np.testing.assert_array_equal(plain.image, wider.image)
-        for one, other in zip(plain.people, wider.people):
+        for one, other in zip(plain.people, wider.people, strict=True):
             a, b = np.array(one.fbox), np.array(other.fbox)
             grown = (1.2, 1.1) if one.tag == 'person' else (1.0, 1.0)
             np.testing.assert_allclose(b[2:] - b[:2], (a[2:] - a[:2]) * grown)
