@@ -222,7 +222,8 @@ def _convolve(
     )
     height, width = offset.shape[2:]
     kernels = weight.reshape(geometry.groups, -1, weight[0].numel())
-    torchvision = torchvision_ops(input.device.type)
+    # Not for derivatives: torchvision's by offsets are others at -1, where the padding ends.
+    torchvision = None if torch.is_grad_enabled() else torchvision_ops(input.device.type)
     with torch.autocast(input.device.type, enabled=False):
         if torchvision is not None:
             return torchvision.deform_conv2d(input, offset, weight, bias, *geometry[:3], mask=mask)

@@ -290,12 +290,18 @@ def test_torchvisions_operators_are_used_on_other_devices(monkeypatch):
             mmcv.ops.deform_conv2d(maps, offset, weight, 1, 1),
         ]
 
-    usual = run()
+    def slopes():
+        output = mmcv.ops.deform_conv2d(maps, offset, weight, 1, 1)
+        return torch.autograd.grad(output.sum(), [maps, offset, weight])
+
+    usual, usual_slopes = run(), slopes()
     for name in ('nms', 'roi_align', 'deform_conv'):
         monkeypatch.setattr(sys.modules[f'mmdet_lla.ops.{name}'], 'torchvision_ops', lambda _: fake)
     for one, other in zip(run(), usual, strict=True):
         torch.testing.assert_close(one, other)
     assert calls == ['nms', 'roi_align', 'deform_conv2d']
+    for one, other in zip(slopes(), usual_slopes, strict=True):
+        assert torch.equal(one, other), 'derivatives are ours'
 
 
 def test_torchvision_that_does_not_work_is_passed_over(monkeypatch):
