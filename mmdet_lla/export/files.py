@@ -39,7 +39,7 @@ def write_onnx(graph: DetectorGraph, path: Path, metadata: Metadata) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-        program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=True)
+        program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
         exported = torch.onnx.export(
             program,
             dynamo=True,

@@ -16,7 +16,7 @@ from trackers import ByteTrackTracker
 from ..runtime import Detections
 
 #: ByteTrack goes on with people whose score has sunk as far below the threshold as this, by factor.
-WEAK = 0.4
+WEAK = 0.8
 _COLORS = sv.ColorPalette.from_hex(['#ffcc00', '#00c2ff', '#ff5ca8', '#7ee081'])
 
 

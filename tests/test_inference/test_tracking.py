@@ -32,7 +32,7 @@ def scene(*people) -> Detections:
 def walk(steps: int = 30):
     """One goes right, one left, and they pass each other; one is hidden for a while."""
     for i in range(steps):
-        hidden = 0.25 if 8 <= i < 14 else 0.8
+        hidden = 0.35 if 8 <= i < 14 else 0.8
         yield scene((20 + 8 * i, 50, 0.9), (280 - 8 * i, 110, hidden), (100, 180, 0.45))
 
 
@@ -53,7 +53,7 @@ def test_people_keep_their_identity():
 def test_weak_detections_begin_nobody():
     tracker = Tracker(threshold=0.4, rate=10)
     for _ in range(5):
-        assert not len(tracker.update(scene((50, 50, 0.3))))
+        assert not len(tracker.update(scene((50, 50, 0.35))))
     assert not len(tracker.update(scene()))
 
 
