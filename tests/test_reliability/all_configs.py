@@ -66,7 +66,10 @@ def replaced(path, crowd):
     """A config with other data, without weights from elsewhere, and of another length."""
     cfg = Config.fromfile(path)
     loader = cfg.train_dataloader
-    pipeline = loader.dataset.pipeline
+    dataset = loader.dataset
+    while 'pipeline' not in dataset:  # of several data sets the first
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    pipeline = dataset.pipeline
     for step in pipeline:
         if 'scale' in step:
             step['scale'] = SIZE
