@@ -35,10 +35,22 @@ plain_root = '{{$CROWD_ROOT:data/crowd/}}'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomResize', scale=(640, 480), ratio_range=(0.45, 1.1), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(288, 384), allow_negative_crop=True),
+    dict(type='RandomResize', scale=(640, 480), ratio_range=(0.6, 1.4), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(384, 512), allow_negative_crop=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(8, 16), keep_empty=False),
     dict(type='RandomFlip', prob=0.5),
+    # Cameras differ in more than light and colour.
+    dict(
+        type='RandomChoice',
+        transforms=[
+            [dict(type='Equalize', prob=1.0)],
+            [dict(type='AutoContrast', prob=1.0)],
+            [dict(type='Sharpness', prob=1.0, min_mag=0.1, max_mag=1.9)],
+            [dict(type='Color', prob=1.0, min_mag=0.0, max_mag=0.5)],
+            [],
+        ],
+        prob=[0.08, 0.12, 0.15, 0.15, 0.5],
+    ),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackDetInputs'),
 ]
@@ -61,7 +73,7 @@ wide = dict(
 )
 train_dataloader = dict(
     _delete_=True,
-    batch_size=2,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -72,12 +84,13 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=wide_root + 'annotation_val.odgt')
 test_evaluator = val_evaluator
 
-max_iters = 20000
+max_iters = 14000
 train_cfg = dict(
     _delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
 )
 # A small step for the pretrained layers, a large one for the new.
 optim_wrapper = dict(
+    type='AutocastOptimWrapper',
     optimizer=dict(lr=2e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1)))
 )
 param_scheduler = [
@@ -90,6 +103,6 @@ default_hooks = dict(
 log_processor = dict(by_epoch=False)
 custom_hooks = [
     dict(type='ChannelsLastHook'),
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=1e-3, gamma=300, update_buffers=True),
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=5e-4, gamma=300, update_buffers=True),
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=2)
+auto_scale_lr = dict(enable=False, base_batch_size=4)
