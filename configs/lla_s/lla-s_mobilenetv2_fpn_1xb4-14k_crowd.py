@@ -91,7 +91,8 @@ train_cfg = dict(
 # A small step for the pretrained layers, a large one for the new.
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
-    optimizer=dict(lr=2e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1)))
+    optimizer=dict(lr=2e-3),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
