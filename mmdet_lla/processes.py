@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Optional
 
 import torch
 
@@ -19,7 +18,7 @@ def join_by_torch(backend: str, init_backend: str = 'torch', **kwargs) -> None:
     torch.distributed.init_process_group('gloo', **kwargs)
 
 
-def join_by_slurm(backend: str, port: Optional[int] = None, **kwargs) -> None:
+def join_by_slurm(backend: str, port: int | None = None, **kwargs) -> None:
     """Join those that Slurm started, as torchrun's."""
     for name, value in dict(
         RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'

@@ -5,7 +5,6 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Optional, Union
 
 import torch
 from mmdet.registry import MODELS
@@ -24,13 +23,13 @@ _KEPT = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 
 def publish(
-    checkpoint: Union[str, Path],
-    out_dir: Union[str, Path],
-    cfg: Optional[Config] = None,
-    name: Optional[str] = None,
+    checkpoint: str | Path,
+    out_dir: str | Path,
+    cfg: Config | None = None,
+    name: str | None = None,
     half: bool = False,
-    score_threshold: Optional[float] = None,
-    metrics: Optional[dict[str, float]] = None,
+    score_threshold: float | None = None,
+    metrics: dict[str, float] | None = None,
 ) -> Path:
     """Write weights with all that is needed to use them, and nothing else; its config beside it.
 
@@ -96,7 +95,7 @@ def publish(
     return path
 
 
-def read_metrics(path: Union[str, Path]) -> dict[str, float]:
+def read_metrics(path: str | Path) -> dict[str, float]:
     """Metrics as ``tools/test.py`` writes them into its work directory.
 
     Raises:

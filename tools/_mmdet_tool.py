@@ -6,7 +6,6 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from typing import Optional
 
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 import mmdet
@@ -59,7 +58,7 @@ def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
         sys.exit(f'No checkpoint {checkpoint} here')
 
 
-def _is_missing(path: Optional[str]) -> bool:
+def _is_missing(path: str | None) -> bool:
     """Whether a path is local, as far as its form tells, and leads nowhere."""
     return path is not None and '://' not in path and not Path(path).expanduser().is_file()
 

@@ -4,8 +4,6 @@ All that is counted stays on the device, so that a training run can count every 
 sums out now and then.
 """
 
-from typing import Optional
-
 import torch
 from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
@@ -91,7 +89,7 @@ def wishes(call: Assignment) -> Tensor:
 
 
 @torch.no_grad()
-def tally(call: Assignment, wanted: Optional[Tensor] = None) -> Tensor:
+def tally(call: Assignment, wanted: Tensor | None = None) -> Tensor:
     """The sums of one picture, without waiting for the device.
 
     Args:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS
@@ -53,7 +53,7 @@ class Browsed(NamedTuple):
 
 def browse(
     cfg: Config,
-    checkpoint: Optional[str] = None,
+    checkpoint: str | None = None,
     assigners: Sequence[str] = (),
     split: str = 'val',
     number: int = 8,
@@ -209,7 +209,7 @@ def _brief(value) -> str:
 
 
 def _build_models(
-    cfg: Config, checkpoint: Optional[str], assigners: Sequence[str], device: str
+    cfg: Config, checkpoint: str | None, assigners: Sequence[str], device: str
 ) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """The detector under each assigner, with the same weights; and those that cannot be built."""
     own = assigner_slot(cfg.model).assigner

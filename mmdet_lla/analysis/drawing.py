@@ -2,7 +2,6 @@
 
 import colorsys
 from collections.abc import Sequence
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -37,7 +36,7 @@ def draw_boxes(
     boxes: np.ndarray,
     colors: Sequence[tuple],
     thickness: int = 2,
-    texts: Optional[Sequence[str]] = None,
+    texts: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Draw boxes and small texts on a copy.
 
@@ -211,11 +210,11 @@ def draw_assignment(
     gt_inds: np.ndarray,
     dot: float = 1.0,
     *,
-    wanted: Optional[np.ndarray] = None,
-    ignore_bboxes: Optional[np.ndarray] = None,
+    wanted: np.ndarray | None = None,
+    ignore_bboxes: np.ndarray | None = None,
     title: str = '',
     remark: str = '',
-    level_names: Optional[Sequence[str]] = None,
+    level_names: Sequence[str] | None = None,
 ) -> np.ndarray:
     """The priors that every person took, with what the marks mean and how many there are.
 
@@ -304,7 +303,7 @@ def _radius(level: int, dot: float) -> float:
     return dot * (2.7 + 1.0 * max(level, 0))
 
 
-def _rivals(gt_inds: np.ndarray, wanted: Optional[np.ndarray]) -> np.ndarray:
+def _rivals(gt_inds: np.ndarray, wanted: np.ndarray | None) -> np.ndarray:
     """For each contested prior, the first person that wanted it and has not got it; else -1."""
     if wanted is None or not len(wanted):
         return np.full(len(gt_inds), -1)
@@ -329,7 +328,7 @@ def _at(point) -> tuple[int, int]:
 
 
 def _dot(
-    image: np.ndarray, center, radius: float, color: tuple, rim: tuple, core: Optional[tuple] = None
+    image: np.ndarray, center, radius: float, color: tuple, rim: tuple, core: tuple | None = None
 ) -> None:
     """A prior."""
     size = int(radius * (1 << SHIFT))
@@ -359,7 +358,7 @@ def _legend(
     width: int,
     levels: np.ndarray,
     dot: float,
-    level_names: Optional[Sequence[str]],
+    level_names: Sequence[str] | None,
     contested: bool,
     ignored: bool,
     without: bool,

@@ -1,7 +1,6 @@
 """Writes pictures of a trained detector: what it found, and what its assigner would decide."""
 
 from pathlib import Path
-from typing import Optional
 
 import cv2
 import mmcv
@@ -68,7 +67,7 @@ def draw_pictures(
 def assignment_picture(
     sample: dict,
     call: Assignment,
-    wanted: Optional[Tensor] = None,
+    wanted: Tensor | None = None,
     title: str = '',
     remark: str = '',
     width: int = PANEL_WIDTH,

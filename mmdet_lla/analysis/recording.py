@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
@@ -34,9 +34,9 @@ class Assignment(NamedTuple):
     pred_instances: InstanceData
     gt_instances: InstanceData
     result: AssignResult
-    levels: Optional[Tensor] = None
+    levels: Tensor | None = None
     strides: tuple[int, ...] = ()
-    again: Optional[Callable[[InstanceData], AssignResult]] = None
+    again: Callable[[InstanceData], AssignResult] | None = None
 
 
 def head_with_assigner(model: nn.Module) -> nn.Module:
@@ -177,7 +177,7 @@ class _PriorGrid:
             tuple(one.shape[-2:]) for one in levels if isinstance(one, Tensor) and one.dim() == 4
         ]
 
-    def levels_of(self, priors: Tensor) -> Optional[Tensor]:
+    def levels_of(self, priors: Tensor) -> Tensor | None:
         """Level of each prior; nothing is read back from the device.
 
         Heads hand over all priors in order, or (AnchorHead's in a padded batch, or with

@@ -15,7 +15,8 @@ The pictures of a batch share their priors. Boxes are one list, picture by pictu
 in the batch is ``picture * num_priors + prior``.
 """
 
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def bound_of(margin: float) -> float:
     return float((np.float64(single) + np.nextafter(single, np.float32(np.inf))) / 2)
 
 
-def find_grids(points: Tensor, device: Optional[torch.device] = None) -> PriorGrids:
+def find_grids(points: Tensor, device: torch.device | None = None) -> PriorGrids:
     """Cut priors into grids, on the host.
 
     Args:
@@ -140,7 +141,7 @@ def _count_up(sizes: np.ndarray) -> np.ndarray:
 def inside_rectangles(
     boxes: Tensor,
     grids: PriorGrids,
-    offset: Optional[Tensor] = None,
+    offset: Tensor | None = None,
     margin: float = INSIDE_MARGIN,
 ) -> Rectangles:
     """The priors inside every box, by more than a margin on every side.
@@ -260,9 +261,9 @@ class Rule(NamedTuple):
 
     kind: str
     points: Tensor
-    reach: Optional[Tensor] = None
+    reach: Tensor | None = None
 
-    def outside(self, boxes: Tensor, prior: Optional[Tensor] = None) -> Optional[Tensor]:
+    def outside(self, boxes: Tensor, prior: Tensor | None = None) -> Tensor | None:
         """Which pairs pay.
 
         Args:

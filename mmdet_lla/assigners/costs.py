@@ -8,7 +8,8 @@ boxes x priors x classes is made. Of a single class, ``pos`` is all that is left
 """
 
 import math
-from typing import Callable, NamedTuple, Optional, Union
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -254,12 +255,12 @@ class PairCosts(NamedTuple):
         preds, boxes = self.preds.index_select(1, prior), self.boxes.index_select(1, box)
         return torch.add(cls, self.reg_cost(preds, boxes), alpha=self.reg_weight)
 
-    def penalty_of(self, box: Tensor, prior: Tensor) -> Union[float, Tensor]:
+    def penalty_of(self, box: Tensor, prior: Tensor) -> float | Tensor:
         """What pairs pay by the rule; see :meth:`of_pairs`."""
         outside = self.rule.outside(self.boxes.index_select(1, box), prior)
         return 0.0 if outside is None else outside * self.penalty
 
-    def of_table(self, box: Tensor, picture: Tensor, prior: Optional[Tensor] = None) -> Tensor:
+    def of_table(self, box: Tensor, picture: Tensor, prior: Tensor | None = None) -> Tensor:
         """Costs of boxes and many priors each of their pictures, penalties included.
 
         Args:
@@ -285,11 +286,11 @@ class PairCosts(NamedTuple):
         outside = self.rule.outside(boxes, prior)
         return cost if outside is None else cost.add_(outside, alpha=self.penalty)
 
-    def preds_of(self, picture: Tensor, prior: Optional[Tensor]) -> Tensor:
+    def preds_of(self, picture: Tensor, prior: Tensor | None) -> Tensor:
         """Predicted boxes that boxes look at, (5, n or 1, m); see :meth:`of_table`."""
         return self._rows_of(self.preds, picture, prior)
 
-    def _rows_of(self, values: Tensor, picture: Tensor, prior: Optional[Tensor]) -> Tensor:
+    def _rows_of(self, values: Tensor, picture: Tensor, prior: Tensor | None) -> Tensor:
         """(k, num_pictures * num_priors) as boxes look at them, (k, n or 1, m)."""
         if prior is not None:
             return values.index_select(1, prior.flatten()).unflatten(1, prior.shape)

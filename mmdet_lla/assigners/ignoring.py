@@ -1,7 +1,6 @@
 """Ignore regions for assigners that know none: their boxes or priors are changed, not they."""
 
 from collections.abc import Callable
-from typing import Optional
 
 import torch
 from mmdet.models.task_modules import AssignResult
@@ -104,6 +103,6 @@ def _read(gt_instances_ignore: InstanceData) -> Tensor:
     return ignored
 
 
-def none_given(gt_instances_ignore: Optional[InstanceData]) -> bool:
+def none_given(gt_instances_ignore: InstanceData | None) -> bool:
     """Whether there are no ignore boxes."""
     return gt_instances_ignore is None or not len(gt_instances_ignore)

@@ -1,6 +1,6 @@
 """Read what heads hand to an assigner, say clearly what is wrong with it, and write the answer."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Predictions(NamedTuple):
 
     priors: Tensor
     points: Tensor
-    strides: Optional[Tensor]
+    strides: Tensor | None
     bboxes: Tensor
     scores: Tensor
     holds_boxes: bool
@@ -122,7 +122,7 @@ class Boxes(NamedTuple):
 def read_boxes(
     who: str,
     gt_instances: InstanceData,
-    gt_instances_ignore: Optional[InstanceData],
+    gt_instances_ignore: InstanceData | None,
     device: torch.device,
 ) -> Boxes:
     """Read the true boxes, and the ignore boxes that take part, if any.
@@ -238,7 +238,7 @@ def to_host(who: str, faults: dict[str, Tensor], boxes: Boxes, *others: Tensor) 
 
 
 def as_result(
-    owner: Optional[Tensor], predictions: Predictions, boxes: Boxes, preds: Tensor, true: Tensor
+    owner: Tensor | None, predictions: Predictions, boxes: Boxes, preds: Tensor, true: Tensor
 ) -> AssignResult:
     """The decision in mmdet's words.
 

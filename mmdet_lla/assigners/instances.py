@@ -1,7 +1,7 @@
 """What a batch holds in mmdet's words, read into tensors, checked, and written back."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -83,9 +83,9 @@ class BoxList(NamedTuple):
 
 def read_boxes(
     batch_gt_instances: Sequence[InstanceData],
-    batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]] = None,
+    batch_gt_instances_ignore: Sequence[InstanceData | None] | None = None,
     who: str = 'LLAAssigner',
-    device: Optional[torch.device] = None,
+    device: torch.device | None = None,
 ) -> BoxList:
     """List the boxes of a batch; nothing waits for the device.
 
@@ -148,7 +148,7 @@ def find_box_fault(
     picture: np.ndarray,
     is_true: np.ndarray,
     num_classes: int,
-) -> Optional[tuple[int, str]]:
+) -> tuple[int, str] | None:
     """What is wrong with the first picture whose boxes or labels no head can use.
 
     Args:
@@ -176,7 +176,7 @@ def find_box_fault(
     return first, f'{describe_label_range(num_classes)}, got {label:.0f}'
 
 
-def describe_inverted(boxes: Union[Tensor, np.ndarray]) -> str:
+def describe_inverted(boxes: Tensor | np.ndarray) -> str:
     """Say which of true boxes (n, 4) is the first that is inverted, and what to do."""
     box = next(box for box in boxes.tolist() if box[2] < box[0] or box[3] < box[1])
     return (

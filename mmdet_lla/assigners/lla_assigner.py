@@ -1,7 +1,7 @@
 """LLAAssigner: LLA's knobs and mmdet's contract around the pure functions beside it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class LLAAssigner(BaseAssigner):
 
     def __init__(
         self,
-        topk: Union[int, str] = 10,
+        topk: int | str = 10,
         cls_weight: float = 1.0,
         reg_weight: float = 1.5,
         focal_alpha: float = 0.25,
@@ -162,7 +162,7 @@ class LLAAssigner(BaseAssigner):
             if cls_cost == 'focal'
             else bce_loss(score_form, cls_weight)
         )
-        self._priors_of: tuple[Optional[Tensor], Optional[_Priors]] = (None, None)
+        self._priors_of: tuple[Tensor | None, _Priors | None] = (None, None)
 
     def _check_arguments(self) -> None:
         infinity = float('inf')
@@ -223,7 +223,7 @@ class LLAAssigner(BaseAssigner):
         self,
         pred_instances: InstanceData,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData] = None,
+        gt_instances_ignore: InstanceData | None = None,
         *args,  # ATSSHead's: it passes level sizes second, and no predictions
         **kwargs,
     ) -> AssignResult:
@@ -272,7 +272,7 @@ class LLAAssigner(BaseAssigner):
         bboxes: Tensor,
         scores: Tensor,
         batch_gt_instances: Sequence[InstanceData],
-        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]] = None,
+        batch_gt_instances_ignore: Sequence[InstanceData | None] | None = None,
     ) -> BatchAssignResult:
         """Assign the priors of all pictures of a batch at once, each as :meth:`assign` does.
 
@@ -301,7 +301,7 @@ class LLAAssigner(BaseAssigner):
         bboxes: Tensor,
         scores: Tensor,
         batch_gt_instances: Sequence[InstanceData],
-        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]],
+        batch_gt_instances_ignore: Sequence[InstanceData | None] | None,
     ) -> BatchAssignResult:
         priors, bboxes = get_box_tensor(priors), get_box_tensor(bboxes)
         self._check_shapes(priors, bboxes, scores)
@@ -327,7 +327,7 @@ class LLAAssigner(BaseAssigner):
         bboxes: Tensor,
         scores: Tensor,
         listed: BoxList,
-        covered: Optional[Tensor],
+        covered: Tensor | None,
         ignored: Tensor,
     ) -> BatchAssignResult:
         """See :meth:`assign_batch`; covered priors go to no box."""
@@ -397,8 +397,8 @@ class LLAAssigner(BaseAssigner):
     def _covered(
         self,
         priors: Tensor,
-        batch_gt_instances_ignore: Optional[Sequence[Optional[InstanceData]]],
-    ) -> tuple[Optional[Tensor], Tensor]:
+        batch_gt_instances_ignore: Sequence[InstanceData | None] | None,
+    ) -> tuple[Tensor | None, Tensor]:
         """Which priors ignore boxes take out, bool (num_pictures, num_priors), and these boxes.
 
         None if there can be none.
@@ -540,8 +540,8 @@ def _see(
     base: Tensor,
     scores: Tensor,
     labels: list[Tensor],
-    rectangles: Optional[Rectangles],
-    barred: Optional[Tensor],
+    rectangles: Rectangles | None,
+    barred: Tensor | None,
     ignored: Tensor,
 ) -> _Seen:
     """Let the host see what it has to know, in the one copy that it waits for.
@@ -577,7 +577,7 @@ def _see(
     )
 
 
-def _check_ignored(ignored: Optional[np.ndarray] = None) -> None:
+def _check_ignored(ignored: np.ndarray | None = None) -> None:
     if ignored is not None and not np.isfinite(ignored).all():
         raise ValueError(
             'LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '

@@ -17,7 +17,7 @@ from where in one copy a step.
 """
 
 from itertools import pairwise
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def free_priors(barred: Tensor, count: np.ndarray) -> FreePriors:
 
 
 def dynamic_topk(
-    costs: PairCosts, boxes: Boxes, candidate_topk: int, free: Optional[FreePriors] = None
+    costs: PairCosts, boxes: Boxes, candidate_topk: int, free: FreePriors | None = None
 ) -> Tensor:
     """K of every box: the sum of its largest IoUs, rounded down, at least 1 (SimOTA).
 
@@ -138,12 +138,12 @@ def dynamic_topk(
 
 
 def match(
-    rectangles: Optional[Rectangles],
+    rectangles: Rectangles | None,
     num_runs: np.ndarray,
     num_inside: np.ndarray,
     boxes: Boxes,
     costs: PairCosts,
-    free: Optional[FreePriors] = None,
+    free: FreePriors | None = None,
     contested: str = 'all',
     ties: str = 'lower',
 ) -> Tensor:
@@ -244,7 +244,7 @@ class _Ledger:
         """What picks by boxes add to tallies."""
         return box + (PICK - self.num_boxes)
 
-    def pick(self, entry: Tensor, prior: Tensor, cost: Tensor, at: Union[Tensor, tuple]) -> None:
+    def pick(self, entry: Tensor, prior: Tensor, cost: Tensor, at: Tensor | tuple) -> None:
         """Note picks, given by :meth:`entries`, of priors, at ``cost[at]``."""
         if self.contested == 'all':
             self.tally.scatter_add_(0, prior, entry)
@@ -272,7 +272,7 @@ def _pick_anywhere(
     have: np.ndarray,
     boxes: Boxes,
     costs: PairCosts,
-    free: Optional[FreePriors],
+    free: FreePriors | None,
     ties: str,
     ledger: _Ledger,
 ) -> None:
@@ -308,9 +308,7 @@ def _pick_anywhere(
     ledger.pick(pick, prior, cost, (row_of, place))
 
 
-def _table_chunks(
-    numbers: np.ndarray, boxes: Boxes, free: Optional[FreePriors]
-) -> list[np.ndarray]:
+def _table_chunks(numbers: np.ndarray, boxes: Boxes, free: FreePriors | None) -> list[np.ndarray]:
     """Cut boxes into parts whose tables are not too large."""
     width = boxes.num_priors if free is None else free.priors.size(1)
     step = max(chunk_size(TABLE_CHUNK, boxes.device) // max(width, 1), 1)
@@ -318,8 +316,8 @@ def _table_chunks(
 
 
 def _looked_at(
-    boxes: Boxes, free: Optional[FreePriors], picture: Tensor, count: Tensor
-) -> tuple[Optional[Tensor], Optional[Tensor]]:
+    boxes: Boxes, free: FreePriors | None, picture: Tensor, count: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
     """The priors (in the batch) that boxes of some pictures may look at, and which are filler.
 
     ``count`` is how many are not. None for all priors; None for no filler.

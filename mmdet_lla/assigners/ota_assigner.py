@@ -1,7 +1,5 @@
 """OTAAssigner: OTA's knobs and mmdet's contract around the pure functions beside it."""
 
-from typing import Optional
-
 import numpy as np
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
@@ -129,7 +127,7 @@ class OTAAssigner(BaseAssigner):
         self,
         pred_instances: InstanceData,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData] = None,
+        gt_instances_ignore: InstanceData | None = None,
         **kwargs,
     ) -> AssignResult:
         """Assign each prior of a picture to a box, to an ignore box or to the background.
@@ -180,7 +178,7 @@ class OTAAssigner(BaseAssigner):
         boxes: Boxes,
         preds: Tensor,
         true: Tensor,
-        covered: Optional[Tensor],
+        covered: Tensor | None,
     ) -> Tensor:
         """Index of the box each prior went to, -1 for the background, int64, (num_priors,).
 
@@ -251,7 +249,7 @@ class OTAAssigner(BaseAssigner):
         true: Tensor,
         scores: Tensor,
         classes: Tensor,
-        free: Optional[Tensor],
+        free: Tensor | None,
         most: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The free priors of the largest gain for boxes that may take any.

@@ -4,8 +4,6 @@ A box has at most 25 priors a level within 2.5 strides of its centre, however la
 few of the pairs inside are left. The pairs inside are listed a chunk of boxes at a time.
 """
 
-from typing import Optional
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ class GridMemory:
     """Finds the grids of priors once for a tensor that is handed over again and again."""
 
     def __init__(self) -> None:
-        self._last: tuple[Optional[object], Optional[PriorGrids]] = (None, None)
+        self._last: tuple[object | None, PriorGrids | None] = (None, None)
 
     def grids_of(self, priors: object, points: Tensor) -> PriorGrids:
         """Grids of ``points`` (n, 2), the centres of ``priors`` as they were handed over."""
@@ -35,10 +33,10 @@ def count_inside(rectangles: Rectangles) -> Tensor:
 def list_near(
     boxes: Tensor,
     points: Tensor,
-    reach: Optional[Tensor],
+    reach: Tensor | None,
     rectangles: Rectangles,
     counts: np.ndarray,
-    free: Optional[Tensor] = None,
+    free: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Pairs whose prior is in a box's rectangles, near its centre and free.
 

@@ -1,7 +1,5 @@
 """POTOAssigner: POTO's knobs and mmdet's contract around the pure functions beside it."""
 
-from typing import Optional
-
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
@@ -74,7 +72,7 @@ class POTOAssigner(BaseAssigner):
         self,
         alpha: float = 0.8,
         center_radius: float = 0,
-        one_to_many: Optional[str] = None,
+        one_to_many: str | None = None,
         prior_form: str = 'auto',
         score_form: str = 'probs',
         *,
@@ -108,8 +106,8 @@ class POTOAssigner(BaseAssigner):
         self,
         pred_instances: InstanceData,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData] = None,
-        num_level_priors: Optional[list[int]] = None,
+        gt_instances_ignore: InstanceData | None = None,
+        num_level_priors: list[int] | None = None,
         **kwargs,
     ) -> AssignResult:
         """Assign each prior of a picture to a box or to the background.

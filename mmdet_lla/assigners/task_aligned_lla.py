@@ -1,7 +1,5 @@
 """LLA and OTA for TOODHead, which asks its assigner for more than an assignment."""
 
-from typing import Optional
-
 import torch
 from mmdet.models.task_modules import AssignResult
 from mmdet.registry import TASK_UTILS
@@ -22,7 +20,7 @@ class _TaskAligned:
         self,
         pred_instances: InstanceData,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData] = None,
+        gt_instances_ignore: InstanceData | None = None,
         alpha: float = 1,
         beta: float = 6,
     ) -> AssignResult:

@@ -13,7 +13,7 @@ count of them will do; a box without candidates pays the 1e6 everywhere, which i
 up in its first round. Potentials are kept relative to the background's.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ def transport(
     num_priors: int,
     num_free: int,
     rounds: int,
-    left_out: Optional[Tensor] = None,
+    left_out: Tensor | None = None,
 ) -> Plan:
     """Sinkhorn's rounds and the decision.
 

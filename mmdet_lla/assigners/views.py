@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from mmdet.models.task_modules.assigners import (
@@ -45,8 +45,8 @@ class Assigned(NamedTuple):
     """
 
     gt_inds: Tensor
-    max_overlaps: Optional[Tensor]
-    shadowed: Optional[Tensor]
+    max_overlaps: Tensor | None
+    shadowed: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class View:
     """
 
     priors: str
-    scores: Optional[str] = None
+    scores: str | None = None
     anchor_scale: float = 8
     anchor_ratio: float = 1
     levels: bool = False
@@ -92,7 +92,7 @@ class View:
     gives_iou: bool = False
     counts_ignored: bool = False
     on_cpu: bool = False
-    ignore: Optional[str] = None
+    ignore: str | None = None
     ignore_iof_thr: float = 0.5
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class View:
         bboxes: Tensor,
         logits: Tensor,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData],
+        gt_instances_ignore: InstanceData | None,
         img_meta: dict,
     ) -> AssignResult:
         """Call an assigner with what it wants.
@@ -202,7 +202,7 @@ class View:
         bboxes: Tensor,
         logits: Tensor,
         batch_gt_instances: Sequence[InstanceData],
-        batch_gt_instances_ignore: Optional[Sequence[InstanceData]],
+        batch_gt_instances_ignore: Sequence[InstanceData] | None,
         batch_img_metas: Sequence[dict],
     ) -> Assigned:
         """Call an assigner for all pictures of a batch: at once if it can, or one by one.
@@ -257,7 +257,7 @@ class View:
         bboxes: Tensor,
         logits: Tensor,
         gt_instances: InstanceData,
-        gt_instances_ignore: Optional[InstanceData],
+        gt_instances_ignore: InstanceData | None,
         img_meta: dict,
     ) -> AssignResult:
         """What :meth:`assign` does where ``ignore`` says what becomes of ignore boxes."""
@@ -362,7 +362,7 @@ VIEWS = {
 }
 
 
-def view_of(assigner: BaseAssigner, cfg: Optional[dict] = None) -> View:
+def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
     """The view of an assigner: its config's, its class's, or its nearest parent's.
 
     Args:

@@ -1,6 +1,6 @@
 """LLAHead: RetinaHead with an IoU branch, trained on what an assigner makes of its predictions."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -237,7 +237,7 @@ class LLAHead(RetinaHead):
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Predictions of one level, the one-to-one branch's class logits last, or None.
 
         Args:
@@ -439,8 +439,8 @@ class LLAHead(RetinaHead):
         self,
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
-        score_factors: Optional[list[Tensor]] = None,
-        batch_img_metas: Optional[list[dict]] = None,
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
         *args,
         **kwargs,
     ) -> InstanceList:
@@ -476,7 +476,7 @@ class LLAHead(RetinaHead):
         cfg: ConfigType,
         rescale: bool = False,
         with_nms: bool = True,
-        img_meta: Optional[dict] = None,
+        img_meta: dict | None = None,
     ) -> InstanceData:
         """mmdet's; before it scores become ``sqrt(cls * iou)``, after it ``clip_detections``."""
         results.scores = (results.scores * results.pop('score_factors')).sqrt()

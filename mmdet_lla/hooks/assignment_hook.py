@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Optional
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
@@ -63,7 +62,7 @@ class AssignmentHook(Hook):
         self,
         interval: int = 50,
         draw_at: Sequence[int] = (),
-        draw_interval: Optional[int] = None,
+        draw_interval: int | None = None,
         num_pictures: int = 2,
         pictures: Sequence[str] = (),
         split: str = 'val',
@@ -87,7 +86,7 @@ class AssignmentHook(Hook):
         self.pictures = tuple(pictures)
         self.split = split
         self._watch = ExitStack()
-        self._sums: Optional[Tensor] = None
+        self._sums: Tensor | None = None
         self._last: list[Assignment] = []
 
     def before_train(self, runner: Runner) -> None:

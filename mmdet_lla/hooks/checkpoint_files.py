@@ -5,7 +5,6 @@ import pickle
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional, Union
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
@@ -22,7 +21,7 @@ class CheckpointError(RuntimeError):
 class AtomicBackend(LocalBackend):
     """Local files that appear under their name only once they are complete, on the disk."""
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to a file beside the target, then rename it."""
         target = Path(filepath)
         part = target.with_name(target.name + '.part')
@@ -43,12 +42,12 @@ class AtomicBackend(LocalBackend):
         finally:
             os.close(folder)
 
-    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text; see :meth:`put`."""
         self.put(obj.encode(encoding), filepath)
 
 
-def checkpoint_fault(path: Union[str, Path]) -> Optional[str]:
+def checkpoint_fault(path: str | Path) -> str | None:
     """Say why no training can go on from a checkpoint file; None if one can.
 
     Reads the whole file, and executes nothing that it may hold.

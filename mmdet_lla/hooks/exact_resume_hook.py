@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from inspect import signature
 from itertools import count
-from typing import Any, Optional
+from typing import Any
 
 from mmdet.models.data_preprocessors import BatchSyncRandomResize
 from mmengine.dist import all_gather_object, get_rank, is_main_process
@@ -61,7 +61,7 @@ class ExactResumeHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self.seed: Optional[int] = None
+        self.seed: int | None = None
         self.saved: dict[str, Any] = {}
         self.sizes: list[dict[str, Any]] = []  # of each process, those that modules have chosen
 
@@ -86,7 +86,7 @@ class ExactResumeHook(Hook):
             if isinstance(module, BatchSyncRandomResize)
         }
         self._restore_sizes()
-        self.watch: Optional[ModuleWatch] = ModuleWatch(_bare(runner.model))
+        self.watch: ModuleWatch | None = ModuleWatch(_bare(runner.model))
         if not isinstance(cfg, dict) or not isinstance(cfg.get('sampler'), dict):
             runner.logger.warning(
                 'ExactResumeHook: the train data loader was not built from a config with a '

@@ -1,9 +1,9 @@
 """Stops a training whose numbers are no longer finite, and says what did it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size

@@ -8,7 +8,7 @@ reaches; what is not there any more, or was drawn before an interruption, is dra
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset, Sampler
 
@@ -102,7 +102,7 @@ class Draws:
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self.order: list[Draw] = []  # the last is drawn now, or is drawn again
-        self.wanted: Optional[Cache] = None
+        self.wanted: Cache | None = None
 
     def __call__(self, batch: NumberedBatch) -> list[Any]:
         """Draw a batch."""

@@ -5,7 +5,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Sized
 from itertools import islice
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.runner import Runner
 from torch import nn
@@ -26,7 +26,7 @@ def is_endless(build: Callable[[], Sampler], dataset: Sized) -> bool:
         return sum(1 for _ in islice(iter(sampler), most)) == most
 
 
-def sampler_limit(build: Callable[[], Sampler], seed: int) -> Optional[str]:
+def sampler_limit(build: Callable[[], Sampler], seed: int) -> str | None:
     """Say so if a sampler's order in an epoch depends on more than seed and epoch.
 
     Args:

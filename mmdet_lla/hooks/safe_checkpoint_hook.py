@@ -4,7 +4,6 @@ import os.path as osp
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -98,7 +97,7 @@ class SafeCheckpointHook(CheckpointHook):
                 'start anew; the training will not equal an uninterrupted one'
             )
 
-    def _choose(self, runner: Runner) -> tuple[Optional[str], Optional[str]]:
+    def _choose(self, runner: Runner) -> tuple[str | None, str | None]:
         """Path of the checkpoint to resume from, None to start anew; or what to say and end."""
         if runner._load_from is not None:
             asked = str(runner._load_from)
@@ -191,16 +190,16 @@ class SafeCheckpointHook(CheckpointHook):
         self._set_best(now)
         self._remove(set(filter(None, before.values())) - set(now.values()))
 
-    def _last(self, runner: Runner) -> Optional[str]:
+    def _last(self, runner: Runner) -> str | None:
         return self.last_ckpt or runner.message_hub.runtime_info.get('last_ckpt')
 
-    def _best(self) -> dict[str, Optional[str]]:
+    def _best(self) -> dict[str, str | None]:
         """Path of the best checkpoint by each metric."""
         if len(self.key_indicators) == 1:  # whose name is 'auto' at first
             return {'': self.best_ckpt_path}
         return dict(self.best_ckpt_path_dict)
 
-    def _set_best(self, paths: dict[str, Optional[str]]) -> None:
+    def _set_best(self, paths: dict[str, str | None]) -> None:
         if len(self.key_indicators) == 1:
             self.best_ckpt_path = paths['']
         else:
@@ -211,7 +210,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
 
 
-def _unwritten(what: str, error: OSError, last: Optional[str]) -> CheckpointError:
+def _unwritten(what: str, error: OSError, last: str | None) -> CheckpointError:
     return CheckpointError(
         f'{what} could not be written: {error.strerror or error}. The last good checkpoint is '
         f'{last or "none"}; make room and go on with --resume'

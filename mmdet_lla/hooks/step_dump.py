@@ -3,7 +3,7 @@
 import io
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmdet.structures import DetDataSample
@@ -35,7 +35,7 @@ def load_step(path: Path) -> dict:
     return step
 
 
-def first_non_finite(model: nn.Module, data: Any) -> Optional[str]:
+def first_non_finite(model: nn.Module, data: Any) -> str | None:
     """Name of the first module, in the order of a forward pass, whose output is not finite.
 
     Args:

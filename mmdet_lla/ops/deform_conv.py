@@ -5,7 +5,7 @@ bags of four rows of a table that has a row of channels for every cell. What is 
 matrices.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -208,9 +208,9 @@ def _derivatives(grad_output: Tensor, by: dict[str, Tensor], rest: dict) -> dict
 def _convolve(
     input: Tensor,
     offset: Tensor,
-    mask: Optional[Tensor],
+    mask: Tensor | None,
     weight: Tensor,
-    bias: Optional[Tensor],
+    bias: Tensor | None,
     geometry: _Geometry,
 ) -> Tensor:
     """The convolution, which autograd can follow; in single precision at least."""
@@ -248,7 +248,7 @@ def _convolve(
 def _columns(
     input: Tensor,
     offset: Tensor,
-    mask: Optional[Tensor],
+    mask: Tensor | None,
     kernel: tuple[int, int],
     geometry: _Geometry,
 ) -> Tensor:
@@ -291,7 +291,7 @@ def _columns(
 def _check_shapes(
     input: Tensor,
     offset: Tensor,
-    mask: Optional[Tensor],
+    mask: Tensor | None,
     weight: Tensor,
     geometry: _Geometry,
 ) -> None:

@@ -1,6 +1,7 @@
 """What is said for an operator of mmcv that has no stand-in."""
 
-from typing import Any, Callable, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 #: What operators are, by how their names begin.
 _KINDS = {

@@ -1,6 +1,6 @@
 """POTO's rules spelled out on full tables in float64, with scipy's solver of dense tables."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -20,7 +20,7 @@ def quality_table(preds, probs, boxes, classes, alpha: float) -> Tensor:
     return probs.double().T[classes] ** (1 - alpha) * ious**alpha
 
 
-def candidate_table(points, strides: Optional[Tensor], boxes, radius: float) -> Tensor:
+def candidate_table(points, strides: Tensor | None, boxes, radius: float) -> Tensor:
     points, boxes = points.double(), boxes.double()
     inside = inside_table(boxes, points, 0.0)
     if radius:

@@ -1,6 +1,6 @@
 """What people push, ride or stand behind: drawn in front of them, no part of their boxes."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -4,7 +4,7 @@ What a detector takes for people on real streets is seldom street furniture and 
 behind: these walls have edges of every size, upright shapes, and faces that are nobody.
 """
 
-from typing import Callable
+from collections.abc import Callable
 
 import cv2
 import numpy as np

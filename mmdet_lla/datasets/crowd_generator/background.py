@@ -1,6 +1,6 @@
 """Places where people are: streets, squares, parks, halls; ground, walls and sky."""
 
-from typing import Callable, Optional
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -148,7 +148,7 @@ def ground(
     width: int,
     rows: int,
     first: int,
-    kind: Optional[str] = None,
+    kind: str | None = None,
 ) -> np.ndarray:
     """Ground of rows ``first`` to ``first + rows`` in perspective, ``(rows, width, 3)``.
 

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -53,7 +52,7 @@ def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
     }
 
 
-def _standing(root: Path) -> Optional[dict]:
+def _standing(root: Path) -> dict | None:
     """The manifest in a folder, None without one."""
     path = root / MANIFEST
     if not path.is_file():
@@ -98,7 +97,7 @@ def build_dataset(
     root: str,
     train: int,
     val: int,
-    params: Optional[CrowdParams] = None,
+    params: CrowdParams | None = None,
     seed: int = 0,
     workers: int = 1,
     overwrite: bool = False,

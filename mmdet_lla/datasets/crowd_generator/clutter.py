@@ -1,6 +1,6 @@
 """Things that stand among people and are none: street furniture, plants, and look-alikes."""
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

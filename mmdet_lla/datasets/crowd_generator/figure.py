@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -42,7 +41,7 @@ def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 @dataclass
 class _Item:
     outline: np.ndarray
-    material: Optional[int]  # None: changes the shade only
+    material: int | None  # None: changes the shade only
     shade: int
     part: str
 
@@ -92,7 +91,7 @@ class Figure:
     def add(
         self,
         outline: np.ndarray,
-        material: Optional[int],
+        material: int | None,
         shade: int = NEUTRAL,
         part: str = 'extra',
     ) -> None:
@@ -135,7 +134,7 @@ class Figure:
             self.add(inner, None, shade + tone)
 
     def paste(
-        self, other: 'Figure', scale: float, offset: Point, colour: Optional[Sequence[float]] = None
+        self, other: 'Figure', scale: float, offset: Point, colour: Sequence[float] | None = None
     ) -> None:
         """Paint another figure, unprinted, on this one, in one colour if given."""
         first = len(self._colours)
@@ -145,7 +144,7 @@ class Figure:
             material = None if item.material is None else item.material + first
             self.add(item.outline * scale + np.asarray(offset), material, item.shade)
 
-    def bounds(self, *parts: str) -> Optional[Bounds]:
+    def bounds(self, *parts: str) -> Bounds | None:
         """x0, y0, x1, y1 of the polygons of the parts (all without any), None without polygons."""
         outlines = [
             i.outline

@@ -1,7 +1,6 @@
 """Every knob of the crowd generator, in one place."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Union
 
 # Raise this whenever the same parameters would draw other pictures: it is part of what a data
 # set records of itself, so that an older one beside it is not mistaken for the same.
@@ -221,7 +220,7 @@ class CrowdParams:
             raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {name!r}')
         return cls(**{**PRESETS[name], **changes})
 
-    def with_density(self, density: Union[str, float]) -> 'CrowdParams':
+    def with_density(self, density: str | float) -> 'CrowdParams':
         """The same parameters at a named density or a mean number of people.
 
         Raises:

@@ -1,7 +1,6 @@
 """One scene: a place, people and things painted back to front, and what is seen of whom."""
 
 from dataclasses import dataclass
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -64,7 +63,7 @@ class _Actor:
     depth: float  # row of the ground it stands on: painted in this order
     spot: Spot
     sprite: Sprite
-    boxes: Optional[tuple[Box, Box]] = None
+    boxes: tuple[Box, Box] | None = None
     kind: str = 'thing'  # 'person', 'thing', 'fake' or 'far'
 
 
@@ -182,7 +181,7 @@ def _far_crowd(rng, params: CrowdParams, setting: Setting, mood: _Mood) -> list[
     return actors
 
 
-def _clip(sprite: Sprite, width: int, height: int) -> Optional[tuple]:
+def _clip(sprite: Sprite, width: int, height: int) -> tuple | None:
     """Windows of the picture and of the sprite where they meet, None where they do not."""
     rows, cols = sprite.alpha.shape
     x0, y0 = max(sprite.left, 0), max(sprite.top, 0)
@@ -373,7 +372,7 @@ def _grown(box: Box, margin: tuple[float, float]) -> Box:
     return (box[0] - x, box[1] - y, box[2] + x, box[3] + y)
 
 
-def _visible_box(owners: np.ndarray, owner: int, fbox: Box) -> Optional[Box]:
+def _visible_box(owners: np.ndarray, owner: int, fbox: Box) -> Box | None:
     """Bounds of an owner's pixels, no farther than the body's box; None if there are none."""
     height, width = owners.shape
     x0, y0 = max(0, int(np.floor(fbox[0]))), max(0, int(np.floor(fbox[1])))

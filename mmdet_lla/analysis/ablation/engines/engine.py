@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any, NamedTuple, Protocol
 
 from .processes import Processes
 
@@ -78,7 +78,7 @@ class Said(NamedTuple):
     text: str
 
 
-Event = Union[Told, Done, Failed, Said, None]
+Event = Told | Done | Failed | Said | None
 
 
 class Engine(Protocol):
