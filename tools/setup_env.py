@@ -42,7 +42,11 @@ def read_pins(text):
 
 
 def requirement_files(repo, added):
-    """requirements.txt and those of the names to add; later ones take the place of earlier ones."""
+    """requirements.txt and those of the names to add; later ones take the place of earlier ones.
+
+    A stack has the last word, also on extras.
+    """
+    added = sorted(added, key=lambda name: name != 'extras')
     files = [repo / 'requirements.txt'] + [repo / f'requirements-{name}.txt' for name in added]
     for file in files:
         if not file.is_file():
@@ -189,7 +193,13 @@ def install(venv, own, pins, added):
         family = (
             'onedl' if pins['mmcv'].startswith('onedl') else 'openmmlab' if compiled else 'lite'
         )
-        extras = ',predict,export,ray' if 'extras' in added else ''
+        extras = ',export,ray' if 'extras' in added else ''
+        if extras and dists.get('numpy', '2').startswith('1.'):
+            say(
+                '* without the extra `predict`: its trackers would replace the numpy 1 that is there'
+            )
+        elif extras:
+            extras = ',predict' + extras
         pip(python, 'install', '--editable', f'{REPO}[{family},tests,tensorboard{extras}]')
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 REPO = Path(__file__).resolve().parents[2]
 LITE = {'torch': '2.13.0', 'mmengine': '0.10.7', 'mmcv-lite': '2.1.0', 'mmdet': '3.3.0'}
@@ -19,7 +20,15 @@ ONEDL = {
     'onedl-mmcv': '2.3.6',
     'onedl-mmdetection': '3.5.1',
 }
-STACKS = [[], ['numpy1'], ['onedl'], ['full'], ['numpy1', 'full'], ['extras']]
+STACKS = [
+    [],
+    ['numpy1'],
+    ['onedl'],
+    ['full'],
+    ['numpy1', 'full'],
+    ['extras'],
+    ['numpy1', 'extras'],
+]
 
 
 def pins_of(setup_env, *added):
@@ -40,7 +49,8 @@ def test_pins_are_read_without_comments_and_by_what_they_bring(setup_env):
 def test_requirements_pin_everything_exactly(setup_env, added):
     pins = pins_of(setup_env, *added)
     assert {'torch', 'mmcv', 'mmengine', 'mmdet', 'setuptools', 'wheel'} <= set(pins)
-    assert [line for line in pins.values() if not re.fullmatch(r'[\w-]+==[\w.]+', line)] == []
+    lines = [line.removesuffix('; python_version < "3"') for line in pins.values()]
+    assert [line for line in lines if not re.fullmatch(r'[\w-]+==[\w.]+', line)] == []
     assert ('ninja' in pins) == (not pins['mmcv'].startswith('mmcv-lite'))
 
 
@@ -68,6 +78,15 @@ def test_stacks_differ_in_what_they_are_named_for(setup_env):
     assert all(onedl[name].startswith('onedl-') for name in ('mmengine', 'mmcv', 'mmdet'))
     assert usual['numpy'].startswith('numpy==2.') and numpy1['numpy'].startswith('numpy==1.')
     assert all(numpy1[name] == usual[name] for name in ('torch', 'mmengine', 'mmcv', 'mmdet'))
+
+
+@pytest.mark.parametrize('added', [['numpy1', 'extras'], ['extras', 'numpy1']])
+def test_stack_has_the_last_word_on_extras(setup_env, added):
+    """No trackers takes numpy 1: pip refuses the two of them together."""
+    pins = {name: Requirement(pin) for name, pin in pins_of(setup_env, *added).items()}
+    assert not pins['trackers'].marker.evaluate()
+    assert [name for name, pin in pins.items() if pin.marker] == ['trackers']
+    assert pins['supervision'].specifier and str(pins['numpy'].specifier).startswith('==1.')
 
 
 def test_unknown_name_is_answered_with_those_there_are(setup_env, tmp_path, capsys):
@@ -241,6 +260,8 @@ def test_environment_of_ours_gets_the_mmcv_of_its_stack(
         ({**FULL, 'mmcv': '2.0.1'}, True, ['full'], 'openmmlab'),
         (ONEDL, True, [], 'onedl'),
         (ONEDL, True, ['extras'], 'onedl'),
+        ({**LITE, 'numpy': '2.4.6'}, False, ['extras'], 'lite'),
+        ({**LITE, 'numpy': '1.26.4'}, False, ['extras'], 'lite'),
     ],
 )
 def test_environment_of_the_users_is_completed(
@@ -250,7 +271,9 @@ def test_environment_of_the_users_is_completed(
     monkeypatch.setattr(setup_env.tempfile, 'tempdir', str(tmp_path))
     machine = Machine(setup_env, monkeypatch, dists, works)
     setup_env.set_up(tmp_path, None, added)
-    extras = f'{extra},tests,tensorboard' + (',predict,export,ray' if 'extras' in added else '')
+    extras = f'{extra},tests,tensorboard'
+    if 'extras' in added:  # trackers, of `predict`, would replace numpy 1
+        extras += ',export,ray' if dists.get('numpy') == '1.26.4' else ',predict,export,ray'
     assert machine.asked == [['install', '--editable', f'{REPO}[{extras}]']]
 
 
