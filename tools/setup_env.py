@@ -195,9 +195,7 @@ def install(venv, own, pins, added):
         )
         extras = ',export,ray' if 'extras' in added else ''
         if extras and dists.get('numpy', '2').startswith('1.'):
-            say(
-                '* without the extra `predict`: its trackers would replace the numpy 1 that is there'
-            )
+            say('* without the extra `predict`: its trackers would replace numpy 1')
         elif extras:
             extras = ',predict' + extras
         pip(python, 'install', '--editable', f'{REPO}[{family},tests,tensorboard{extras}]')

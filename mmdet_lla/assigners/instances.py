@@ -22,6 +22,11 @@ NOT_FINITE_BOX = (
     'expected finite x1 y1 x2 y2 in pixels'
 )
 
+#: What is wrong with ignore boxes that take priors out.
+NOT_FINITE_IGNORE = (
+    'gt_instances_ignore.bboxes holds NaN or infinite values, expected finite x1 y1 x2 y2 in pixels'
+)
+
 
 class PictureError(ValueError):
     """Something is wrong with a picture of a batch.

@@ -1,7 +1,7 @@
 """LLAAssigner: LLA's knobs and mmdet's contract around the pure functions beside it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,18 +29,34 @@ from .costs import (
     pair_iou,
     with_area,
 )
-from .instances import BatchAssignResult, BoxList, PictureError, find_box_fault, read_boxes, to_host
+from .ignoring import IGNORE
+from .instances import (
+    NOT_FINITE_IGNORE,
+    BatchAssignResult,
+    BoxList,
+    PictureError,
+    find_box_fault,
+    read_boxes,
+    to_host,
+)
 from .matching import OUTSIDE_PENALTY, Boxes, dynamic_topk, free_priors, match, to_device
+from .predictions import (
+    NO_PROBABILITY,
+    NOT_FINITE_PREDICTION,
+    NOT_FINITE_SCORE,
+    require_predictions,
+)
+from .settings import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 
 CHOICES = dict(
-    prior_form=('auto', 'points', 'boxes'),
-    score_form=('logits', 'probs'),
+    prior_form=PRIOR_FORMS,
+    score_form=SCORE_FORMS,
     candidates=('inside', 'center', 'all'),
     contested=('all', 'picked'),
     ties=('lower', 'topk'),
     cls_cost=('focal', 'bce'),
     reg_cost=tuple(REG_COSTS),
-    ignore=('compete', 'overlap', 'unused'),
+    ignore=IGNORE,
 )
 
 #: A larger penalty would leave float32 too few digits to tell pairs outside apart.
@@ -167,8 +183,8 @@ class LLAAssigner(BaseAssigner):
     def _check_arguments(self) -> None:
         infinity = float('inf')
         checks = dict(
-            topk=(self.topk == 'dynamic' or _is_count(self.topk), "an int >= 1 or 'dynamic'"),
-            candidate_topk=(_is_count(self.candidate_topk), 'an int >= 1'),
+            topk=(self.topk == 'dynamic' or is_count(self.topk), "an int >= 1 or 'dynamic'"),
+            candidate_topk=(is_count(self.candidate_topk), 'an int >= 1'),
             focal_alpha=(0 <= self.focal_alpha <= 1, 'in [0, 1]'),
             center_radius=(0 < self.center_radius < infinity, 'finite and > 0'),
             ignore_iof_thr=(0 <= self.ignore_iof_thr < 1, 'in [0, 1)'),
@@ -178,11 +194,7 @@ class LLAAssigner(BaseAssigner):
             checks[name] = (0 <= getattr(self, name) < infinity, 'finite and >= 0')
         for name, allowed in CHOICES.items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
-        for name, (fits, expected) in checks.items():
-            if not fits:
-                raise ValueError(
-                    f'LLAAssigner: {name} must be {expected}, got {getattr(self, name)!r}'
-                )
+        check_settings('LLAAssigner', checks, vars(self))
         if self.candidates == 'center' and self.prior_form != 'points':
             raise ValueError(
                 f"LLAAssigner: candidates='center' needs points with strides, expected "
@@ -224,8 +236,8 @@ class LLAAssigner(BaseAssigner):
         pred_instances: InstanceData,
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
-        *args,  # ATSSHead's: it passes level sizes second, and no predictions
-        **kwargs,
+        *args: Any,  # ATSSHead's: it passes level sizes second, and no predictions
+        **kwargs: Any,
     ) -> AssignResult:
         """Assign each prior of a picture to a box, to an ignore box or to the background.
 
@@ -249,14 +261,7 @@ class LLAAssigner(BaseAssigner):
                 field, what was found and what was expected. Boxes of no area are boxes; an
                 inverted ignore box is one of no area, no loss ever sees it.
         """
-        missing = [name for name in ('priors', 'bboxes', 'scores') if name not in pred_instances]
-        if missing:
-            raise ValueError(
-                f'LLAAssigner: pred_instances has no {", ".join(missing)}. It weighs predictions, '
-                'so the head must hand over priors, decoded bboxes and scores, as LLAHead, YOLOX, '
-                'RTMDet and TOOD do; RetinaHead, FCOSHead and ATSSHead hand over priors only: use '
-                "type='LLAHead' for the head."
-            )
+        require_predictions('LLAAssigner', pred_instances)
         return self._assign(
             pred_instances.priors,
             get_box_tensor(pred_instances.bboxes)[None],
@@ -481,12 +486,8 @@ class LLAAssigner(BaseAssigner):
         most = seen.base + present + self.reg_weight * REG_COSTS[self.reg_cost][1]
         finite, probs = np.isfinite, self.score_form == 'probs'
         faults = {
-            'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
-            'from the head; the training may have diverged': ~finite(seen.least + seen.largest),
-            'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
-            'head; the training may have diverged': ~finite(
-                seen.low + seen.high + (0.0 if probs else seen.base)
-            ),
+            NOT_FINITE_PREDICTION: ~finite(seen.least + seen.largest),
+            NOT_FINITE_SCORE: ~finite(seen.low + seen.high + (0.0 if probs else seen.base)),
         }
         found = find_box_fault(
             seen.bboxes, seen.labels, listed.picture, listed.number > 0, num_classes
@@ -495,10 +496,7 @@ class LLAAssigner(BaseAssigner):
             picture, text = found
             faults[text] = np.arange(len(most)) == picture
         if probs:
-            faults[
-                "pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
-                "probabilities, use 'logits' for raw scores"
-            ] = (seen.low < 0) | (seen.high > 1)
+            faults[NO_PROBABILITY] = (seen.low < 0) | (seen.high > 1)
         has_boxes = np.bincount(listed.picture, minlength=len(most)) > 0
         bad = has_boxes & np.logical_or.reduce(list(faults.values()))
         if bad.any():
@@ -579,11 +577,4 @@ def _see(
 
 def _check_ignored(ignored: np.ndarray | None = None) -> None:
     if ignored is not None and not np.isfinite(ignored).all():
-        raise ValueError(
-            'LLAAssigner: gt_instances_ignore.bboxes holds NaN or infinite '
-            'values, expected finite x1 y1 x2 y2 in pixels'
-        )
-
-
-def _is_count(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        raise ValueError(f'LLAAssigner: {NOT_FINITE_IGNORE}')

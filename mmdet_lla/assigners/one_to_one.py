@@ -137,13 +137,10 @@ def pick_auxiliary(
     Returns:
         tuple[Tensor]: Box index, prior index and quality of the foreground pairs, (num_pairs,).
     """
-    values, priors, first = [], [], 0
-    for level in quality.split(level_sizes, dim=1):
-        best = level.topk(min(topk, level.size(1)), dim=1)
-        values.append(best.values)
-        priors.append(best.indices + first)
-        first += level.size(1)
-    values, priors = torch.cat(values, 1), torch.cat(priors, 1)
+    best = [level.topk(min(topk, level.size(1)), dim=1) for level in quality.split(level_sizes, 1)]
+    first = np.cumsum(level_sizes) - level_sizes
+    values = torch.cat([one.values for one in best], 1)
+    priors = torch.cat([one.indices + int(add) for one, add in zip(best, first, strict=True)], 1)
     spread = values.double().std(1).nan_to_num()  # of a single prior there is none
     threshold = values.double().mean(1).add_(spread).float()
     box, place = ((values >= threshold[:, None]) & inside.gather(1, priors)).nonzero().unbind(1)

@@ -1,5 +1,7 @@
 """OTAAssigner: OTA's knobs and mmdet's contract around the pure functions beside it."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
@@ -10,21 +12,18 @@ from torch import Tensor
 from .candidates import TABLE_CHUNK, inside_rectangles
 from .costs import focal_loss, iou_cost, pair_iou, with_area
 from .ignoring import IGNORE
-from .inputs import (
-    PRIOR_FORMS,
-    SCORE_FORMS,
-    Boxes,
+from .pairs import GridMemory, count_inside, list_near
+from .predictions import (
+    PictureBoxes,
     Predictions,
     as_result,
-    check_settings,
+    boxes_of_picture,
     find_covered,
     find_faults,
-    is_count,
-    read_boxes,
     read_predictions,
-    to_host,
+    to_host_if_sound,
 )
-from .pairs import GridMemory, count_inside, list_near
+from .settings import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 from .transport import supply_of, transport
 
 #: Cheapest priors that are looked at first for a box that has no candidate.
@@ -128,7 +127,8 @@ class OTAAssigner(BaseAssigner):
         pred_instances: InstanceData,
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
-        **kwargs,
+        *args: Any,  # ATSSHead's: it passes level sizes second, and no predictions
+        **kwargs: Any,
     ) -> AssignResult:
         """Assign each prior of a picture to a box, to an ignore box or to the background.
 
@@ -157,7 +157,7 @@ class OTAAssigner(BaseAssigner):
         if gt_instances_ignore is not None and len(gt_instances_ignore):
             ignored = gt_instances_ignore
         competing = ignored if self.ignore == 'compete' else None
-        boxes = read_boxes(who, gt_instances, competing, predictions.points.device)
+        boxes = boxes_of_picture(who, gt_instances, competing, predictions.points.device)
         # Costs are float32 whatever the precision of the network.
         with torch.autocast(predictions.points.device.type, enabled=False):
             covered = None
@@ -175,7 +175,7 @@ class OTAAssigner(BaseAssigner):
         self,
         pred_instances: InstanceData,
         predictions: Predictions,
-        boxes: Boxes,
+        boxes: PictureBoxes,
         preds: Tensor,
         true: Tensor,
         covered: Tensor | None,
@@ -185,19 +185,19 @@ class OTAAssigner(BaseAssigner):
         Predicted and true boxes are (5, n), see :func:`with_area`; covered priors go to no box.
         """
         num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
-        points, reach = predictions.points.T, predictions.strides.T * self.center_radius
+        points, reach = predictions.points.T, predictions.reach(self.center_radius)
         grids = self._memory.grids_of(pred_instances.priors, predictions.points)
         rectangles = inside_rectangles(boxes.bboxes.T, grids)
         faults = find_faults(predictions, boxes, self.score_form)
         free = None if covered is None else ~covered
-        counts, num_free = to_host(
+        counts, count = to_host_if_sound(
             type(self).__name__,
             faults,
             boxes,
             count_inside(rectangles),
             boxes.labels.new_tensor(num_priors) if free is None else free.sum(),
         )
-        num_free = int(num_free)
+        num_free = int(count)
         if not num_free:
             return boxes.labels.new_full((num_priors,), -1)
         box, prior = list_near(true, points, reach, rectangles, counts, free)
@@ -216,9 +216,10 @@ class OTAAssigner(BaseAssigner):
                 box, prior, gain, supply, late, num_priors, num_free, self.sinkhorn_iters
             ).owner
         late_boxes = late.nonzero().squeeze(1)
-        for most in (LATE_PRIORS, num_priors):
+        most = min(LATE_PRIORS, num_free)
+        while True:
             gains, priors, left_out = self._best_anywhere(
-                late_boxes, preds, true, predictions.scores, classes, free, min(most, num_free)
+                late_boxes, preds, true, predictions.scores, classes, free, most
             )
             plan = transport(
                 torch.cat([box, late_boxes.repeat_interleave(gains.size(1))]),
@@ -233,8 +234,9 @@ class OTAAssigner(BaseAssigner):
                     (late_boxes,), left_out
                 ),
             )
-            if most >= num_free or plan.complete:
+            if most == num_free or plan.complete:
                 return plan.owner
+            most = num_free
 
     def _gain(self, preds: Tensor, true: Tensor, scores: Tensor) -> Tensor:
         """What pairs cost less than leaving their priors to the background, over epsilon."""

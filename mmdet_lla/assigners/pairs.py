@@ -20,9 +20,11 @@ class GridMemory:
 
     def grids_of(self, priors: object, points: Tensor) -> PriorGrids:
         """Grids of ``points`` (n, 2), the centres of ``priors`` as they were handed over."""
-        if self._last[0] is not priors:
-            self._last = (priors, find_grids(points))
-        return self._last[1]
+        last, grids = self._last
+        if last is not priors or grids is None:
+            grids = find_grids(points)
+            self._last = (priors, grids)
+        return grids
 
 
 def count_inside(rectangles: Rectangles) -> Tensor:
@@ -78,7 +80,7 @@ def list_near(
     if not found:
         none = torch.zeros(0, dtype=torch.long, device=points.device)
         return none, none
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return torch.cat([box for box, _ in found]), torch.cat([prior for _, prior in found])
 
 
 def ranks(box: Tensor, values: Tensor, num_boxes: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """POTOAssigner: POTO's knobs and mmdet's contract around the pure functions beside it."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
@@ -8,21 +11,18 @@ from torch import Tensor
 
 from .candidates import TABLE_CHUNK, inside_rectangles, is_inside
 from .costs import pair_iou, with_area
-from .inputs import (
-    PRIOR_FORMS,
-    SCORE_FORMS,
-    Boxes,
-    Predictions,
-    as_result,
-    check_settings,
-    find_faults,
-    is_count,
-    read_boxes,
-    read_predictions,
-    to_host,
-)
 from .one_to_one import force_rest, match_argmax, match_best, pair_quality, pick_auxiliary
 from .pairs import GridMemory, count_inside, highest, list_near
+from .predictions import (
+    PictureBoxes,
+    Predictions,
+    as_result,
+    boxes_of_picture,
+    find_faults,
+    read_predictions,
+    to_host_if_sound,
+)
+from .settings import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 
 MATCHINGS = ('optimal', 'argmax')
 ONE_TO_MANY = (None, 'aux')
@@ -108,7 +108,7 @@ class POTOAssigner(BaseAssigner):
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
         num_level_priors: list[int] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> AssignResult:
         """Assign each prior of a picture to a box or to the background.
 
@@ -136,12 +136,8 @@ class POTOAssigner(BaseAssigner):
             who, pred_instances, self.prior_form, needs_strides=self.center_radius > 0
         )
         num_priors = len(predictions.points)
-        if self.one_to_many and (num_level_priors is None or sum(num_level_priors) != num_priors):
-            raise ValueError(
-                f"{who}: one_to_many='aux' picks level by level, num_level_priors must be the "
-                f'priors a level of all {num_priors}, got {num_level_priors}'
-            )
-        boxes = read_boxes(who, gt_instances, None, predictions.points.device)
+        level_sizes = self._check_levels(num_level_priors, num_priors) if self.one_to_many else []
+        boxes = boxes_of_picture(who, gt_instances, None, predictions.points.device)
         with torch.autocast(predictions.points.device.type, enabled=False):
             owner, preds, true = None, with_area(predictions.bboxes), with_area(boxes.bboxes)
             if len(boxes.bboxes) and num_priors:
@@ -150,23 +146,32 @@ class POTOAssigner(BaseAssigner):
                     probs = probs.sigmoid()
                 quality = _Quality(probs, preds, true, boxes.labels, self.alpha)
                 if self.one_to_many:
-                    owner = self._share(predictions, boxes, quality, num_level_priors)
+                    owner = self._share(predictions, boxes, quality, level_sizes)
                 else:
                     owner = self._match(pred_instances, predictions, boxes, quality)
             return as_result(owner, predictions, boxes, preds, true)
+
+    def _check_levels(self, num_level_priors: list[int] | None, num_priors: int) -> list[int]:
+        """Priors a level, which are those of all ``num_priors``."""
+        if num_level_priors is None or sum(num_level_priors) != num_priors:
+            raise ValueError(
+                f"{type(self).__name__}: one_to_many='aux' picks level by level, num_level_priors "
+                f'must be the priors a level of all {num_priors}, got {num_level_priors}'
+            )
+        return num_level_priors
 
     def _match(
         self,
         pred_instances: InstanceData,
         predictions: Predictions,
-        boxes: Boxes,
+        boxes: PictureBoxes,
         quality: '_Quality',
     ) -> Tensor:
         """Index of the box each prior went to, -1 for the background, int64, (num_priors,)."""
         num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
         points, reach = predictions.points.T, None
         if self.center_radius:
-            reach = predictions.strides.T * self.center_radius
+            reach = predictions.reach(self.center_radius)
         grids = self._memory.grids_of(pred_instances.priors, predictions.points)
         rectangles = inside_rectangles(boxes.bboxes.T, grids, margin=0.0)
         (counts,) = self._to_host(predictions, boxes, count_inside(rectangles))
@@ -186,9 +191,9 @@ class POTOAssigner(BaseAssigner):
     def _share(
         self,
         predictions: Predictions,
-        boxes: Boxes,
+        boxes: PictureBoxes,
         quality: '_Quality',
-        num_level_priors: list[int],
+        level_sizes: list[int],
     ) -> Tensor:
         """The same by the auxiliary rule."""
         self._to_host(predictions, boxes)
@@ -201,15 +206,17 @@ class POTOAssigner(BaseAssigner):
                 quality.true.index_select(1, part).unsqueeze(-1), predictions.points.T, 0.0
             )
             box, prior, value = pick_auxiliary(
-                quality.of_table(part), inside, num_level_priors, self.aux_topk
+                quality.of_table(part), inside, level_sizes, self.aux_topk
             )
             found.append((part[box], prior, value))
         box, prior, value = (torch.cat(parts) for parts in zip(*found, strict=True))
         return highest(prior, value, box, num_priors, num_boxes)
 
-    def _to_host(self, predictions: Predictions, boxes: Boxes, *others: Tensor) -> list:
+    def _to_host(
+        self, predictions: Predictions, boxes: PictureBoxes, *others: Tensor
+    ) -> list[np.ndarray]:
         faults = find_faults(predictions, boxes, self.score_form)
-        return to_host(type(self).__name__, faults, boxes, *others)
+        return to_host_if_sound(type(self).__name__, faults, boxes, *others)
 
 
 class _Quality:

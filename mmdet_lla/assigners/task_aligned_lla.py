@@ -1,7 +1,9 @@
 """LLA and OTA for TOODHead, which asks its assigner for more than an assignment."""
 
+from typing import Any
+
 import torch
-from mmdet.models.task_modules import AssignResult
+from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
@@ -9,10 +11,12 @@ from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
 
 
-class _TaskAligned:
-    """An assigner's decisions with the metrics that ``TOODHead`` weighs its losses by."""
+class _TaskAligned(BaseAssigner):
+    """The next assigner's decisions with the metrics that ``TOODHead`` weighs its losses by."""
 
-    def __init__(self, prior_form: str = 'boxes', score_form: str = 'probs', **kwargs) -> None:
+    score_form: str
+
+    def __init__(self, prior_form: str = 'boxes', score_form: str = 'probs', **kwargs: Any) -> None:
         super().__init__(prior_form=prior_form, score_form=score_form, **kwargs)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Read what heads hand to an assigner, say clearly what is wrong with it, and write the answer."""
+"""A head's predictions for a picture, read for assigners that weigh them, and the answer."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,33 @@ from torch import Tensor
 
 from .candidates import is_covered
 from .costs import is_inverted, pair_iou
-from .instances import INVERTED_BOX, NOT_FINITE_BOX, describe_inverted, describe_label_range
+from .instances import (
+    INVERTED_BOX,
+    NOT_FINITE_BOX,
+    NOT_FINITE_IGNORE,
+    describe_inverted,
+    describe_label_range,
+    read_boxes,
+    to_host,
+)
 
 #: Side of an anchor box in strides of its level, as OTA's authors have it
 #: (Megvii-BaseDetection/OTA, issue 4).
 ANCHOR_SCALE = 8
 
-PRIOR_FORMS = ('auto', 'points', 'boxes')
-SCORE_FORMS = ('logits', 'probs')
+#: What is wrong with predictions.
+NOT_FINITE_PREDICTION = (
+    'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
+    'from the head; the training may have diverged'
+)
+NOT_FINITE_SCORE = (
+    'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
+    'head; the training may have diverged'
+)
+NO_PROBABILITY = (
+    "pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
+    "probabilities, use 'logits' for raw scores"
+)
 
 
 class Predictions(NamedTuple):
@@ -42,6 +61,31 @@ class Predictions(NamedTuple):
     scores: Tensor
     holds_boxes: bool
 
+    def reach(self, radius: float) -> Tensor:
+        """How far each prior reaches in x and y if ``radius`` strides are near, (2, num_priors)."""
+        assert self.strides is not None, 'read with needs_strides'
+        return self.strides.T * radius
+
+
+def require_predictions(who: str, pred_instances: InstanceData) -> None:
+    """Raise if a head handed over priors alone.
+
+    Args:
+        who (str): Name of the assigner, for messages.
+        pred_instances (:obj:`InstanceData`): What the head handed over.
+
+    Raises:
+        ValueError: If ``priors``, ``bboxes`` or ``scores`` are missing.
+    """
+    missing = [name for name in ('priors', 'bboxes', 'scores') if name not in pred_instances]
+    if missing:
+        raise ValueError(
+            f'{who}: pred_instances has no {", ".join(missing)}. It weighs predictions, so the '
+            'head must hand over priors, decoded bboxes and scores, as LLAHead, YOLOX, RTMDet and '
+            'TOOD do; RetinaHead, FCOSHead and ATSSHead hand over priors only: use '
+            "type='LLAHead' for the head."
+        )
+
 
 def read_predictions(
     who: str, pred_instances: InstanceData, prior_form: str, needs_strides: bool
@@ -59,14 +103,7 @@ def read_predictions(
     Raises:
         ValueError: If something is missing or of another shape.
     """
-    missing = [name for name in ('priors', 'bboxes', 'scores') if name not in pred_instances]
-    if missing:
-        raise ValueError(
-            f'{who}: pred_instances has no {", ".join(missing)}. It weighs predictions, so the '
-            'head must hand over priors, decoded bboxes and scores, as LLAHead, YOLOX, RTMDet and '
-            'TOOD do; RetinaHead, FCOSHead and ATSSHead hand over priors only: use '
-            "type='LLAHead' for the head."
-        )
+    require_predictions(who, pred_instances)
     priors, bboxes = (get_box_tensor(pred_instances[key]) for key in ('priors', 'bboxes'))
     scores = pred_instances.scores
     widths = (4,) if needs_strides or prior_form == 'boxes' else (2, 4)
@@ -105,7 +142,7 @@ def read_predictions(
     return Predictions(priors, points, strides, bboxes.float(), scores.float(), holds_boxes)
 
 
-class Boxes(NamedTuple):
+class PictureBoxes(NamedTuple):
     """The boxes of a picture that take part.
 
     Attributes:
@@ -119,36 +156,22 @@ class Boxes(NamedTuple):
     num_gts: int
 
 
-def read_boxes(
+def boxes_of_picture(
     who: str,
     gt_instances: InstanceData,
     gt_instances_ignore: InstanceData | None,
     device: torch.device,
-) -> Boxes:
-    """Read the true boxes, and the ignore boxes that take part, if any.
+) -> PictureBoxes:
+    """The true boxes, and the ignore boxes that take part, if any.
 
     Raises:
-        ValueError: If they are on another device than ``device``, the priors', or there are more
-            boxes than labels.
+        ValueError: If they are on another device than ``device``, the priors', or there are not
+            as many labels as boxes.
     """
-    groups = dict(gt_instances=gt_instances, gt_instances_ignore=gt_instances_ignore or {})
-    for name, instances in groups.items():
-        for field, values in instances.items():
-            if field in ('bboxes', 'labels') and values.device != device:
-                raise ValueError(
-                    f'{who}: {name}.{field} is on {values.device}, pred_instances.priors on '
-                    f'{device}; expected one device'
-                )
-    bboxes, labels = get_box_tensor(gt_instances.bboxes), gt_instances.labels
-    num_gts = len(bboxes)
-    if len(labels) != num_gts:
-        raise ValueError(f'{who}: gt_instances has {num_gts} bboxes but {len(labels)} labels')
-    if gt_instances_ignore is not None and len(gt_instances_ignore):
-        ignored = get_box_tensor(gt_instances_ignore.bboxes)
-        bboxes = torch.cat([bboxes, ignored])
-        no_labels = labels.new_zeros(len(ignored))
-        labels = torch.cat([labels, gt_instances_ignore.get('labels', no_labels)])
-    return Boxes(bboxes.float(), labels.long(), num_gts)
+    listed = read_boxes([gt_instances], [gt_instances_ignore], who, device)
+    return PictureBoxes(
+        torch.cat(listed.bboxes).float(), torch.cat(listed.labels).long(), listed.num_gts[0]
+    )
 
 
 def find_covered(
@@ -161,29 +184,26 @@ def find_covered(
     """
     ignored = get_box_tensor(gt_instances_ignore.bboxes).float()
     if not _all_finite(ignored):
-        raise ValueError(
-            f'{who}: gt_instances_ignore.bboxes holds NaN or infinite values, expected finite '
-            'x1 y1 x2 y2 in pixels'
-        )
+        raise ValueError(f'{who}: {NOT_FINITE_IGNORE}')
     priors = predictions.priors if predictions.holds_boxes else predictions.points
     return is_covered(priors, ignored, threshold)
 
 
-def find_faults(predictions: Predictions, boxes: Boxes, score_form: str) -> dict[str, Tensor]:
+def find_faults(
+    predictions: Predictions, boxes: PictureBoxes, score_form: str
+) -> dict[str, Tensor]:
     """What can be wrong with the values: the message, and a flag that stays on the device.
 
     Args:
         predictions (Predictions): At least one.
-        boxes (Boxes): Of the picture.
+        boxes (PictureBoxes): Of the picture.
         score_form (str): 'logits' or 'probs'.
     """
     scores, num_classes = predictions.scores, predictions.scores.size(1)
     labels = boxes.labels[: boxes.num_gts]
     faults = {
-        'pred_instances.bboxes holds NaN or infinite values, expected finite decoded boxes '
-        'from the head; the training may have diverged': ~_all_finite(predictions.bboxes),
-        'pred_instances.scores holds NaN or infinite values, expected finite scores from the '
-        'head; the training may have diverged': ~_all_finite(scores),
+        NOT_FINITE_PREDICTION: ~_all_finite(predictions.bboxes),
+        NOT_FINITE_SCORE: ~_all_finite(scores),
     }
     if len(boxes.bboxes):
         faults[NOT_FINITE_BOX] = ~_all_finite(boxes.bboxes)
@@ -191,10 +211,7 @@ def find_faults(predictions: Predictions, boxes: Boxes, score_form: str) -> dict
         faults[INVERTED_BOX] = is_inverted(boxes.bboxes[: boxes.num_gts]).any()
         faults[describe_label_range(num_classes)] = ((labels < 0) | (labels >= num_classes)).any()
     if score_form == 'probs':
-        faults[
-            "pred_instances.scores holds values outside [0, 1]; score_form='probs' expects "
-            "probabilities, use 'logits' for raw scores"
-        ] = ((scores < 0) | (scores > 1)).any()
+        faults[NO_PROBABILITY] = ((scores < 0) | (scores > 1)).any()
     if predictions.holds_boxes:
         faults[
             'pred_instances.priors holds boxes with x2 < x1 or y2 < y1, so they seem to be points '
@@ -208,14 +225,16 @@ def find_faults(predictions: Predictions, boxes: Boxes, score_form: str) -> dict
     return faults
 
 
-def to_host(who: str, faults: dict[str, Tensor], boxes: Boxes, *others: Tensor) -> list[np.ndarray]:
+def to_host_if_sound(
+    who: str, faults: dict[str, Tensor], boxes: PictureBoxes, *others: Tensor
+) -> list[np.ndarray]:
     """Bring integers to the host, in one transfer with the flags of what can be wrong.
 
     Args:
         who (str): Name of the assigner.
         faults (dict[str, Tensor]): See :func:`find_faults`.
-        boxes (Boxes): Of the picture.
-        others (Tensor): Integers or bools.
+        boxes (PictureBoxes): Of the picture.
+        others (Tensor): Integers up to 2^53, or bools.
 
     Returns:
         list[np.ndarray]: ``others`` in int64, of the shapes they have.
@@ -224,21 +243,19 @@ def to_host(who: str, faults: dict[str, Tensor], boxes: Boxes, *others: Tensor) 
         ValueError: For the first fault, if there is any; the message names the field, what was
             found and what was expected.
     """
-    flags, *parts = [torch.stack(list(faults.values())), *others]
-    host = torch.cat([part.flatten().long() for part in (flags, *parts)]).cpu().numpy()
-    flags, *values = np.split(
-        host, np.cumsum([flags.numel(), *(one.numel() for one in parts)])[:-1]
-    )
+    flags, *values = to_host(torch.stack(list(faults.values())), *others)
     for text, faulty in zip(faults, flags, strict=True):
         if faulty:
             if text == INVERTED_BOX:
                 text = describe_inverted(boxes.bboxes[: boxes.num_gts])
             raise ValueError(f'{who}: {text}')
-    return [value.reshape(one.shape) for value, one in zip(values, parts, strict=True)]
+    return [
+        value.astype(np.int64).reshape(one.shape) for value, one in zip(values, others, strict=True)
+    ]
 
 
 def as_result(
-    owner: Tensor | None, predictions: Predictions, boxes: Boxes, preds: Tensor, true: Tensor
+    owner: Tensor | None, predictions: Predictions, boxes: PictureBoxes, preds: Tensor, true: Tensor
 ) -> AssignResult:
     """The decision in mmdet's words.
 
@@ -246,7 +263,7 @@ def as_result(
         owner (Tensor, optional): Index of the box each prior went to, -1 for the background,
             int64, (num_priors,); None if all are background.
         predictions (Predictions): Of the picture.
-        boxes (Boxes): Of the picture.
+        boxes (PictureBoxes): Of the picture.
         preds, true (Tensor): Predicted boxes and boxes, see :func:`with_area`.
 
     Returns:
@@ -269,27 +286,6 @@ def as_result(
         pair_iou(preds, true.index_select(1, box)) * won,
         labels=torch.where(positive, boxes.labels[box], -1),
     )
-
-
-def check_settings(who: str, checks: dict[str, tuple[bool, str]], values: dict) -> None:
-    """Raise for the first setting that does not fit.
-
-    Args:
-        who (str): Name of the class whose settings they are.
-        checks (dict): Whether each setting fits, and what is expected of it.
-        values (dict): The settings.
-
-    Raises:
-        ValueError: If one does not fit.
-    """
-    for name, (fits, expected) in checks.items():
-        if not fits:
-            raise ValueError(f'{who}: {name} must be {expected}, got {values[name]!r}')
-
-
-def is_count(value: object) -> bool:
-    """Whether it is an int of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _all_finite(values: Tensor) -> Tensor:
