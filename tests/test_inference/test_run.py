@@ -1,9 +1,8 @@
 """From inputs to files, in one process and through the tool."""
 
 import csv
+import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -173,21 +172,23 @@ def test_options_that_do_not_go_together(pictures, predictor, tmp_path):
         predict_files(predictor, [str(pictures)], tmp_path, lines=[[0, 0, 9, 9]])
 
 
-@pytest.mark.slow
-def test_tool_names_what_is_broken(folder, pictures, tmp_path):
+def test_tool_names_what_is_broken(folder, pictures, tmp_path, monkeypatch, capsys):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in' / 'good.png').write_bytes((pictures / '0.png').read_bytes())
     (tmp_path / 'in' / 'broken.png').write_bytes((pictures / '0.png').read_bytes()[:500])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    tool = importlib.import_module('predict')
 
     def run(*args):
-        env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        command = [sys.executable, str(TOOL), str(folder / 'config.py'), *map(str, args)]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        monkeypatch.setattr(sys, 'argv', ['predict.py', str(folder / 'config.py'), *args])
+        return tool.main(), capsys.readouterr()
 
-    done = run('in', '--weights', folder / 'weights.pth', '--threshold', 'auto')
-    assert done.returncode == 1, done.stderr
-    assert 'score at least 0.4' in done.stdout and 'broken.png' in done.stderr
+    status, said = run('in', '--weights', str(folder / 'weights.pth'), '--threshold', 'auto')
+    assert status == 1
+    assert 'score at least 0.4' in said.out and 'broken.png' in said.err
     assert len(lines(tmp_path / 'work_dirs/predict/detections.jsonl')) == 1
     assert (tmp_path / 'work_dirs/predict/pictures/good.jpg').is_file()
-    done = run('in')
-    assert done.returncode == 2 and '--weights' in done.stderr, done.stderr
+    status, said = run('in')
+    assert status == 2 and '--weights' in said.err
