@@ -124,7 +124,7 @@ def evaluate_citypersons(
     results = {}
     for name, setup in setups.items():
         curve = _match(pairs, setup)
-        results[name] = SetupResult(_log_average_miss_rate(curve, low_fppi), curve)
+        results[name] = SetupResult(log_average_miss_rate_below(curve, low_fppi), curve)
     return results
 
 
@@ -201,8 +201,16 @@ def _match(pairs: _Pairs, setup: Setup) -> Curve:
     )
 
 
-def _log_average_miss_rate(curve: Curve, low_fppi: str) -> float:
-    """Miss rate where the curve last was at or below each reference; geometric mean."""
+def log_average_miss_rate_below(curve: Curve, low_fppi: str = 'none') -> float:
+    """Miss rate where the curve last was at or below each reference; geometric mean.
+
+    Args:
+        curve (Curve): Counts over falling score.
+        low_fppi (str): See ``evaluate_citypersons``. Defaults to 'none'.
+
+    Returns:
+        float: 0 to 1; 1 where there is nothing to find or nothing detected.
+    """
     if not len(curve.score) or not curve.num_gts:
         return 1.0
     places = np.searchsorted(curve.fppi, MR_REFERENCES['CALTECH_-2'], side='right') - 1

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
-from ..datasets.converters.citypersons import PEDESTRIAN
 from .annotations import CrowdAnnotation, CrowdDetections
 from .citypersons import (
     SETUPS,
@@ -15,6 +14,7 @@ from .citypersons import (
     evaluate_citypersons,
     load_citypersons,
 )
+from .detection_files import coco_results
 from .detection_metric import DetectionMetric
 
 
@@ -83,12 +83,7 @@ class CityPersonsMetric(DetectionMetric):
             str: The file.
         """
         path = f'{outfile_prefix}.json'
-        records = [
-            dict(image_id=detection.img_id, category_id=PEDESTRIAN, bbox=box, score=score)
-            for detection in detections
-            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist(), strict=True)
-        ]
-        dump(records, path)
+        dump(list(coco_results(detections)), path)
         return path
 
     def evaluate_pictures(

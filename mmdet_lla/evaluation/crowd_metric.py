@@ -11,6 +11,7 @@ from mmengine.fileio import dump, put_text
 from .annotations import CrowdAnnotation, CrowdDetections, load_odgt
 from .crowd import GROUPS, CrowdResult, evaluate_crowd
 from .curves import MR_REFERENCES
+from .detection_files import coco_results
 from .detection_metric import DetectionMetric
 
 ALLOWED_METRICS = ('AP', 'MR', 'JI', 'recall')
@@ -35,7 +36,8 @@ class CrowdMetric(DetectionMetric):
         format_only (bool): Only write the detections. Defaults to False.
         outfile_prefix (str, optional): Where to write the detections in CrowdHuman's format: the
             list ``{outfile_prefix}.json`` as mmdet does, or, if it ends in ``.odgt``, that file
-            with one record a line. Defaults to None, not written.
+            with one record a line; or, if it ends in ``.coco.json``, as COCO's results, which other
+            tools read. Defaults to None, not written.
         file_client_args (dict, optional): Refused, as by mmdet; use ``backend_args``.
         backend_args (dict, optional): mmengine's file backend for reading.
         collect_device (str): 'cpu' or 'gpu', for several processes. Defaults to 'cpu'.
@@ -105,16 +107,19 @@ class CrowdMetric(DetectionMetric):
         super().__init__(annotations, format_only, outfile_prefix, collect_device, prefix)
 
     def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
-        """Write detections in CrowdHuman's format: boxes ``x, y, width, height``, tag 1.
+        """Write detections in CrowdHuman's format: boxes ``x, y, width, height``, tag 1; or COCO's.
 
         Args:
             detections (Sequence[CrowdDetections]): One for each picture.
-            outfile_prefix (str): A path ending in ``.odgt`` for one record a line; any other for
-                the list ``{outfile_prefix}.json``.
+            outfile_prefix (str): A path ending in ``.odgt`` for one record a line, in
+                ``.coco.json`` for COCO's results; any other for the list ``{outfile_prefix}.json``.
 
         Returns:
             str: The file.
         """
+        if outfile_prefix.endswith('.coco.json'):
+            dump(list(coco_results(detections)), outfile_prefix)
+            return outfile_prefix
         records = [detection_record(detection) for detection in detections]
         if outfile_prefix.endswith('.odgt'):
             lines = [dump(record, file_format='json') + '\n' for record in records]

@@ -6,7 +6,7 @@ import collections
 import io
 import json
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -29,6 +29,10 @@ _ALLOWED = {
     ('numpy', 'ndarray'): np.ndarray,
     ('numpy', 'dtype'): np.dtype,
 }
+
+
+#: Height or width of a picture of which nothing is known.
+UNKNOWN_SIZE = 10**6
 
 
 class DetectionFileError(ValueError):
@@ -77,7 +81,8 @@ def read_detections(path: str | Path, sizes: Mapping | None = None) -> list[Crow
             (``ID``, ``dtboxes`` with ``box`` ``x y w h`` and ``score``); ``.json``, a list of
             COCO's results (``image_id``, ``bbox`` ``x y w h``, ``score``), or of CrowdHuman's.
         sizes (Mapping, optional): Height and width of each picture by ID, where the file has none;
-            boxes are cut to them. Defaults to what the file says, or as large as its boxes.
+            boxes are cut to them. Where nobody knows them, ``UNKNOWN_SIZE``, which cuts nothing off
+            at the right and at the bottom.
 
     Raises:
         DetectionFileError: The file is none of these, or a record is broken; which is named.
@@ -135,12 +140,15 @@ def _from_dump(path: Path) -> list[CrowdDetections]:
 
 def _from_records(path: Path, records: Sequence, sizes: Mapping) -> list[CrowdDetections]:
     rows = []
+    sizes = dict(sizes)
     for i, record in enumerate(records):
         try:
             for one in record['dtboxes']:
                 rows.append((record['ID'], one['box'], one['score']))
             if not record['dtboxes']:
                 rows.append((record['ID'], None, None))
+            if 'height' in record and 'width' in record:
+                sizes[record['ID']] = (record['height'], record['width'])
         except (KeyError, TypeError) as error:
             raise DetectionFileError(
                 f'{path}, record {i}: expected ID and dtboxes with box and score '
@@ -175,11 +183,17 @@ def _group(path: Path, rows: Iterable[tuple], sizes: Mapping) -> list[CrowdDetec
         try:
             xywh = np.asarray(boxes, float).reshape(-1, 4)
             corners = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
-            far = np.maximum(np.ceil(corners[:, 2:].max(axis=0)), 1) if len(xywh) else (1, 1)
-            height, width = sizes.get(img_id, (far[1], far[0]))
+            height, width = sizes.get(img_id, (UNKNOWN_SIZE, UNKNOWN_SIZE))
             detections.append(
                 CrowdDetections.create(img_id, corners, np.array(scores, float), height, width)
             )
         except (TypeError, ValueError) as error:
             raise DetectionFileError(f'{path}: {error}') from error
     return detections
+
+
+def coco_results(detections: Iterable[CrowdDetections]) -> Iterator[dict]:
+    """COCO's results: ``image_id``, ``category_id`` 1, ``bbox`` ``x y w h``, ``score``."""
+    for one in detections:
+        for box, score in zip(one.xywh().tolist(), one.scores.tolist(), strict=True):
+            yield dict(image_id=one.img_id, category_id=1, bbox=box, score=score)

@@ -62,11 +62,23 @@ def test_every_form_says_the_same(file):
         assert len(found['b'].boxes) == 0
 
 
+def test_sizes_are_the_files_own_or_those_given_or_bounds_that_cut_nothing(tmp_path):
+    record = detection_record(CrowdDetections.create('a', BOXES, SCORES, 100, 200))
+    (own,) = read_detections(write(tmp_path / 'a.json', [record]))
+    assert (own.height, own.width) == (100, 200)
+    plain = write(tmp_path / 'b.json', [dict(image_id='a', bbox=[1, 2, 3, 4], score=0.5)])
+    (given,) = read_detections(plain, {'a': (30, 40)})
+    assert (given.height, given.width) == (30, 40)
+    (unknown,) = read_detections(plain)
+    assert min(unknown.height, unknown.width) >= 10**6
+
+
 def test_what_the_metric_writes_is_read(tmp_path):
     metric = CrowdMetric.__new__(CrowdMetric)
     found = [CrowdDetections.create('a', BOXES, SCORES, 100, 200)]
-    path = metric.dump_detections(found, str(tmp_path / 'out.odgt'))
-    np.testing.assert_allclose(read_detections(path)[0].boxes, BOXES)
+    for name in ('out.odgt', 'out.coco.json', 'out'):
+        path = metric.dump_detections(found, str(tmp_path / name))
+        np.testing.assert_allclose(read_detections(path)[0].boxes, BOXES)
 
 
 class Evil:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from tqdm import tqdm
 
+from ..page import render
 from . import plots
 from .detections import METRICS, TestSet, load_detections
 from .evidence import (
@@ -24,7 +24,6 @@ from .evidence import (
     weigh_groups,
 )
 from .gallery import choose_pictures, draw_gallery
-from .results import in_short
 from .runs import DETECTIONS, Run, write_text
 from .statistics import Estimate
 from .study import Failure
@@ -95,16 +94,7 @@ def write_report(
         versions=_versions(runs),
         caveats=_caveats(variants, runs, evidence, weighed),
     )
-    loader = jinja2.PackageLoader('mmdet_lla.analysis.ablation', 'templates')
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(percent=_percent, signed=_signed, in_short=in_short)
-    write_text(path, environment.get_template('report.html').render(content))
+    write_text(path, render('ablation.html', **content))
     return weighed
 
 
@@ -287,16 +277,6 @@ def _caveats(
         if len(values) > 1 and name in ('commit', 'torch', 'mmdet', 'mmdet-lla', 'cpu', 'gpu'):
             found.append(f'The runs were not all made with the same {name}: {", ".join(values)}.')
     return found
-
-
-def _percent(value: float) -> str:
-    return f'{100 * value:.1f}'
-
-
-def _signed(value: float) -> str:
-    # a true minus sign; and no sign for what is shown as nothing
-    text = f'{100 * value:+.1f}'.replace('-', '\N{MINUS SIGN}')
-    return '0.0' if text[1:] == '0.0' else text
 
 
 def estimates(weighed: Sequence[Weighed]) -> dict[str, dict]:

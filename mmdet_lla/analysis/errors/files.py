@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from ...datasets.image_sizes import picture_size
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
-from ...evaluation.detection_files import read_detections
+from ...evaluation.detection_files import UNKNOWN_SIZE, read_detections
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
@@ -21,15 +22,22 @@ def split_name(text: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (Path(text).stem, text)
 
 
-def beside(annotations: Sequence[CrowdAnnotation], path: str) -> list[CrowdDetections]:
+def beside(
+    annotations: Sequence[CrowdAnnotation], path: str, sizes: Mapping | None = None
+) -> list[CrowdDetections]:
     """Detections of a file in the order of the annotations; none where a picture has none.
+
+    Args:
+        annotations (Sequence[CrowdAnnotation]): Ground truth.
+        path (str): The file.
+        sizes (Mapping, optional): Height and width of pictures by ID, where the file has none.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is broken, a picture comes twice, or one is not among the annotations.
     """
     found: dict = {}
-    for one in read_detections(path):
+    for one in read_detections(path, sizes):
         if one.img_id in found:
             raise ValueError(f'{path}: picture {one.img_id!r} comes twice')
         found[one.img_id] = one
@@ -43,10 +51,26 @@ def beside(annotations: Sequence[CrowdAnnotation], path: str) -> list[CrowdDetec
     missing = len(known) - len(found)
     if missing:
         print(f'{path}: {missing} of {len(known)} pictures have no detection')
+    unknown = (UNKNOWN_SIZE, UNKNOWN_SIZE)
     return [
-        found.get(a.img_id, CrowdDetections.create(a.img_id, [], [], 10**6, 10**6))
-        for a in annotations
+        found[one.img_id]
+        if one.img_id in found
+        else CrowdDetections.create(one.img_id, [], [], *(sizes or {}).get(one.img_id, unknown))
+        for one in annotations
     ]
+
+
+def sizes_of(
+    annotations: Sequence[CrowdAnnotation], folder: Path
+) -> dict[str | int, tuple[int, int]]:
+    """Height and width of each picture by ID, from the pictures' headers.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or a picture is not in it.
+        PictureError: A header cannot be read.
+    """
+    find = picture_finder(folder)
+    return {one.img_id: picture_size(str(find(one.img_id))) for one in annotations}
 
 
 def picture_finder(folder: Path) -> Callable[[str | int], Path]:

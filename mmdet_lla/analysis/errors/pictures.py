@@ -87,8 +87,8 @@ def _crop(
     boxes = np.array([box for box in (detection, person) if box is not None])
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     margin = 0.3 * (high - low).max() + 4
-    with Image.open(path) as image:
-        image = image.convert('RGB')
+    with Image.open(path) as file:
+        image = file.convert('RGB')
         area = [*np.maximum(low - margin, 0), *np.minimum(high + margin, image.size)]
         area = [round(value) for value in area]
         area[2:] = [max(far, near + 1) for near, far in zip(area[:2], area[2:], strict=True)]
@@ -105,6 +105,6 @@ def _crop(
         draw.rectangle(
             [*corners[0], *np.maximum(corners[1], corners[0])], outline=color, width=width
         )
-    file = io.BytesIO()
-    image.save(file, 'JPEG', quality=85)
-    return data_uri(file.getvalue(), 'image/jpeg'), caption
+    jpeg = io.BytesIO()
+    image.save(jpeg, 'JPEG', quality=85)
+    return data_uri(jpeg.getvalue(), 'image/jpeg'), caption

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.crowd import GROUPS
 from ..ablation.statistics import draw_pictures
+from ..page import render
 from . import plots
 from .kinds import FALSE_ALARMS, MISSES, Errors, find_errors
 from .prices import Price, base_metrics, price_errors
@@ -176,17 +176,8 @@ def write_report(
         pictures (Mapping): By detector and kind, address and caption of the worst.
         command (str): How it was made.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('mmdet_lla.analysis.errors', 'templates'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=lambda x: f'{100 * x:.1f}', signed=lambda x: f'{100 * x:+.1f}'
-    )
-    page = environment.get_template('errors.html').render(
+    page = render(
+        'errors.html',
         analyses=analyses,
         differences=differences,
         pictures=pictures,
