@@ -15,5 +15,7 @@ def complain(place):
     raise Odd('no')
 
 
-def die(place):
+def die(place, note):
+    with open(note, 'a') as file:
+        file.write('tried\n')
     os._exit(3)

@@ -1,55 +1,73 @@
-"""Runs a study on a cluster of several nodes on one machine, one of which is lost.
+"""A cluster of Ray's whose nodes are processes of this machine."""
 
-Called as a script, in the folder of the study: ``ray_nodes.py TOOLS SLEEP``. Prints as JSON the
-epochs that were trained, the attempts of each run, and what failed.
-"""
-
-import json
 import os
-import sys
-import threading
-import time
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-
-os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+from unittest.mock import patch
 
 import ray
 from ray.cluster_utils import Cluster
-from stand_in_study import Silent
 
-from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
-from mmdet_lla.analysis.ablation.study import Study, plan_runs
-from mmdet_lla.analysis.ablation.variants import load_variants
-
-
-def main() -> None:
-    tools, sleep = Path(sys.argv[1]), float(sys.argv[2])
-    work = Path('work').absolute()
-    work.mkdir()
-    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0))
-    ray.init(address=cluster.address, log_to_driver=False)  # the driver lives on the first node
-    node = cluster.add_node(num_cpus=1)
-
-    variants = load_variants(['one.py', 'two.py'], {'model.sleep': sleep})
-    study = Study(plan_runs(variants, [0], work), RayEngine(work, cpus_per_run=1), tools=tools)
-    failures = []
-    thread = threading.Thread(target=lambda: failures.extend(study.execute(Silent())), daemon=True)
-    thread.start()
-    while not any(len(path.read_text().split()) >= 2 for path in work.glob('*/*/epochs')):
-        time.sleep(0.05)
-    cluster.remove_node(node, allow_graceful=False)
-    cluster.add_node(num_cpus=1)  # comes late, and takes over
-    thread.join()
-    results = [run.result() for run in study.runs]
-    found = dict(
-        epochs=[(run.folder / 'epochs').read_text().split() for run in study.runs],
-        attempts=[result and result['attempts'] for result in results],
-        failures=[failure.reason for failure in failures],
-    )
-    ray.shutdown()
-    cluster.shutdown()
-    print(json.dumps(found))
+CPUS = 2  # of the first node
+SETTINGS = dict(
+    # Processes that have imported torch stay for the next test, and none is started for nothing.
+    num_workers_soft_limit=8,
+    enable_worker_prestart=False,
+    prestart_worker_first_driver=False,
+    # A killed node is missed after seconds, one that is only busy after a minute.
+    health_check_period_ms=1000,
+    health_check_failure_threshold=5,
+    health_check_timeout_ms=15000,
+)
 
 
-if __name__ == '__main__':
-    main()
+TRIES = 3
+
+
+@contextmanager
+def cluster_of_one():
+    """A cluster of one node, joined; all of its processes end with it, and with this one.
+
+    Its folder is its own, and nobody who looks for a cluster finds it: other tests have theirs.
+    """
+    with (
+        # /tmp: the paths of sockets have to be short
+        tempfile.TemporaryDirectory(prefix='ray', dir='/tmp', ignore_cleanup_errors=True) as folder,
+        patch.dict(os.environ, RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED='0'),
+    ):
+        Path(folder, 'ray').mkdir()
+        cluster = Cluster()
+        try:
+            _add(
+                cluster,
+                num_cpus=CPUS,
+                include_dashboard=False,
+                _system_config=SETTINGS,
+            )
+            ray.init(address=cluster.address, log_to_driver=False, logging_level='WARNING')
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@contextmanager
+def another_node(cluster, **resources):
+    """A node more, until it is lost or the test ends."""
+    node = _add(cluster, **resources)
+    try:
+        yield node
+    finally:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+
+
+def _add(cluster, **kwargs):
+    """Ray gives a node 30 s to start, which is little on a busy machine."""
+    for left in reversed(range(TRIES)):
+        try:
+            return cluster.add_node(wait=False, include_log_monitor=False, **kwargs)
+        except Exception as error:  # Ray's has no class of its own
+            if not left or 'timed out' not in str(error):
+                raise

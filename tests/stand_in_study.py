@@ -1,7 +1,8 @@
-"""A study whose tools only pretend: quick, and it dies where it is told to."""
+"""A study whose tools only pretend: quick, and it dies or waits where it is told to."""
 
 import json
 import os
+import time
 from pathlib import Path
 
 from mmdet_lla.analysis.ablation.progress import StudyProgress
@@ -15,7 +16,8 @@ train_dataloader = None
 test_dataloader = dict(dataset=dict(type='CrowdDataset'))
 test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
 """
-# "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to.
+# "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to,
+# or waits there for a file "go" in the current folder.
 TRAIN = """
 import json, os, re, runpy, sys, time, zipfile
 from pathlib import Path
@@ -28,7 +30,6 @@ if note.is_file():
 with open(work / 'epochs', 'a') as file:
     for epoch in range(first, cfg['train_cfg']['max_epochs'] + 1):
         print(f'Epoch(train)  [{epoch}][ 5/5]  time: 0.5  loss: {1 / epoch:.4f}', flush=True)
-        time.sleep(cfg['model'].get('sleep', 0))
         file.write(f'{epoch} ')
         file.flush()
         path = work / f'epoch_{epoch}.pth'
@@ -37,6 +38,10 @@ with open(work / 'epochs', 'a') as file:
         note.write_text(str(path))
         if cfg['model'].get('dies_after') == epoch:
             sys.exit('no more paper')
+        end = time.monotonic() + 300
+        while cfg['model'].get('waits_after') == epoch and not Path('go').exists():
+            assert time.monotonic() < end, 'nobody said go'
+            time.sleep(0.02)
 """
 TEST = """
 import pickle, runpy, sys, zipfile
@@ -83,11 +88,19 @@ def study_of(folder, options=None, seeds=(0, 1), **kwargs):
 
 
 class Silent(StudyProgress):
-    """Keeps what is said."""
+    """Keeps what is said, and ends a study that does not end by itself.
 
-    def __init__(self):
+    Args:
+        seconds (float): What the study may take, on a busy machine too.
+    """
+
+    def __init__(self, seconds=240):
         self.said = []
+        self.seconds, self.end = seconds, time.monotonic() + seconds
         super().__init__(stream=open(os.devnull, 'w'))
 
     def say(self, text):
         self.said.append(text)
+
+    def refresh(self):
+        assert time.monotonic() < self.end, f'after {self.seconds} s: {self.line()}; {self.said}'

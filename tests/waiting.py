@@ -1,11 +1,43 @@
-"""Waits for what other processes do."""
+"""Waits for what other processes do, never for ever, and ends those that are left."""
 
+import os
+import signal
+import subprocess
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 
-def wait_until(condition, seconds=240):
-    """Return once ``condition()`` is true; fail after so many seconds."""
+def wait_until(condition, what, seconds=240):
+    """Return once ``condition()`` is true; fail after so many seconds and say what did not come."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, 'waited in vain'
+        assert time.monotonic() < end, f'waited {seconds} s in vain until {what}'
         time.sleep(0.02)
+
+
+@contextmanager
+def started(command, **kwargs):
+    """A process of a session of its own, which is killed as a whole in the end."""
+    process = subprocess.Popen([str(word) for word in command], start_new_session=True, **kwargs)
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait(60)
+
+
+def running_in(folder):
+    """Command lines of processes that name something in a folder."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            words = path.read_bytes().split(b'\0')
+        except OSError:  # it is gone
+            continue
+        if any(word.startswith(str(folder).encode()) for word in words):
+            found.append(words)
+    return found

@@ -7,13 +7,13 @@ import runpy
 import sys
 from pathlib import Path
 
-import _checkout  # noqa: F401  (before mmdet_lla is imported)
+import _checkout  # before mmdet_lla is imported
 import mmdet
 from mmengine.config import Config
 
 from mmdet_lla.datasets.checks import check_dataset_files
 from mmdet_lla.hooks import CheckpointError, NonFiniteError
-from mmdet_lla.processes import orderly_end
+from mmdet_lla.processes import end_with, orderly_end
 
 #: What writing to a full disk, or beyond a quota or a limit, fails with.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -69,6 +69,9 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     Whatever files of weights it reads, also those from the net that mmengine would unpickle, only
     weights are read; and what the user can do something about ends with a message alone.
     """
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        # torchrun starts a session for each process, which nobody would end with a killed torchrun.
+        end_with(_checkout.PARENT)
     tool = runpy.run_path(str(find_tool(name)))
     args = tool['parse_args']()
     check(args, dataloaders)

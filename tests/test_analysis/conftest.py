@@ -1,10 +1,14 @@
 """What the tests of pictures and recordings share."""
 
 import os
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from stand_in_study import make_study
+
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -18,12 +22,13 @@ def one_thread():
 
 @pytest.fixture(scope='session')
 def ray_cluster():
-    """A small cluster of Ray's in this process, joined."""
-    ray = pytest.importorskip('ray', reason='the engine of Ray wants Ray (the extra ray)')
-    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level='WARNING')
-    yield ray
-    ray.shutdown()
+    """A small cluster of Ray's, joined; its processes find the helpers of the tests."""
+    pytest.importorskip('ray', reason='the engine of Ray wants Ray (the extra ray)')
+    from ray_nodes import cluster_of_one
+
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get('PYTHONPATH')])])
+    with patch.dict(os.environ, PYTHONPATH=path), cluster_of_one() as cluster:
+        yield cluster
 
 
 @pytest.fixture

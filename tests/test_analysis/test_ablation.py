@@ -4,14 +4,12 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
 
 from mmdet_lla.analysis.ablation import ablate
 from mmdet_lla.analysis.ablation.gallery import choose_pictures
@@ -88,17 +86,12 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
         'work',
         '--no-checkpoints',
         '--cfg-options',
-        'train_cfg.max_epochs=3',
-        'param_scheduler.1.end=3',
+        'train_cfg.max_epochs=2',
+        'param_scheduler.1.end=2',
         'train_dataloader.batch_size=1',
     ]
-    # The power fails once both have trained an epoch.
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL) as killed:
-        wait_until(lambda: len(list(tmp_path.glob('work/*/seed0/epoch_1.pth'))) == 2)
-        killed.kill()
-    assert killed.returncode == -signal.SIGKILL
     done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert '2/2 runs' in done.stderr
@@ -109,7 +102,6 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
         ('K 3', '0', 'model.train_cfg.assigner.topk=3'),
     ]
     results = json.loads((work / 'results.json').read_text())
-    attempts = []
     for row in results['runs']:
         # the numbers of the run's own test
         (tested,) = (work / row['folder'] / 'test').glob('*/*.json')
@@ -117,12 +109,9 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
         for name, key in dict(AP='mAP', MR='mMR', JI='JI', recall='recall').items():
             assert row[name] == pytest.approx(values[f'crowd_human/{key}'])
         assert row['train_seconds'] > 0
-        # What was trained before the failure was not trained again.
         log = (work / row['folder'] / 'train.log').read_text()
-        assert log.count('Epoch(train) [1][4/4]') == log.count('Epoch(train) [3][4/4]') == 1
-        attempts.append(json.loads((work / row['folder'] / 'result.json').read_text())['attempts'])
+        assert log.count('Epoch(train) [1][4/4]') == log.count('Epoch(train) [2][4/4]') == 1
         assert not list((work / row['folder']).glob('*.pth'))
-    assert max(attempts) == 2
     estimates = results['estimates']
     assert estimates['lla']['differences'] is None
     assert estimates['K 3']['differences']['AP']['value'] == pytest.approx(
@@ -155,8 +144,8 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CROWD_ROOT', f'{tmp_path}/crowd/')
     options = {
-        'train_cfg.max_epochs': 3,
-        'param_scheduler.1.end': 3,
+        'train_cfg.max_epochs': 2,
+        'param_scheduler.1.end': 2,
         'train_dataloader.batch_size': 1,
     }
     assert (

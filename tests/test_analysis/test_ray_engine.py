@@ -1,26 +1,24 @@
 """What only a cluster has: nodes that are lost, come late, or see something else."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import threading
+from functools import partial
 
 import pytest
 from ray_jobs import answer, complain, die
+from stand_in_study import Silent, study_of
+from waiting import running_in, wait_until
 
-from mmdet_lla.analysis.ablation.engines import Done, Failed, Job
+from mmdet_lla.analysis.ablation.engines import Done, Failed, Job, Said
 
 ray_engine = pytest.importorskip(
     'mmdet_lla.analysis.ablation.engines.ray_engine', reason='the engine of Ray wants Ray'
 )
 RayEngine = ray_engine.RayEngine
-ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_jobs_are_told_of_once(ray_cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'tests'))  # of ray_jobs
-    jobs = [Job('a', answer), Job('b', complain), Job('c', die)]
+def test_jobs_are_told_of_once(ray_cluster, tmp_path):
+    note = tmp_path / 'note'
+    jobs = [Job('a', answer), Job('b', complain), Job('c', partial(die, note=note))]
     engine = RayEngine(tmp_path, cpus_per_run=2, retries=1)
     ended = [e for e in engine.run(jobs) if isinstance(e, (Done, Failed))]
     by_name = {event.name: event for event in ended}
@@ -28,7 +26,8 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path, monkeypatch):
     assert by_name['a'] == Done('a', (2, '2'))
     assert str(by_name['b'].error).endswith('Odd: no')
     assert 'WorkerCrashed' in str(by_name['c'].error)
-    assert list(tmp_path.iterdir()) == []  # the file that nodes looked for is gone
+    assert note.read_text().split() == ['tried'] * 2  # and once again
+    assert list(tmp_path.iterdir()) == [note]  # the file that nodes looked for is gone
 
 
 def test_what_a_node_does_not_see_is_named(ray_cluster, tmp_path):
@@ -39,8 +38,19 @@ def test_what_a_node_does_not_see_is_named(ray_cluster, tmp_path):
 
 def test_too_large_a_run_is_named(ray_cluster, tmp_path):
     events = RayEngine(tmp_path, cpus_per_run=64, gpus_per_run=8).run([Job('a', answer)])
-    assert '64 cores and 8 GPUs' in next(events).text
-    events.close()
+    (said,) = [event.text for event in take_until(Said, events)]
+    assert '64 cores and 8 GPUs' in said
+
+
+def take_until(kind, events):
+    """The events of a kind up to the first, then the engine is closed."""
+    try:
+        for event in events:
+            if isinstance(event, kind):
+                return [event]
+    finally:
+        events.close()
+    return []
 
 
 @pytest.mark.parametrize('setting', [dict(jobs=0), dict(cpus_per_run=0), dict(gpus_per_run=-1)])
@@ -51,19 +61,27 @@ def test_bad_settings_are_named(tmp_path, setting):
 
 
 @pytest.mark.slow
-def test_a_lost_node_loses_no_run(study_folder):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tests' / 'ray_nodes.py'), 'tools', '1'],
-        cwd=study_folder,
-        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests'},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found['failures'] == []
-    assert sorted(found['attempts']) == [1, 2]
-    for epochs in found['epochs']:
-        # nothing is done twice, but for the epoch whose checkpoint was being written
-        assert list(dict.fromkeys(epochs)) == ['1', '2', '3', '4'] and len(epochs) <= 5
+def test_a_lost_node_loses_no_run(ray_cluster, study_folder):
+    from ray_nodes import CPUS, another_node
+
+    room = CPUS + 1  # a run fits on the nodes alone that are lost and come
+    engine = RayEngine(study_folder / 'work', cpus_per_run=room)
+    study = study_of(study_folder, {'model.waits_after': 2}, seeds=[0], engine=engine)
+    failures = []
+    thread = threading.Thread(target=lambda: failures.extend(study.execute(Silent())), daemon=True)
+
+    def epochs():
+        return [path.read_text().split() for path in study_folder.glob('work/*/*/epochs')]
+
+    with another_node(ray_cluster, num_cpus=room) as node:
+        thread.start()
+        wait_until(lambda: epochs() == [['1', '2']], 'one run has trained two epochs')
+        ray_cluster.remove_node(node, allow_graceful=False)
+        wait_until(lambda: running_in(study_folder) == [], 'its tool has ended', 60)
+    (study_folder / 'go').touch()
+    with another_node(ray_cluster, num_cpus=room):  # comes late, and takes over
+        thread.join(240)
+        assert not thread.is_alive(), 'the study did not end in 240 s'
+    assert failures == []
+    assert sorted(run.result()['attempts'] for run in study.runs) == [1, 2]
+    assert epochs() == [['1', '2', '3', '4']] * 2  # nothing is done twice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import os
 import re
 import signal
@@ -12,11 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
+from mmdet_lla.processes import end_with
+
 _STEP = re.compile(r'(Epoch|Iter)\((train|test)\)\s+(?:\[(\d+)\])?\[\s*(\d+)/(\d+)\]')
 _LOSS = re.compile(r'\bloss: (nan|inf|[\d.]+)')
 
@@ -168,7 +168,7 @@ class Processes:
                 errors='replace',
                 # Ctrl-C in a terminal goes to us alone, who pass it on.
                 start_new_session=True,
-                preexec_fn=_dying_with(os.getpid()),
+                preexec_fn=partial(end_with, os.getpid()),
             )
             self._running.add(process)
         return process
@@ -197,15 +197,3 @@ def _signal(process: subprocess.Popen, number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         pass
-
-
-def _dying_with(parent: int):
-    """What a new process does first: ask the kernel to be killed when its parent dies."""
-
-    def ask() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died in between
-                os._exit(1)
-
-    return ask

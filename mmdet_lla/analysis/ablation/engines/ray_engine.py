@@ -26,6 +26,7 @@ from .processes import Processes
 TICK_S = 1.0
 TELL_S = 0.5  # a job tells no more often
 GRACE_S = 15.0  # for jobs to end their tools when the study is interrupted
+LOOK_S = 300.0  # for a node to say what it sees; a busy one starts processes slowly
 
 
 class RayEngine:
@@ -96,15 +97,28 @@ class RayEngine:
         """Raise if a node lacks what is shared; say what may be a mistake."""
         here = ray.get_runtime_context().get_node_id()
         nodes = sorted(nodes, key=lambda node: node['NodeID'] != here)  # this one first
-        seen = _look_around(nodes, [Path.cwd(), *shared])
-        own = seen[0][2]
-        for host, missing, versions in seen:
+        looks = _look_around(nodes, [Path.cwd(), *shared])
+        left, end = list(looks), time.monotonic() + LOOK_S
+        while left and time.monotonic() < end:
+            _, left = ray.wait(left, num_returns=len(left), timeout=TICK_S)
+            yield None
+        own = None
+        for look, node in looks.items():
+            try:
+                host, missing, versions = ray.get(look, timeout=0 if look in left else TICK_S)
+            except ray.exceptions.RayError as error:  # it was lost, or is too busy
+                yield Said(
+                    f'node {node["NodeManagerHostname"]} did not say what it sees '
+                    f'({type(error).__name__}); a run that is placed there looks again'
+                )
+                continue
             if missing:
                 raise ValueError(
                     f'node {host} does not see {", ".join(missing)}; the work directory, the '
                     'configs and the data must lie on a file system that all nodes share, under '
                     'the same path'
                 )
+            own = own or versions
             if versions != own:
                 yield Said(
                     f'node {host} has {versions}, here are {own}: runs that move between '
@@ -140,8 +154,9 @@ class RayEngine:
                     ref = place.remote(job, cpus, gpus, os.getcwd(), token, board)
                     running[ref] = job.name
                 ready, _ = ray.wait(list(running), timeout=TICK_S)
-                for name, told in ray.get(board.take.remote()).items():
-                    yield Told(name, *told)
+                for name, told in _take(board).items():
+                    if name in running.values():  # not what came after its end
+                        yield Told(name, *told)
                 if not ready:
                     yield None  # an interruption is seen between two waits
                 for ref in ready:
@@ -170,6 +185,14 @@ def _end(running: list) -> None:
         ray.cancel(ref, force=True)
 
 
+def _take(board) -> dict[str, tuple[float, str]]:
+    """What was written on the board since the last time; nothing while it cannot be read."""
+    try:
+        return ray.get(board.take.remote(), timeout=TICK_S)
+    except ray.exceptions.RayError:  # it is being started, again if its process was killed
+        return {}
+
+
 def _new_board() -> Any:
     """Where jobs write how far they are; lives with the driver, whatever node is lost."""
 
@@ -186,11 +209,12 @@ def _new_board() -> Any:
             return told
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+    options = dict(num_cpus=0, scheduling_strategy=here, max_restarts=-1)
+    return ray.remote(Board).options(**options).remote()
 
 
-def _look_around(nodes: list[dict], paths: list[Path]) -> list[tuple[str, list[str], dict]]:
-    """Of each node: its host, what of the paths it does not see, and versions."""
+def _look_around(nodes: list[dict], paths: list[Path]) -> dict[Any, dict]:
+    """Reference: node; its host, what of the paths it does not see, and versions are to come."""
 
     def look() -> tuple[str, list[str], dict[str, str]]:
         import platform
@@ -205,15 +229,13 @@ def _look_around(nodes: list[dict], paths: list[Path]) -> list[tuple[str, list[s
         return platform.node(), [str(path) for path in paths if not path.exists()], versions
 
     task = ray.remote(look)
-    return ray.get(
-        [
-            task.options(
-                num_cpus=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node['NodeID'], soft=False),
-            ).remote()
-            for node in nodes
-        ]
-    )
+    return {
+        task.options(
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node['NodeID'], soft=False),
+        ).remote(): node
+        for node in nodes
+    }
 
 
 @ray.remote
