@@ -31,6 +31,7 @@ model = dict(
 )
 
 wide_root = '{{$CROWD_WIDE_ROOT:data/crowd-wide/}}'
+near_root = '{{$CROWD_NEAR_ROOT:data/crowd-near/}}'
 plain_root = '{{$CROWD_ROOT:data/crowd/}}'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -77,7 +78,15 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type='ConcatDataset', datasets=[wide, dict(wide, data_root=plain_root)]),
+    dataset=dict(
+        type='ConcatDataset',
+        datasets=[
+            wide,
+            dict(wide, data_root=plain_root),
+            # People close to the camera, whom crowds have few of.
+            dict(type='RepeatDataset', times=2, dataset=dict(wide, data_root=near_root)),
+        ],
+    ),
 )
 val_dataloader = dict(batch_size=1, dataset=dict(data_root=wide_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
