@@ -166,7 +166,8 @@ def _best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
 def _product(head: nn.Module, scores: Tensor, factors: Tensor) -> Tensor:
     """How a head makes one score of two."""
     product = scores * factors
-    return product.sqrt() if isinstance(head, LLAHead) else product
+    root = isinstance(head, LLAHead) and (head.test_cfg or {}).get('sqrt_score', True)
+    return product.sqrt() if root else product
 
 
 def _decode(coder: nn.Module, priors: Tensor, pred: Tensor, image_shape: tuple) -> Tensor:

@@ -96,6 +96,8 @@ class LLAHead(RetinaHead):
             inside. With ``clip_border=False`` in the box coder and ``min_bbox_size=-1``, which do
             the same before NMS, it makes the detections those of the reference. Defaults to
             False.
+            ``sqrt_score``: whether scores are ``sqrt(cls * iou)``, as the reference has them, or
+            ``cls * iou``, which ranks the same but lies lower. Defaults to True.
             ``nms=None``: detections are the ``max_per_img`` of highest score as they are. With a
             one-to-one branch, ``one_to_one``: whether that predicts, without NMS, or the head's
             own branches do, with it; defaults to True.
@@ -479,7 +481,9 @@ class LLAHead(RetinaHead):
         img_meta: dict | None = None,
     ) -> InstanceData:
         """mmdet's; before it scores become ``sqrt(cls * iou)``, after it ``clip_detections``."""
-        results.scores = (results.scores * results.pop('score_factors')).sqrt()
+        results.scores = results.scores * results.pop('score_factors')
+        if cfg.get('sqrt_score', True):
+            results.scores = results.scores.sqrt()
         suppress = with_nms and not self.predicts_one_to_one and cfg.get('nms') is not None
         results = super()._bbox_post_process(results, cfg, rescale, suppress, img_meta)
         if with_nms and not suppress:

@@ -22,7 +22,7 @@ from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.export import export_detector
 from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
-from mmdet_lla.export.heads import NONE, Candidates
+from mmdet_lla.export.heads import NONE, Candidates, _product
 from mmdet_lla.export.operators import keep_best
 from mmdet_lla.export.sizes import size_rule
 from mmdet_lla.export.verify import compare, match
@@ -322,6 +322,14 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
             assert found.labels[i, kept].tolist() == labels[i, keep].tolist()
             torch.testing.assert_close(found.boxes[i, kept], boxes[i, keep])
             torch.testing.assert_close(found.scores[i, kept], scores[i, keep])
+
+
+def test_scores_are_those_of_the_head(folder):
+    cfg = config_of(folder, 'lla')
+    head = MODELS.build(dict(cfg.model.bbox_head, test_cfg=dict(sqrt_score=False)))
+    assert _product(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
+    head.test_cfg['sqrt_score'] = True
+    assert _product(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.5
 
 
 def test_keep_best_without_candidates():

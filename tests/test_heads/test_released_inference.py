@@ -67,6 +67,10 @@ def test_the_cut_at_300_comes_before_the_empty_are_dropped(head):
     assert len(resized) == 291 and resized.bboxes[:, 2].max() == meta['img_shape'][1]
     merged = head._bbox_post_process(results.clone(), head.test_cfg, with_nms=False, img_meta=meta)
     assert torch.equal(merged.bboxes, case['pre_nms_boxes'])
+    plain = Config({**head.test_cfg, 'sqrt_score': False})
+    plain = head._bbox_post_process(results.clone(), plain, with_nms=False, img_meta=meta)
+    assert torch.equal(plain.scores, results.scores * results.score_factors)
+    assert torch.equal(merged.scores, plain.scores.sqrt())
 
 
 def test_pictures_are_resized_as_the_references(recipe):

@@ -1,0 +1,193 @@
+"""One pass tries many settings of NMS, each to the last digit what a test with it gives."""
+
+import copy
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from tiny_crowd import make_crowd, tiny_config
+
+from mmdet_lla.analysis.ablation.detections import TestSet
+from mmdet_lla.analysis.errors.files import beside
+from mmdet_lla.analysis.nms import collect_raw, plan_settings, sweep
+from mmdet_lla.analysis.nms.sweep import ALL, best_trials, density_groups
+from mmdet_lla.evaluation.annotations import CrowdAnnotation
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAP = dict(nms=dict(type='nms', iou_threshold=0.3), max_per_img=20)
+LINEAR = dict(nms=dict(type='soft_nms', iou_threshold=0.5, method='linear'))
+GAUSSIAN = dict(nms=dict(type='soft_nms', iou_threshold=0.5, method='gaussian'))
+
+
+@pytest.fixture(scope='module')
+def crowd(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sweep')
+    make_crowd(folder, train=1, val=3)
+    return folder
+
+
+def config(folder, head):
+    """A detector that was never trained, whose scores lie around a half."""
+    cfg = tiny_config(folder, head)
+    cfg.model.test_cfg = ConfigDict(
+        nms_pre=300,
+        min_bbox_size=0,
+        score_thr=0.1,
+        nms=dict(type='nms', iou_threshold=0.6),
+        max_per_img=1000,
+    )
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    for name, parameter in model.bbox_head.named_parameters():
+        if 'cls' in name or 'score' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    path = folder / f'{head}.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return cfg, str(path)
+
+
+def runner_of_a_test(cfg, checkpoint):
+    """What tools/test.py runs, writing detections as with --out."""
+    cfg = copy.deepcopy(cfg)
+    cfg.test_evaluator = [dict(type='DumpDetResults', out_file_path=f'{checkpoint}.pkl')]
+    cfg.load_from = checkpoint
+    cfg.log_level = 'ERROR'
+    return Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    ('head', 'others'),
+    [('lla', [{}, GAUSSIAN, dict(sqrt_score=False)]), ('atss', []), ('yolox', [])],
+)
+def test_settings_are_those_of_a_test_to_the_last_digit(crowd, head, others):
+    cfg, checkpoint = config(crowd, head)
+    raw = collect_raw(cfg, checkpoint)
+    runner = runner_of_a_test(cfg, checkpoint)
+    annotations = TestSet(cfg).annotations.values()
+    middle = float(raw.pictures[0].fields['scores'].median())
+    seen = set()
+    for changes in [OVERLAP, LINEAR, dict(score_thr=middle), *others]:
+        runner.model.bbox_head.test_cfg = ConfigDict({**cfg.model.test_cfg, **changes})
+        runner.test()
+        expected = beside(annotations, f'{checkpoint}.pkl')
+        found = {one.img_id: one for one in raw.detections(changes)}
+        for one in expected:
+            np.testing.assert_array_equal(found[one.img_id].boxes, one.boxes)
+            np.testing.assert_array_equal(found[one.img_id].scores, one.scores)
+        seen.add(sum(float(one.scores.sum()) for one in expected))
+    assert len(seen) == 3 + len(others) and 0 not in seen  # settings differ, and leave something
+
+
+def test_a_lower_score_threshold_needs_another_pass(crowd):
+    cfg, checkpoint = config(crowd, 'lla')
+    raw = collect_raw(cfg, checkpoint)
+    with pytest.raises(ValueError, match='score_thr is 0.05, but predictions below 0.1'):
+        raw.detections(dict(score_thr=0.05))
+    with pytest.raises(ValueError, match='nms_pre'):
+        raw.detections(dict(nms_pre=5))
+    lower = collect_raw(cfg, checkpoint, score_thr=0.05)
+    np.testing.assert_array_equal(
+        lower.detections(dict(score_thr=0.1))[0].boxes, raw.detections({})[0].boxes
+    )
+
+
+def test_what_has_no_such_nms_is_told(crowd):
+    cfg, checkpoint = config(crowd, 'lla')
+    cfg.model.bbox_head.one_to_one = dict(stacked_convs=1)
+    with pytest.raises(ValueError, match='predicts without NMS'):
+        collect_raw(cfg, checkpoint)
+    for options, message in (
+        (dict(thresholds=[1.5]), 'threshold of NMS is 1.5'),
+        (dict(caps=[0]), 'cap is 0'),
+        (dict(soft=['naive']), "soft is 'naive'"),
+        (dict(score_thrs=[-1]), 'score_thr is -1'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plan_settings(cfg.model.test_cfg, **options)
+    with pytest.raises(ValueError, match='expected one with an iou_threshold'):
+        plan_settings(ConfigDict(nms=None))
+
+
+def test_settings_that_change_nothing_are_left_out(crowd):
+    cfg, _ = config(crowd, 'lla')
+    planned = plan_settings(
+        cfg.model.test_cfg, [0.5, 0.6], ['linear'], [100, 300, 1000], [0.1, 0.2], plain_product=True
+    )
+    assert [one.name for one in planned] == [
+        'as configured: NMS 0.6',
+        'NMS 0.5',
+        'soft-NMS, linear',
+        'at most 100 detections',
+        'at most 300 detections',
+        'class score above 0.2',
+        'score cls * iou',
+    ]
+
+
+def test_density_divides_the_pictures_with_people():
+    def picture(img_id, step, count=4):
+        left = step * np.arange(count)
+        return CrowdAnnotation.create(
+            img_id, np.stack([left, 0 * left, left + 10, 30 + 0 * left], 1)
+        )
+
+    pictures = [picture(i, step) for i, step in enumerate((5, 20, 9, 20, 8, 2))]
+    groups = density_groups([*pictures, CrowdAnnotation.create('empty', [])])
+    assert [name.split()[0] for name in groups] == ['sparse', 'middle', 'dense']
+    assert [counts.tolist() for counts in groups.values()] == [
+        [0, 1, 0, 1, 0, 0, 0],
+        [0, 0, 1, 0, 1, 0, 0],
+        [1, 0, 0, 0, 0, 1, 0],
+    ]
+    assert list(density_groups(pictures[:1])) == ['sparse (0.33 to 0.33)']
+
+
+def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys):
+    cfg, checkpoint = config(crowd, 'lla')
+    cfg.dump(tmp_path / 'detector.py')
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    tool = runpy.run_path(str(ROOT / 'tools/sweep_nms.py'))
+    out = tmp_path / 'out'
+
+    def run(*arguments):
+        command = ['sweep_nms.py', tmp_path / 'detector.py', *arguments, '--out-dir', out]
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in command])
+        return tool['main']()
+
+    assert run(checkpoint, '--plain-product', '--draws', 5, '--raw-out', tmp_path / 'raw.pkl') == 0
+    text = capsys.readouterr().out
+    found = json.loads((out / 'sweep.json').read_text())
+    page = (out / 'report.html').read_text()
+    assert len(found['trials']) == 12 and 'http' not in page and 'image/svg+xml' in page
+    for one in found['trials']:
+        assert one['name'] in text and one['name'] in page
+    numbers = {one['name']: one['numbers'][ALL] for one in found['trials']}
+    assert numbers['NMS 0.8']['recall'] >= numbers['NMS 0.3']['recall']
+    assert found['best']['recall']['change'] == pytest.approx(
+        max(one['recall'] for one in numbers.values()) - numbers['as configured: NMS 0.6']['recall']
+    )
+    before = beside(TestSet(cfg).annotations.values(), str(tmp_path / 'raw.pkl'))
+    assert all(len(one.scores) > 100 for one in before)
+
+    assert run('nowhere.pth') == 2
+    assert 'no file nowhere.pth here' in capsys.readouterr().err
+
+
+def test_best_settings_have_the_interval_of_their_change(crowd):
+    cfg, checkpoint = config(crowd, 'lla')
+    settings = plan_settings(cfg.model.test_cfg, [0.3, 0.9])
+    trials = sweep(collect_raw(cfg, checkpoint), settings, TestSet(cfg))
+    best = best_trials(trials, num_draws=20)
+    assert best['recall'].low <= best['recall'].change <= best['recall'].high
+    alone = best_trials(trials[:1], num_draws=5)
+    assert all(one.trial is trials[0] and one.change == 0 for one in alone.values())
