@@ -42,7 +42,7 @@ demo: setup
 
 test: bootstrap
 	@$(SETUP) --add extras
-	$(RUN) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(RUN) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN) -m ruff check .

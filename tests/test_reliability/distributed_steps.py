@@ -1,12 +1,16 @@
-"""Training steps of a small detector and an evaluation, in one process or under torchrun.
+"""Training steps of a small detector and an evaluation, by one process, by two and by four.
 
-Writes, to the file named, what does not depend on the number of processes: the mean losses over
-the processes, the sum of all updated weights' squares, the weights themselves, and the metrics.
+    python tests/test_reliability/distributed_steps.py FOLDER
+
+Writes, to PROCESSES.json in FOLDER, what does not depend on the number of processes: the mean
+losses over the processes, the sum of all updated weights' squares, the weights themselves, and the
+metrics.
 """
 
 import json
-import os
 import sys
+from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -14,7 +18,6 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import get_dist_info
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
@@ -23,6 +26,7 @@ from random_crowds import random_crowd
 import mmdet_lla  # noqa: F401  (registers)
 from mmdet_lla.evaluation import CrowdMetric
 
+WORLDS = (1, 2, 4)
 GN = dict(type='GN', num_groups=4, requires_grad=True)
 MODEL = dict(
     type='RetinaNet',
@@ -101,33 +105,45 @@ def train(scene, rank, world, dtype):
     return dict(losses=logs, weights=flat[::97].tolist(), norm=flat.norm().item())
 
 
-def evaluate(rank):
+def evaluate(path):
     records, samples = random_crowd(5, num_pictures=7)
-    path = f'{sys.argv[1]}.{rank}.odgt'
-    with open(path, 'w') as file:
-        file.writelines(json.dumps(record) + '\n' for record in records)
-    metric = CrowdMetric(ann_file=path)
+    path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+    metric = CrowdMetric(ann_file=str(path))
     for index in DefaultSampler(samples, shuffle=False):
         metric.process({}, [samples[index]])
-    os.remove(path)
     return metric.evaluate(len(samples))
 
 
-def main():
-    register_all_modules()
-    torch.set_num_threads(1)
-    if 'RANK' in os.environ:
-        dist.init_process_group('gloo')
-    rank, world = get_dist_info()
+def work(folder, rank, world):
+    """What one of the processes does."""
+    if world > 1:
+        meet = f'file://{folder}/meet_{world}'
+        dist.init_process_group('gloo', init_method=meet, rank=rank, world_size=world)
     result = {
         scene: train(scene, rank, world, torch.float64)
         for scene in SCENES
         if world < 4 or scene != 'an uneven last batch'
     }
-    result['metrics'] = evaluate(rank)
+    result['metrics'] = evaluate(folder / f'{world}_{rank}.odgt')
     if rank == 0:
-        with open(sys.argv[1], 'w') as file:
-            json.dump(result, file)
+        (folder / f'{world}.json').write_text(json.dumps(result))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def main():
+    folder = Path(sys.argv[1])
+    register_all_modules()
+    torch.set_num_threads(1)
+    fork = get_context('fork')  # to import everything once
+    for world in WORLDS:
+        started = [fork.Process(target=work, args=(folder, rank, world)) for rank in range(world)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join()
+        if any(process.exitcode for process in started):
+            sys.exit(f'{world} processes ended with {[one.exitcode for one in started]}')
 
 
 if __name__ == '__main__':
