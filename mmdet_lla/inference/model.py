@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def load_detector(
     """Load a detector, whatever form it has.
 
     Args:
-        model (str | PathLike | Config): A config, with ``weights``; a published checkpoint; an
-            exported file; or the name of a model that ships.
+        model (str | PathLike | Config): A config, with ``weights``, as a file or as 'mmdet::...',
+            for one of mmdet's; a published checkpoint; an exported file; or the name of a model
+            that ships.
         weights (str | PathLike, optional): Checkpoint of a config.
         device (str): Where torch runs it; 'auto' is a GPU if there is one. Defaults to 'auto'.
         cfg_options (dict, optional): Settings of the config to override.
@@ -60,9 +62,7 @@ def load_detector(
     shipped = shipped_model(name)
     path = shipped or Path(name).expanduser()
     if shipped is None and (path.suffix == '.py' or '::' in name):
-        if '::' not in name and not path.is_file():
-            raise FileNotFoundError(f'No config {name} here')
-        return _from_config(Config.fromfile(name), weights, device, cfg_options)
+        return _from_config(_config_of(name), weights, device, cfg_options)
     if weights is not None:
         raise ValueError(f'{name} brings its own weights; --weights goes with a config')
     if path.suffix in EXPORTED:
@@ -78,6 +78,19 @@ def load_detector(
         f'(.pth), an exported file (.onnx, .xml), or one that ships '
         f'({", ".join(SHIPPED) or "none does yet"})'
     )
+
+
+def _config_of(name: str) -> Config:
+    path = Path(name).expanduser()
+    package, mark, inside = name.partition('::')
+    if mark:  # not mmengine.hub.get_config, which installs a package that is not there
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(f'No config {name}: no package {package} is installed')
+        path = Path(spec.submodule_search_locations[0]) / '.mim' / 'configs' / inside
+    if not path.is_file():
+        raise FileNotFoundError(f'No config {name} here' + (f', looked for {path}' if mark else ''))
+    return Config.fromfile(path)
 
 
 def _from_config(

@@ -200,7 +200,7 @@ class _Film:
         from .drawing import Artist
 
         size = (first.width, first.height)
-        self.artist = Artist(size, tracked)
+        self.artist = Artist(size, tracked, rate)
         self.sink = sv.VideoSink(str(path), sv.VideoInfo(*size, rate))
         self.sink.__enter__()
 

@@ -89,23 +89,64 @@ class OpenVinoSession:
 
 
 def order_ties(model) -> None:
-    """Let OpenVINO's ``TopK`` take of equal values those that come first, as ONNX's does."""
-    from openvino import opset11
+    """Let OpenVINO's ``TopK`` take of equal values those that come first, as ONNX's does.
 
+    It has an attribute for that, ``stable``, with which it sorts in steps that grow with the number
+    of values times the number taken: most of the time of a small detector. Here three of the quick,
+    unstable sorts do the same.
+
+    Args:
+        model (openvino.Model): Its ``TopK`` take the largest of rows, (N, n). It is changed; once.
+    """
     for old in model.get_ordered_ops():
-        if old.get_type_name() == 'TopK':
-            own = old.get_attributes()
-            new = opset11.topk(
-                old.input_value(0),
-                old.input_value(1),
-                own['axis'],
-                own['mode'],
-                'value',
-                own['index_element_type'],
-                stable=True,
-            )
-            for before, after in zip(old.outputs(), new.outputs(), strict=True):
+        if old.get_type_name() == 'TopK' and not old.get_friendly_name().endswith(_ORDERED):
+            for before, after in zip(old.outputs(), _ordered(old), strict=True):
                 before.replace(after)
+
+
+_ORDERED = '/ordered'
+
+
+def _ordered(old) -> tuple:
+    """Outputs for those of a ``TopK``: values, and places that rise where values are equal."""
+    from openvino import opset11 as op
+
+    def top(values, mode: str):
+        found = op.topk(values, number, 1, mode, 'value', 'i32')
+        found.set_friendly_name(f'{old.get_friendly_name()}/{mode}{len(made)}{_ORDERED}')
+        made.append(found)
+        return found
+
+    def columns(values, start: int, stop: int):
+        return op.slice(values, [start], [stop], [1], [1])
+
+    def count(which):
+        """How many are true up to each and with it, (N, n)."""
+        return op.cum_sum(op.convert(which, 'i32'), 1)
+
+    scores, number, made = old.input_value(0), old.input_value(1), []
+    far = np.iinfo(np.int32).max
+    # of those that equal the last that is taken, as many as there is room for, from the first on
+    values = top(scores, 'max').output(0)
+    last = columns(values, -1, far)
+    tied = op.equal(scores, last)
+    room = op.reduce_sum(op.convert(op.equal(values, last), 'i32'), 1, True)
+    taken = op.logical_or(
+        op.greater(scores, last), op.logical_and(tied, op.less_equal(count(tied), room))
+    )
+    values, places = top(op.select(taken, scores, np.finfo(np.float32).min), 'max').outputs()
+    # keys that differ: by value, then by how many were taken up to each
+    before = op.concat([columns(values, 0, 1), columns(values, 0, -1)], 1)
+    number_plus = op.add(op.convert(number, 'i32'), np.int32(1))
+    keys = op.add(
+        op.multiply(count(op.not_equal(values, before)), number_plus),
+        op.gather_elements(count(taken), places, 1),
+    )
+    order = top(keys, 'min').output(1)
+    places = op.convert(
+        op.gather_elements(places, order, 1), old.get_output_element_type(1).to_string()
+    )
+    return values, places.output(0)
 
 
 def _rt_info(model) -> str | None:

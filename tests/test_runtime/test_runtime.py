@@ -11,6 +11,7 @@ from mmcv.transforms import Pad, Resize
 from mmdet_lla.runtime import BrokenPicture, Detections, Detector
 from mmdet_lla.runtime.metadata import Metadata
 from mmdet_lla.runtime.pictures import SizeRule, check_picture, read_picture
+from mmdet_lla.runtime.sessions import order_ties
 
 SIDES = st.integers(8, 120)
 
@@ -122,3 +123,26 @@ def test_detections_are_selected_and_told():
         'class': 'person',
         'id': -1,
     }
+
+
+@pytest.mark.parametrize('count, number', [(7, 1), (60, 60), (300, 100)])
+def test_equal_values_keep_their_order_in_openvino(count, number):
+    openvino = pytest.importorskip('openvino')
+    from openvino import opset11 as op
+
+    rows = op.parameter([-1, -1], np.float32)
+    best = op.topk(rows, np.int64(number), 1, 'max', 'value', 'i64')
+    model = openvino.Model(best.outputs(), [rows])
+    order_ties(model)
+    size = len(model.get_ops())
+    order_ties(model)  # as of a file in which they are ordered already
+    assert len(model.get_ops()) == size
+    run = openvino.Core().compile_model(model, 'CPU')
+    random = np.random.default_rng(count)
+    for levels in (1, 3, 20, 10**6):
+        values = random.integers(levels, size=(3, count)).astype(np.float32) / levels
+        values[:, random.integers(count, size=count // 3)] = -1
+        found, places = run([values]).to_tuple()
+        expected = np.argsort(-values, 1, kind='stable')[:, :number]
+        np.testing.assert_array_equal(places, expected)
+        np.testing.assert_array_equal(found, np.take_along_axis(values, expected, 1))
