@@ -54,7 +54,7 @@ def main() -> int:
         raw = files.beside(annotations, args.raw) if args.raw else None
         found = {name: files.beside(annotations, path) for name, path in named}
         find = files.picture_finder(args.img_dir) if args.img_dir else None
-        analyses, worst = [], {}
+        analyses, worst, whole = [], {}, {}
         for name, detections in tqdm(found.items(), desc='detectors', disable=len(found) == 1):
             one = report.analyze(
                 name,
@@ -68,6 +68,10 @@ def main() -> int:
             analyses.append(one)
             if find:
                 worst[name] = pictures.worst(one.errors, annotations, detections, find, args.number)
+                costly = pictures.most_costly(one.errors)
+                whole[name] = pictures.draw_costly(
+                    costly, one.errors, annotations, detections, find
+                )
         args.out_dir.mkdir(parents=True, exist_ok=True)
         report.write_json(args.out_dir / 'errors.json', analyses)
         report.write_report(
@@ -75,6 +79,7 @@ def main() -> int:
             analyses,
             report.price_differences(analyses),
             worst,
+            whole,
             shlex.join(['python', 'tools/analyze.py', *sys.argv[1:]]),
         )
         if args.write_threshold:

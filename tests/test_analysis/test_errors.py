@@ -1,9 +1,13 @@
 """Every error has one kind, and prices are those of scenes that are corrected by hand."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mmdet_lla.analysis.errors import (
     FALSE_ALARMS,
@@ -14,6 +18,7 @@ from mmdet_lla.analysis.errors import (
     operating_points,
     price_errors,
 )
+from mmdet_lla.analysis.errors.pictures import draw_costly, most_costly
 from mmdet_lla.analysis.errors.prices import GROUPS, base_metrics, corrected
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
@@ -181,6 +186,45 @@ def test_intervals_hold_the_gain_of_equal_pictures():
             assert price.low[metric] <= price.high[metric]
     price = price_errors(errors, np.ones((5, 20), int))[0]
     assert price.low == price.high == pytest.approx(price.gain)
+
+
+def test_the_most_costly_pictures_have_the_most_errors():
+    annotations, detections = random_crowd(1, 6)
+    errors = find_errors(annotations, detections, score_thr=0.3)
+    costly = most_costly(errors, number=6)
+    totals = [sum(one.counts.values()) for one in costly]
+    assert totals == sorted(totals, reverse=True) and totals[-1] > 0
+    shown = {**errors.alarm_counts(), **errors.miss_counts()}
+    for kind, count in shown.items():
+        assert sum(one.counts.get(kind, 0) for one in costly) == count
+    for one in costly:
+        alone = find_errors([annotations[one.place]], [detections[one.place]], score_thr=0.3)
+        assert one.counts == {
+            kind: count
+            for kind, count in {**alone.alarm_counts(), **alone.miss_counts()}.items()
+            if count
+        }
+        missed = sum(one.counts.get(kind, 0) for kind in MISSES)
+        alarms = sum(totals for kind, totals in one.counts.items() if kind in FALSE_ALARMS)
+        assert one.shown == one.people - missed + alarms
+    perfect = find_errors(*scene([PERSON], [(PERSON, 0.9)]), score_thr=0.5)
+    assert most_costly(perfect) == []
+
+
+def test_costly_pictures_are_drawn_whole(tmp_path):
+    annotations, detections = scene([PERSON], [([150, 150, 190, 190], 0.9)], [[100, 5, 130, 20]])
+    errors = find_errors(annotations, detections, score_thr=0.5)
+    path = tmp_path / 'a.png'
+    Image.new('RGB', (1600, 200), (0, 0, 0)).save(path)
+    (address,) = draw_costly(
+        most_costly(errors), errors, annotations, detections, lambda img_id: path
+    )
+    drawn = Image.open(io.BytesIO(base64.b64decode(address.partition('base64,')[2])))
+    assert drawn.size == (800, 100)
+    colors = np.asarray(drawn).reshape(-1, 3).astype(int)
+    # red, orange and grey lines are there, and no green one
+    assert ((colors[:, 0] > 150) & (colors[:, 1] < 100)).any()
+    assert not ((colors[:, 1] > 120) & (colors[:, 0] < 90)).any()
 
 
 def _rest(annotation):

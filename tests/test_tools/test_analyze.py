@@ -78,6 +78,11 @@ def test_two_detectors_side_by_side(tmp_path):
     assert found['A']['metrics']['AP'] > found['two']['metrics']['AP']
     page = (tmp_path / 'out/report.html').read_text()
     assert 'Differences to A' in page and 'data:image/jpeg' in page and 'http' not in page
+    costly = found['two']['costly_pictures']
+    assert sum(sum(one['counts'].values()) for one in costly) == sum(
+        sum(found['two'][kinds].values()) for kinds in ('false_alarms', 'misses')
+    )
+    assert page.count('alt="errors in picture') == len(costly) + len(found['A']['costly_pictures'])
     kept = torch.load(tmp_path / 'model.pth', weights_only=True)['meta']
     assert kept == dict(epoch=1, score_threshold=found['A']['best_thresholds']['JI']['threshold'])
 

@@ -1,9 +1,10 @@
-"""Crops of the worst errors of each kind."""
+"""Crops of the worst errors of each kind, and the pictures with the most errors."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image, ImageDraw
 
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ..ablation.plots import data_uri
+from ..drawing import FALSE_ALARM, HIT, IGNORED, MISS, draw_boxes
 from .kinds import FALSE_ALARMS, MISSES, Errors
 
 RED, GREEN, GRAY = (214, 39, 40), (0, 158, 115), (150, 150, 150)
 SIDE = 320  # of a crop, in pixels
+WHOLE = 800  # of a whole picture, at most
 
 
 def worst(
@@ -67,14 +70,94 @@ def worst(
     return found
 
 
-def most_costly(errors: Errors, number: int = 10) -> list[tuple[str | int, int, int]]:
-    """Pictures with the most errors: ID, false alarms that are shown, misses."""
+@dataclass(frozen=True)
+class CostlyPicture:
+    """What goes wrong in one picture.
+
+    Attributes:
+        place (int): Of the picture among all.
+        img_id (str | int): Its ID.
+        people (int): To be found.
+        shown (int): Detections of at least the score threshold that no ignore region excuses.
+        counts (dict[str, int]): Errors of each kind that it has, false alarms first.
+    """
+
+    place: int
+    img_id: str | int
+    people: int
+    shown: int
+    counts: dict[str, int]
+
+
+def most_costly(errors: Errors, number: int = 10) -> list[CostlyPicture]:
+    """Pictures with the most errors, false alarms that are shown and misses; none without any."""
     pairs = errors.pairs
-    shown = (errors.alarm >= 0) & (pairs.det_score >= errors.score_thr)
-    alarms = np.bincount(pairs.det_picture[shown], minlength=pairs.num_pictures)
-    misses = np.bincount(pairs.gt_picture[errors.miss >= 0], minlength=pairs.num_pictures)
-    order = np.argsort(-(alarms + misses), kind='stable')[:number]
-    return [(pairs.img_ids[i], int(alarms[i]), int(misses[i])) for i in order]
+    shown = pairs.det_score >= errors.score_thr
+    alarm = np.where(shown, errors.alarm, -1)
+    total = _per_picture(pairs.det_picture[alarm >= 0], errors)
+    total += _per_picture(pairs.gt_picture[errors.miss >= 0], errors)
+    order = np.argsort(-total, kind='stable')[:number]
+    people = _per_picture(pairs.gt_picture, errors)
+    right = errors.found_by[errors.found_by >= 0]
+    counted = alarm >= 0
+    counted[right] = shown[right]
+    seen = _per_picture(pairs.det_picture[counted], errors)
+    found = []
+    for place in order[total[order] > 0].tolist():
+        kinds = {
+            name: int(((kind == i) & (picture == place)).sum())
+            for kind, picture, names in (
+                (alarm, pairs.det_picture, FALSE_ALARMS),
+                (errors.miss, pairs.gt_picture, MISSES),
+            )
+            for i, name in enumerate(names)
+        }
+        counts = {name: count for name, count in kinds.items() if count}
+        found.append(
+            CostlyPicture(place, pairs.img_ids[place], int(people[place]), int(seen[place]), counts)
+        )
+    return found
+
+
+def _per_picture(pictures: np.ndarray, errors: Errors) -> np.ndarray:
+    return np.bincount(pictures, minlength=errors.pairs.num_pictures)
+
+
+def draw_costly(
+    costly: Sequence[CostlyPicture],
+    errors: Errors,
+    annotations: Sequence[CrowdAnnotation],
+    detections: Sequence[CrowdDetections],
+    find_picture: Callable[[str | int], Path],
+) -> list[str]:
+    """Addresses of whole pictures: what was found, false alarms, the people missed.
+
+    Args:
+        costly (Sequence[CostlyPicture]): Which.
+        errors, annotations, detections, find_picture: As in :func:`worst`.
+    """
+    pairs = errors.pairs
+    shown = pairs.det_score >= errors.score_thr
+    hit = np.zeros(len(shown), bool)
+    hit[errors.found_by[errors.found_by >= 0]] = True
+    drawn = []
+    for one in costly:
+        truth, found = annotations[one.place], detections[one.place]
+        here = pairs.det_picture == one.place
+        parts = (
+            (truth.boxes[truth.ignored], IGNORED),
+            (found.boxes[(shown & hit)[here]], HIT),
+            (found.boxes[(shown & (errors.alarm >= 0))[here]], FALSE_ALARM),
+            (truth.boxes[~truth.ignored][errors.miss[pairs.gt_picture == one.place] >= 0], MISS),
+        )
+        with Image.open(find_picture(one.img_id)) as file:
+            image = file.convert('RGB')
+        scale = min(WHOLE / max(image.size), 1)
+        image = image.resize([max(round(side * scale), 1) for side in image.size])
+        boxes = np.concatenate([boxes for boxes, _ in parts]) * scale
+        colors = [color for boxes, color in parts for _ in range(len(boxes))]
+        drawn.append(_jpeg(Image.fromarray(draw_boxes(np.asarray(image), boxes, colors))))
+    return drawn
 
 
 def _crop(
@@ -105,6 +188,11 @@ def _crop(
         draw.rectangle(
             [*corners[0], *np.maximum(corners[1], corners[0])], outline=color, width=width
         )
-    jpeg = io.BytesIO()
-    image.save(jpeg, 'JPEG', quality=85)
-    return data_uri(jpeg.getvalue(), 'image/jpeg'), caption
+    return _jpeg(image), caption
+
+
+def _jpeg(image: Image.Image) -> str:
+    """Address that holds a picture."""
+    file = io.BytesIO()
+    image.save(file, 'JPEG', quality=85)
+    return data_uri(file.getvalue(), 'image/jpeg')

@@ -15,6 +15,7 @@ from ..ablation.statistics import draw_pictures
 from ..page import render
 from . import plots
 from .kinds import FALSE_ALARMS, MISSES, Errors, find_errors
+from .pictures import most_costly
 from .prices import Price, base_metrics, price_errors
 from .thresholds import Operating, best_thresholds, calibration, operating_points
 
@@ -153,6 +154,7 @@ def write_json(path: Path, analyses: Sequence[Analysis]) -> None:
             best_thresholds=one.best,
             calibration=one.calibration,
             misses_by=one.misses_by,
+            costly_pictures=[asdict(picture) for picture in most_costly(one.errors)],
         )
         for one in analyses
     }
@@ -164,6 +166,7 @@ def write_report(
     analyses: Sequence[Analysis],
     differences: Mapping[str, list[Price]],
     pictures: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]],
+    whole: Mapping[str, Sequence[str]],
     command: str,
 ) -> None:
     """Write the page, one file with everything in it.
@@ -174,10 +177,13 @@ def write_report(
         differences (Mapping[str, list[Price]]): By name of the others, prices less those of the
             first.
         pictures (Mapping): By detector and kind, address and caption of the worst.
+        whole (Mapping): By detector, addresses of what ``most_costly`` names; may be empty.
         command (str): How it was made.
     """
     page = render(
         'errors.html',
+        costly={one.name: most_costly(one.errors) for one in analyses},
+        whole=whole,
         analyses=analyses,
         differences=differences,
         pictures=pictures,
