@@ -8,6 +8,10 @@ def answer(place):
     return place.cpus, place.processes.env['OMP_NUM_THREADS']
 
 
+def gpus(place):
+    return place.gpus, place.processes.env['CUDA_VISIBLE_DEVICES'].split(',')
+
+
 def complain(place):
     class Odd(Exception):
         """Of a class that cannot be pickled."""

@@ -10,6 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 CPUS = 2  # of the first node
+GPUS = 2  # which it has by name alone
 SETTINGS = dict(
     # Processes that have imported torch stay for the next test, and none is started for nothing.
     num_workers_soft_limit=8,
@@ -42,6 +43,7 @@ def cluster_of_one():
             _add(
                 cluster,
                 num_cpus=CPUS,
+                num_gpus=GPUS,
                 include_dashboard=False,
                 _system_config=SETTINGS,
             )

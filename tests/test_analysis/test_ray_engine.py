@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 import pytest
-from ray_jobs import answer, complain, die
+from ray_jobs import answer, complain, die, gpus
 from stand_in_study import Silent, study_of
 from waiting import running_in, wait_until
 
@@ -28,6 +28,13 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path):
     assert 'WorkerCrashed' in str(by_name['c'].error)
     assert note.read_text().split() == ['tried'] * 2  # and once again
     assert list(tmp_path.iterdir()) == [note]  # the file that nodes looked for is gone
+
+
+def test_a_run_has_gpus_of_its_own(ray_cluster, tmp_path):
+    engine = RayEngine(tmp_path, cpus_per_run=1, gpus_per_run=2)
+    events = engine.run([Job('a', gpus), Job('b', gpus)])
+    results = [event.result for event in events if isinstance(event, Done)]
+    assert [(count, sorted(seen)) for count, seen in results] == [(2, ['0', '1'])] * 2
 
 
 def test_what_a_node_does_not_see_is_named(ray_cluster, tmp_path):
@@ -65,7 +72,7 @@ def test_a_lost_node_loses_no_run(ray_cluster, study_folder):
     from ray_nodes import CPUS, another_node
 
     room = CPUS + 1  # a run fits on the nodes alone that are lost and come
-    engine = RayEngine(study_folder / 'work', cpus_per_run=room)
+    engine = RayEngine(study_folder / 'work', cpus_per_run=room, gpus_per_run=0)
     study = study_of(study_folder, {'model.waits_after': 2}, seeds=[0], engine=engine)
     failures = []
     thread = threading.Thread(target=lambda: failures.extend(study.execute(Silent())), daemon=True)

@@ -2,11 +2,16 @@
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from test_reliability import ways_out
+
+from mmdet_lla.processes import end_with
 
 SCRIPT = Path(ways_out.__file__)
 
@@ -25,3 +30,24 @@ def test_every_way_out_has_its_status():
     for way, (_, _, allowed) in ways_out.WAYS.items():
         (got,) = statuses[way]
         assert set(got) <= allowed, (way, got)
+
+
+def test_a_process_ends_with_its_parent():
+    """In a session of its own too, as those have that torchrun starts."""
+    there, here = os.pipe()
+    parent = os.fork()
+    if not parent:
+        launcher = os.getpid()
+        if not os.fork():
+            os.setsid()
+            end_with(launcher)
+            os.write(here, b'ready')
+        time.sleep(300)
+        os._exit(0)
+    os.close(here)
+    assert os.read(there, 5) == b'ready'
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert select.select([there], [], [], 60)[0], 'the process goes on'
+    assert os.read(there, 1) == b''  # nobody is left who could write
+    os.close(there)
