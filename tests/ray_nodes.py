@@ -16,6 +16,7 @@ SETTINGS = dict(
     num_workers_soft_limit=8,
     enable_worker_prestart=False,
     prestart_worker_first_driver=False,
+    worker_niceness=0,  # 15 by default, which starves beside other tests
     # A killed node is missed after seconds, one that is only busy after a minute.
     health_check_period_ms=1000,
     health_check_failure_threshold=5,
@@ -27,7 +28,7 @@ TRIES = 3
 
 
 @contextmanager
-def cluster_of_one():
+def cluster_of_one(num_cpus=CPUS, num_gpus=GPUS):
     """A cluster of one node, joined; all of its processes end with it, and with this one.
 
     Its folder is its own, and nobody who looks for a cluster finds it: other tests have theirs.
@@ -42,8 +43,8 @@ def cluster_of_one():
         try:
             _add(
                 cluster,
-                num_cpus=CPUS,
-                num_gpus=GPUS,
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
                 include_dashboard=False,
                 _system_config=SETTINGS,
             )

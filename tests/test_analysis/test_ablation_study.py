@@ -155,10 +155,10 @@ from pathlib import Path
 from stand_in_study import Silent, study_of
 from mmdet_lla.analysis.ablation.engines import LocalEngine
 signal.signal(signal.SIGINT, signal.default_int_handler)
-folder, address = Path.cwd(), sys.argv[1]
-if address:
+folder, (name, *address) = Path.cwd(), sys.argv[1:]
+if name == 'ray':
     from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
-    engine = RayEngine(folder / 'work', address, jobs=1, cpus_per_run=1)
+    engine = RayEngine(folder / 'work', *address, jobs=1, cpus_per_run=1)
 else:
     engine = LocalEngine(jobs=2)
 study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Silent())
@@ -168,9 +168,11 @@ study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Sil
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine, number, request):
-    address, at_once = '', 2
-    if engine.name == 'ray':  # one at a time: each that a driver starts imports torch
-        address, at_once = request.getfixturevalue('ray_cluster').address, 1
+    address, at_once = [], 2
+    if engine.name == 'ray':
+        at_once = 1  # each that a driver starts imports torch
+        if number == signal.SIGKILL:  # joins a cluster; else it starts one, and ends it
+            address = [request.getfixturevalue('ray_cluster').address]
     path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     work = study_folder / 'work'
 
@@ -178,7 +180,7 @@ def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine
         return [path.read_text().split() for path in sorted(work.glob('*/seed0/epochs'))]
 
     with started(
-        [sys.executable, '-c', DRIVER, address],
+        [sys.executable, '-c', DRIVER, engine.name, *address],
         cwd=study_folder,
         env={**os.environ, 'PYTHONPATH': path},
         stderr=subprocess.DEVNULL,

@@ -303,6 +303,8 @@ def _cluster(address: str | None) -> Iterator[None]:
     ray.init(
         address=address or 'local',
         include_dashboard=None if address else False,
+        # Runs are no background work: Ray's own 15 would starve them beside other processes.
+        _system_config=None if address else {'worker_niceness': 0},
         log_to_driver=False,
         logging_level=logging.WARNING,
     )
