@@ -51,10 +51,12 @@ class TestSet:
             annotations = [_annotation(dataset.get_data_info(i)) for i in range(len(dataset))]
         self.annotations = {annotation.img_id: annotation for annotation in annotations}
 
-    def evaluate(
-        self, detections: Sequence[CrowdDetections], with_jaccard: bool = True
-    ) -> CrowdResult:
-        """Evaluate the detections of some or all pictures.
+    def side_by_side(
+        self, detections: Sequence[CrowdDetections]
+    ) -> tuple[list[CrowdAnnotation], list[CrowdDetections]]:
+        """Annotations and detections of the pictures that have any, in the annotations' order.
+
+        In that order the metric takes detections of equal score.
 
         Raises:
             ValueError: A picture is not in the test set.
@@ -66,15 +68,19 @@ class TestSet:
                 f'picture {min(strangers, key=str)!r} was tested, but is none of the '
                 f'{len(self.annotations)} of the test set'
             )
-        # in the order of the annotations, in which the metric takes detections of equal score
         pictures = [img_id for img_id in self.annotations if img_id in found]
-        return evaluate_crowd(
-            [self.annotations[img_id] for img_id in pictures],
-            [found[img_id] for img_id in pictures],
-            (self.iou_thr,),
-            self.mr_ref,
-            with_jaccard,
-        )
+        return [self.annotations[one] for one in pictures], [found[one] for one in pictures]
+
+    def evaluate(
+        self, detections: Sequence[CrowdDetections], with_jaccard: bool = True
+    ) -> CrowdResult:
+        """Evaluate the detections of some or all pictures.
+
+        Raises:
+            ValueError: A picture is not in the test set.
+        """
+        annotations, ordered = self.side_by_side(detections)
+        return evaluate_crowd(annotations, ordered, (self.iou_thr,), self.mr_ref, with_jaccard)
 
 
 def _annotation(info: dict) -> CrowdAnnotation:

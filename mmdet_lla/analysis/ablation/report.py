@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..errors.kinds import MEANINGS as KIND_MEANINGS
 from ..page import render
 from . import plots
 from .detections import METRICS, TestSet, load_detections
+from .error_kinds import KINDS, RunErrors, errors_of, weigh_errors
 from .evidence import (
     GROUP_METRICS,
     LOWER_IS_BETTER,
@@ -63,7 +65,7 @@ def write_report(
     Returns:
         list[Weighed]: The numbers of the table, for those who want to go on with them.
     """
-    evidence = gather(variants, runs)
+    evidence, errors = gather(variants, runs)
     style = plots.Style([variant.name for variant in variants])
     weighed = weigh(
         evidence,
@@ -93,28 +95,32 @@ def write_report(
         commands=_commands(runs),
         versions=_versions(runs),
         caveats=_caveats(variants, runs, evidence, weighed),
+        kinds=KINDS,
+        kind_meanings=KIND_MEANINGS,
+        errors=weigh_errors(errors),
     )
     write_text(path, render('ablation.html', **content))
     return weighed
 
 
-def gather(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Evidence]:
-    """Evaluate the detections of the runs that are done, config by config."""
-    evidence = []
+def gather(
+    variants: Sequence[Variant], runs: Sequence[Run]
+) -> tuple[list[Evidence], dict[str, dict[int, RunErrors]]]:
+    """Evaluations of the runs that are done, config by config, and their errors."""
+    evidence: list[Evidence] = []
+    errors: dict[str, dict[int, RunErrors]] = {}
     for variant in tqdm(variants, desc='evaluations', unit='config', dynamic_ncols=True):
         done = [run for run in runs if run.variant is variant and run.result() is not None]
         if done:
             tested = TestSet(variant.cfg)
-            evidence.append(
-                Evidence(
-                    variant.name,
-                    {
-                        run.seed: tested.evaluate(load_detections(run.folder / DETECTIONS))
-                        for run in done
-                    },
-                )
-            )
-    return evidence
+            results = {}
+            errors[variant.name] = found = {}
+            for run in done:
+                detections = load_detections(run.folder / DETECTIONS)
+                results[run.seed] = tested.evaluate(detections)
+                found[run.seed] = errors_of(tested, detections)
+            evidence.append(Evidence(variant.name, results))
+    return evidence, errors
 
 
 def _verdicts(weighed: Sequence[Weighed]) -> dict[str, dict[str, list[str]]]:

@@ -32,6 +32,18 @@ from ...evaluation.overlaps import areas, lay_out, pairs_above
 
 FALSE_ALARMS = ('duplicate', 'merged', 'loose', 'part', 'ignore', 'background')
 MISSES = ('taken', 'suppressed', 'low', 'never')
+MEANINGS = {
+    'duplicate': 'a second detection of a person',
+    'merged': 'two people in one box',
+    'loose': 'a box too loose or too tight, IoU 0.1 to the threshold',
+    'part': 'a part of a person',
+    'ignore': 'at an ignore region',
+    'background': 'a look-alike, or background',
+    'taken': 'the box that fits found somebody else',
+    'suppressed': 'proposed, but removed by NMS',
+    'low': 'proposed, but with too low a score',
+    'never': 'never proposed',
+}
 LOOSE_IOU = 0.1
 AT_IGNORE = 0.1
 HALF = 0.5

@@ -14,26 +14,11 @@ from ...evaluation.crowd import GROUPS
 from ..ablation.statistics import draw_pictures
 from ..page import render
 from . import plots
-from .kinds import FALSE_ALARMS, MISSES, Errors, find_errors
+from .kinds import FALSE_ALARMS, MEANINGS, MISSES, Errors, find_errors
 from .pictures import most_costly
+from .prices import GROUPS as GROUPS_OF_KINDS
 from .prices import Price, base_metrics, price_errors
 from .thresholds import Operating, best_thresholds, calibration, operating_points
-
-MEANINGS = {
-    'duplicate': 'a second detection of a person',
-    'merged': 'two people in one box',
-    'loose': 'a box too loose or too tight, IoU 0.1 to the threshold',
-    'part': 'a part of a person',
-    'ignore': 'at an ignore region',
-    'background': 'a look-alike, or background',
-    'taken': 'the box that fits found somebody else',
-    'suppressed': 'proposed, but removed by NMS',
-    'low': 'proposed, but with too low a score',
-    'never': 'never proposed',
-    'all false alarms': '',
-    'all misses': '',
-    'all': '',
-}
 
 
 @dataclass(frozen=True)
@@ -187,7 +172,7 @@ def write_report(
         analyses=analyses,
         differences=differences,
         pictures=pictures,
-        meanings=MEANINGS,
+        meanings={**MEANINGS, **dict.fromkeys(GROUPS_OF_KINDS, '')},
         false_alarms=FALSE_ALARMS,
         misses=MISSES,
         figures=dict(

@@ -1,0 +1,93 @@
+"""The errors' section of a study: rates and prices of each kind, and what a config trades."""
+
+import numpy as np
+import pytest
+
+from mmdet_lla.analysis.ablation.detections import TestSet
+from mmdet_lla.analysis.ablation.error_kinds import KINDS, SAYINGS, errors_of, weigh_errors
+from mmdet_lla.analysis.ablation.evidence import verdict
+from mmdet_lla.analysis.errors import find_errors, price_errors
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
+
+
+def stand_in(annotations):
+    """A test set without a config."""
+    tested = TestSet.__new__(TestSet)
+    tested.annotations = {one.img_id: one for one in annotations}
+    tested.iou_thr, tested.mr_ref = 0.5, 'CALTECH_-2'
+    return tested
+
+
+def crowd(num_pictures=12):
+    """Pictures of six people in a row."""
+    left = 60.0 * np.arange(6)
+    boxes = np.stack([left, 0 * left, left + 40, 100 + 0 * left], axis=1)
+    return [CrowdAnnotation.create(i, boxes) for i in range(num_pictures)]
+
+
+def detected(annotations, seed, twice=0, missed=0):
+    """Everybody but the last ones, and the first ones a second time, a little off."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for one in annotations:
+        boxes = one.boxes[: len(one.boxes) - missed] + rng.normal(0, 1, (6 - missed, 4))
+        again = one.boxes[:twice] + [3, 0, 3, 0]
+        scores = np.concatenate([rng.uniform(0.8, 0.9, len(boxes)), rng.uniform(0.6, 0.9, twice)])
+        found.append(
+            CrowdDetections.create(one.img_id, np.vstack([boxes, again]), scores, 200, 400)
+        )
+    return found
+
+
+def test_rates_and_prices_are_those_of_the_errors():
+    annotations = crowd()
+    detections = detected(annotations, 0, twice=2, missed=1)
+    run = errors_of(stand_in(annotations), detections[::-1], num_draws=8)
+    assert run.img_ids == list(range(12)) and run.points.shape == (len(KINDS), len(SAYINGS))
+    assert run.values.shape == (*run.points.shape, 8)
+    rates = dict(zip(KINDS, run.points[:, 0], strict=True))
+    assert rates['never'] == pytest.approx(1 / 6) and rates['background'] == 0
+    # the threshold that is best by JI shows some of the second boxes at most
+    assert 0 < rates['duplicate'] <= 2 / 6
+    errors = find_errors(annotations, detections, 0.0)
+    prices = {one.kind: one.gain for one in price_errors(errors, np.zeros((0, 12), int))}
+    row = dict(zip(KINDS, run.points, strict=True))['duplicate']
+    assert row[1] == pytest.approx(prices['duplicate']['AP']) and row[1] > 0
+    assert row[2] == pytest.approx(-prices['duplicate']['MR']) and row[2] > 0
+
+
+def test_a_trade_is_told_from_noise():
+    annotations = crowd()
+    tested = stand_in(annotations)
+
+    def runs(**options):
+        return {
+            seed: errors_of(tested, detected(annotations, seed, **options), 20) for seed in range(3)
+        }
+
+    base = runs(missed=2)
+    weighed = weigh_errors({'base': base, 'again': base, 'other': runs(twice=2, missed=1)})
+    assert [one.name for one in weighed] == ['base', 'again', 'other']
+    first, again, other = weighed
+    assert first.differences is None
+    for saying in SAYINGS:
+        assert {verdict('MR', one) for one in again.differences[saying].values()} == {'equal'}
+    assert verdict('MR', other.differences['rate']['never']) == 'better'
+    assert verdict('MR', other.differences['rate']['duplicate']) == 'worse'
+    assert other.differences['AP']['duplicate'].value > 0
+    assert other.means['rate']['never'].value == pytest.approx(1 / 6)
+
+
+def test_what_has_other_pictures_is_not_compared():
+    few, many = crowd(3), crowd(4)
+    runs = {
+        name: {0: errors_of(stand_in(some), detected(some, 0), 4)}
+        for name, some in (('few', few), ('many', many))
+    }
+    assert weigh_errors(runs)[1].differences is None
+
+
+def test_a_stranger_among_the_detections_is_named():
+    tested = stand_in(crowd(1))
+    with pytest.raises(ValueError, match="picture 'x' was tested"):
+        errors_of(tested, [CrowdDetections.create('x', [], [], 10, 10)])
