@@ -67,6 +67,11 @@ class Detector:
         """The score that was best on validation, where the file knows it."""
         return self.metadata.threshold
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the checkpoint reached on validation, where the file knows it."""
+        return self.metadata.metrics
+
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detect in pictures; those of one shape go through together.
 

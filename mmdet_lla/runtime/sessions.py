@@ -96,10 +96,12 @@ def order_ties(model) -> None:
     unstable sorts do the same.
 
     Args:
-        model (openvino.Model): Its ``TopK`` take the largest of rows, (N, n). It is changed; once.
+        model (openvino.Model): Is changed, once. Our ``TopK`` take the largest of rows, (N, n);
+            others (``ArgMax`` becomes one) stay.
     """
     for old in model.get_ordered_ops():
-        if old.get_type_name() == 'TopK' and not old.get_friendly_name().endswith(_ORDERED):
+        ours = old.get_type_name() == 'TopK' and len(old.get_output_partial_shape(0)) == 2
+        if ours and not old.get_friendly_name().endswith(_ORDERED):
             for before, after in zip(old.outputs(), _ordered(old), strict=True):
                 before.replace(after)
 

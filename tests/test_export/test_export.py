@@ -183,7 +183,7 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
     for one in files:
         runtime = Detector(one.path, threads=1)
         assert runtime.metadata.model == 'lla' and runtime.threshold == 0.25
-        assert runtime.metadata.metrics == dict(AP=0.5)
+        assert runtime.metrics == dict(AP=0.5)
         assert runtime.classes == detector.classes
         for image, found in zip(mixed, runtime(mixed), strict=True):
             (expected,) = detector.detect([detector.prepare(image)])

@@ -117,7 +117,7 @@ def test_of_two_views_the_whole_one_stays_with_the_better_score():
     cut = one_view((0, 0, 240, 300), (150, 100, 240, 250), 0.9)
     full = one_view((160, 0, 400, 300), (165, 100, 265, 250), 0.4)
     views, found = zip(whole, cut, full, strict=True)
-    merged = Tiles(240).merge(views, found)
+    merged = Tiles(240, edge=4).merge(views, found)
     assert merged.scores.tolist() == pytest.approx([0.9, 0.1])
     np.testing.assert_allclose(merged.boxes[0], (165, 100, 265, 250))
     assert (merged.height, merged.width) == (300, 400)
