@@ -24,7 +24,7 @@ SETTINGS = dict(
 )
 
 
-TRIES = 3
+TRIES = 5
 
 
 @contextmanager

@@ -17,11 +17,12 @@ test_dataloader = dict(dataset=dict(type='CrowdDataset'))
 test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
 """
 # "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to,
-# or waits there for a file "go" in the current folder.
+# or waits there for a file "go" in the current folder; told to end, it notes that.
 TRAIN = """
-import json, os, re, runpy, sys, time, zipfile
+import json, os, re, runpy, signal, sys, time, zipfile
 from pathlib import Path
 cfg, work = runpy.run_path(sys.argv[1]), Path(sys.argv[3])
+signal.signal(signal.SIGTERM, lambda number, frame: ((work / 'ended').touch(), sys.exit(1)))
 assert sys.argv[4] == '--resume'
 note, first = work / 'last_checkpoint', 1
 if note.is_file():

@@ -39,7 +39,7 @@ model = dict(
     neck=dict(in_channels=[8, 16, 32, 64], start_level=1, out_channels=32),
     bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
     test_cfg=dict(score_thr=0.0))
-resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)
+resize = dict(type='Resize', scale=(160, 160), keep_ratio=True)
 load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
 pack = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
@@ -121,7 +121,7 @@ def main() -> None:
     from ray_nodes import cluster_of_one
 
     folder = Path(tempfile.mkdtemp(prefix='lost_node_'))
-    build_dataset(str(folder / 'crowd'), 8, 2, CrowdParams(width=96, height=96), workers=1)
+    build_dataset(str(folder / 'crowd'), 8, 2, CrowdParams(width=160, height=160), workers=1)
     os.environ['CROWD_ROOT'] = f'{folder}/crowd/'
     (folder / 'tiny.py').write_text(CONFIG.format(root=ROOT))
     os.chdir(folder)

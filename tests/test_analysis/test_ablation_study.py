@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -169,33 +168,36 @@ study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Sil
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(study_folder, engine, number, request):
     address, at_once = [], 2
-    if engine.name == 'ray':
-        at_once = 1  # each that a driver starts imports torch
-        if number == signal.SIGKILL:  # joins a cluster; else it starts one, and ends it
-            address = [request.getfixturevalue('ray_cluster').address]
+    if engine.name == 'ray':  # one at a time: each that a driver starts imports torch
+        address, at_once = [request.getfixturevalue('ray_cluster').address], 1
     path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
-    work = study_folder / 'work'
+    work, log = study_folder / 'work', study_folder / 'log'
 
     def epochs():
         return [path.read_text().split() for path in sorted(work.glob('*/seed0/epochs'))]
 
-    with started(
-        [sys.executable, '-c', DRIVER, engine.name, *address],
-        cwd=study_folder,
-        env={**os.environ, 'PYTHONPATH': path},
-        stderr=subprocess.DEVNULL,
-    ) as driver:
+    with (
+        open(log, 'w') as file,
+        started(
+            [sys.executable, '-c', DRIVER, engine.name, *address],
+            cwd=study_folder,
+            env={**os.environ, 'PYTHONPATH': path},
+            stderr=file,
+        ) as driver,
+    ):
         wait_until(
             lambda: epochs() == [['1', '2']] * at_once or driver.poll() is not None,
             f'{at_once} runs have trained two epochs',
         )
-        assert driver.poll() is None, 'the study ended early'
+        assert driver.poll() is None, log.read_text()[-3000:]
         driver.send_signal(number)
         assert driver.wait(timeout=120) != 0
     if engine.name == 'local':
         assert running_in(study_folder) == []
     else:  # Ray's processes notice that their driver is gone
         wait_until(lambda: running_in(study_folder) == [], 'the tools have ended', 60)
+    if number == signal.SIGINT:  # Ctrl-C lets tools end in order
+        assert len(list(work.glob('*/seed0/ended'))) == at_once, log.read_text()[-3000:]
     (study_folder / 'go').touch()
 
     study = study_of(study_folder, {'model.waits_after': 2}, seeds=[0], engine=engine)

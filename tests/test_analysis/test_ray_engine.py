@@ -67,6 +67,27 @@ def test_bad_settings_are_named(tmp_path, setting):
         RayEngine(tmp_path, **setting)
 
 
+@pytest.mark.parametrize('failing', [0, 2, ray_engine.STARTS])
+def test_a_cluster_of_its_own_has_time_to_start(monkeypatch, failing):
+    calls = []
+
+    def init(address, include_dashboard, _system_config, **kwargs):
+        calls.append(address)
+        if calls.count('local') <= failing:
+            raise Exception('The current node timed out during startup.')
+
+    monkeypatch.setattr(ray_engine.ray, 'init', init)
+    monkeypatch.setattr(ray_engine.ray, 'is_initialized', lambda: False)
+    monkeypatch.setattr(ray_engine.ray, 'shutdown', lambda: calls.append('ended'))
+    if failing < ray_engine.STARTS:
+        with ray_engine._cluster(None):
+            assert calls == ['local', 'ended'] * failing + ['local']
+    else:
+        with pytest.raises(ConnectionError, match='did not start in'), ray_engine._cluster(None):
+            pass
+    assert calls.count('local') == calls.count('ended')
+
+
 @pytest.mark.slow
 def test_a_lost_node_loses_no_run(ray_cluster, study_folder):
     from ray_nodes import CPUS, another_node

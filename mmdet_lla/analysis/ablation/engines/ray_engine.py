@@ -26,6 +26,7 @@ from .processes import Processes
 TICK_S = 1.0
 TELL_S = 0.5  # a job tells no more often
 GRACE_S = 15.0  # for jobs to end their tools when the study is interrupted
+STARTS = 4  # tries to start a cluster: Ray gives a node 30 s, which is little on a busy machine
 LOOK_S = 300.0  # for a node to say what it sees; a busy one starts processes slowly
 
 
@@ -256,12 +257,24 @@ def _call(job: Job, cpus: int, gpus: int, cwd: str, token: Path, board) -> tuple
         )
     os.chdir(cwd)
     processes = Processes(threads(cpus))
+    outcome: list[tuple[bool, Any]] = []
+
+    def work() -> None:
+        try:
+            outcome.append((True, job.call(Place(processes, tell, cpus, gpus))))
+        except Exception as error:  # of a job: not tried again
+            outcome.append((False, _portable(error)))
+
+    # Ray's interruption does not wake who waits for a tool; it is seen between two waits here.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
     try:
-        return True, job.call(Place(processes, tell, cpus, gpus))
-    except Exception as error:  # of a job: not tried again
-        return False, _portable(error)
+        while thread.is_alive():
+            thread.join(TICK_S)
     finally:
         processes.stop()
+        thread.join()
+    return outcome[0]
 
 
 def _python_path() -> str:
@@ -300,17 +313,34 @@ def _cluster(address: str | None) -> Iterator[None]:
     # Ray takes SIGTERM for itself, but the tool has its own way out.
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address=address or 'local',
-        include_dashboard=None if address else False,
-        # Runs are no background work: Ray's own 15 would starve them beside other processes.
-        _system_config=None if address else {'worker_niceness': 0},
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    quiet: dict[str, Any] = dict(log_to_driver=False, logging_level=logging.WARNING)
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        _start(**quiet)
     if main:
         signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(**kwargs: Any) -> None:
+    """Start a cluster here, and join it.
+
+    Raises:
+        ConnectionError: Its node did not come up.
+    """
+    # Runs are no background work: Ray's own 15 would starve them beside other processes.
+    config = {'worker_niceness': 0}
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init('local', include_dashboard=False, _system_config=config, **kwargs)
+            return
+        except Exception as error:  # Ray has no class of its own for it
+            ray.shutdown()
+            if 'timed out' not in str(error):
+                raise
+            if not left:
+                raise ConnectionError(f'Ray did not start in {STARTS} tries: {error}') from error
