@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import signal
 from functools import cache
 
 import torch
@@ -9,6 +10,9 @@ from mmengine.config import utils
 
 import mmdet_lla  # noqa: F401  (registers)
 
+# What a shell starts in the background ignores Ctrl-C, and so would all tools that tests start, for
+# ever: the setting is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # For every base of mmdet's that a config names, mmengine parses all of mmdet's metafiles.
 utils.load = cache(utils.load)
 torch.set_num_threads(1)  # tensors are small, and idle threads spin

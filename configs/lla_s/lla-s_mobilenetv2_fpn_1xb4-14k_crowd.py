@@ -99,7 +99,6 @@ train_cfg = dict(
 )
 # A small step for the pretrained layers, a large one for the new.
 optim_wrapper = dict(
-    type='AutocastOptimWrapper',
     optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Raises:
         ValueError: If ``dtype`` is neither.
+        NotImplementedError: In several processes on CPUs, where the gradients of two runs differed
+            and some were NaN.
     """
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs) -> None:
@@ -36,6 +39,11 @@ class AutocastOptimWrapper(OptimWrapper):
         self.dtype = DTYPES[dtype]
         # bfloat16 has float32's range and needs no scale.
         device = self.optimizer.param_groups[0]['params'][0].device
+        if device.type == 'cpu' and get_world_size() > 1:
+            raise NotImplementedError(
+                f'AutocastOptimWrapper trains in one process on a CPU, not in {get_world_size()}; '
+                'use OptimWrapper'
+            )
         self.loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == 'float16')
 
     @contextmanager

@@ -103,3 +103,9 @@ def test_state_of_a_float32_training_can_be_taken_up():
 def test_unknown_type_is_named():
     with pytest.raises(ValueError, match="one of \\('bfloat16', 'float16'\\), got 'float8'"):
         make('float8')
+
+
+def test_several_processes_on_a_cpu_are_refused(monkeypatch):
+    monkeypatch.setattr('mmdet_lla.optim.autocast_optim_wrapper.get_world_size', lambda: 2)
+    with pytest.raises(NotImplementedError, match='not in 2; use OptimWrapper'):
+        make('bfloat16')
