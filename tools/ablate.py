@@ -79,6 +79,13 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='train nothing: tables and report of the runs that are done',
     )
+    parser.add_argument(
+        '--weights-of',
+        type=Path,
+        metavar='DIR',
+        help='train nothing: test the weights of the study in this folder, of the same configs and '
+        'seeds, on the test set that --cfg-options names',
+    )
     args = parser.parse_args()
     if args.address and args.engine != 'ray':
         parser.error(f'--address {args.address} is of a cluster of Ray, expected --engine ray')
@@ -118,6 +125,7 @@ def main() -> None:
             options=args.cfg_options,
             keep_checkpoints=not args.no_checkpoints,
             train=not args.report_only,
+            weights_of=args.weights_of and args.weights_of.resolve(),
             command=['python', 'tools/ablate.py', *sys.argv[1:]],
         )
     except (ConnectionError, FileNotFoundError, ValueError) as error:

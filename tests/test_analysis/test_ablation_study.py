@@ -1,8 +1,10 @@
 """Running a study: resuming, failing, interrupting; with stand-ins for the slow tools."""
 
+import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from mmengine.config import Config
 from stand_in_study import CONFIG, TEST, TRAIN, Silent, study_of, write_configs
 from waiting import running_in, started, wait_until
 
+from mmdet_lla.analysis.ablation.ablate import ablate
 from mmdet_lla.analysis.ablation.engines import LocalEngine
 from mmdet_lla.analysis.ablation.engines.processes import (
     Processes,
@@ -18,8 +21,10 @@ from mmdet_lla.analysis.ablation.engines.processes import (
     parse_step,
 )
 from mmdet_lla.analysis.ablation.progress import StudyProgress
+from mmdet_lla.analysis.ablation.results import config_differences, rows_of, write_results
+from mmdet_lla.analysis.ablation.retest import with_weights_of
 from mmdet_lla.analysis.ablation.runs import repair_checkpoints, run_config
-from mmdet_lla.analysis.ablation.study import outdated, plan_runs
+from mmdet_lla.analysis.ablation.study import Study, outdated, plan_runs
 from mmdet_lla.analysis.ablation.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +142,46 @@ def test_a_changed_config_or_annotation_is_trained_anew(study_folder):
     annotations = study_folder / 'annotation_val.odgt'
     annotations.write_text(annotations.read_text().replace('"a"', '"b"'))
     assert not any(run.result() for run in study_of(study_folder, seeds=[0]).runs)
+
+
+def test_weights_of_another_study_are_tested_elsewhere(study_folder):
+    trained = study_of(study_folder)
+    trained.execute(Silent())
+    variants = [run.variant for run in trained.runs[:2]]
+    rows = rows_of(trained.runs, config_differences(variants), study_folder / 'work')
+    write_results(study_folder / 'work', rows, [])
+
+    # Elsewhere only the first of the two people is there.
+    (study_folder / 'other').mkdir()
+    picture = json.loads((study_folder / 'annotation_val.odgt').read_text())
+    picture['gtboxes'].pop()
+    (study_folder / 'other' / 'people.odgt').write_text(json.dumps(picture) + '\n')
+    options = {'test_evaluator.ann_file': str(study_folder / 'other' / 'people.odgt')}
+
+    def elsewhere(options):
+        runs = plan_runs(load_variants(['one.py', 'two.py'], options), (0, 1), Path('elsewhere'))
+        return Study(with_weights_of(runs, study_folder / 'work'), tools=study_folder / 'tools')
+
+    study = elsewhere(options)
+    assert study.execute(Silent()) == []
+    assert [run.result()['metrics']['recall'] for run in study.runs] == [1, 1, 1, 1]
+    for run, other in zip(study.runs, trained.runs, strict=True):
+        assert str(other.folder) in run.result()['commands']['test'][3]
+        assert 'train' not in run.result()['commands'] and not (run.folder / 'epochs').exists()
+        assert not list(run.folder.glob('*.pth')) and list(other.folder.glob('*.pth'))
+        assert replace(run, weights=run.folder).result() is None  # other weights, to be tested
+
+    with pytest.raises(ValueError, match=r'one, seed 0: train_cfg.max_epochs is 5, but 4 in'):
+        elsewhere(dict(options, **{'train_cfg.max_epochs': 5}))
+    (trained.runs[1].folder / 'epoch_4.pth').unlink()
+    with pytest.raises(FileNotFoundError, match='no checkpoint in .*two.*seed0'):
+        elsewhere(options)
+    runs = plan_runs(variants, (7,), Path('elsewhere'))
+    with pytest.raises(ValueError, match='no finished run one, seed 7; there are: one, seed 0'):
+        with_weights_of(runs, study_folder / 'work')
+    with pytest.raises(FileNotFoundError, match='results.json, expected the work directory'):
+        ablate(['one.py'], (0,), Path('nowhere'), weights_of=Path('nothing'))
+    assert not Path('nowhere').exists()
 
 
 def test_equal_configs_are_trained_once(study_folder, engine):

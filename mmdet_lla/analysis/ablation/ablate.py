@@ -12,6 +12,7 @@ from .engines import Engine, LocalEngine
 from .progress import StudyProgress
 from .report import estimates, write_report
 from .results import config_differences, rows_of, write_results
+from .retest import with_weights_of
 from .runs import Run, remove_checkpoints
 from .study import Failure, Study, outdated, plan_runs
 from .variants import Variant, load_variants
@@ -25,6 +26,7 @@ def ablate(
     options: Mapping | None = None,
     keep_checkpoints: bool = True,
     train: bool = True,
+    weights_of: Path | None = None,
     command: Sequence[str] = (),
 ) -> list[Failure]:
     """Train and test each config for each seed, as far as it is not done; write what came of it.
@@ -38,19 +40,24 @@ def ablate(
         options (Mapping, optional): Merged into each config, keys with dots.
         keep_checkpoints (bool): Whether the last checkpoint of a run stays. Defaults to True.
         train (bool): False writes of what is done alone. Defaults to True.
+        weights_of (Path, optional): Work directory of another study of the same configs and seeds,
+            whose weights are tested; only settings of the test may differ. Defaults to None, which
+            trains them.
         command (Sequence[str]): How this was called, for the report.
 
     Returns:
         list[Failure]: The runs that failed.
 
     Raises:
-        FileNotFoundError: A config or a file of its data is not there.
-        ValueError: A config lacks something, names are not different, or another study runs in
-            ``work_dir``.
+        FileNotFoundError: A config, a file of its data or a checkpoint is not there.
+        ValueError: A config lacks something, names are not different, another study runs in
+            ``work_dir``, or ``weights_of`` has no such run or one with other settings.
     """
     variants = load_variants(configs, options)
-    work_dir.mkdir(parents=True, exist_ok=True)
     runs = plan_runs(variants, seeds, work_dir)
+    if weights_of is not None:
+        runs = with_weights_of(runs, weights_of)
+    work_dir.mkdir(parents=True, exist_ok=True)
     differing = config_differences(variants)
     failures = []
     if train:

@@ -179,7 +179,7 @@ def _address(figure) -> str:
 def _training_curves(runs: Sequence[Run]) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
     curves: dict[str, list] = {}
     for run in runs:
-        records = read_scalars(run.folder) if run.result() is not None else []
+        records = read_scalars(run.training_folder) if run.result() is not None else []
         if records:
             curves.setdefault(run.variant.name, []).append(
                 tuple(

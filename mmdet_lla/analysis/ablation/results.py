@@ -44,7 +44,7 @@ def rows_of(runs: Sequence[Run], differing: dict[str, dict], work_dir: Path) -> 
                 config=run.variant.name,
                 seed=run.seed,
                 **{name: result['metrics'][name] for name in METRICS},
-                train_seconds=round(training_seconds(read_scalars(run.folder)), 1),
+                train_seconds=round(training_seconds(read_scalars(run.training_folder)), 1),
                 differs=differs,
                 path=run.variant.path,
                 folder=str(run.folder.relative_to(work_dir)),

@@ -41,11 +41,14 @@ class Run:
         variant (Variant): The config.
         seed (int): Of the training.
         folder (Path): All that comes of it.
+        weights (Path, optional): Folder of a run of another study that trained them. Defaults to
+            None, which trains here.
     """
 
     variant: Variant
     seed: int
     folder: Path
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -54,12 +57,25 @@ class Run:
     def result(self) -> dict | None:
         """What came of it; None while it is not done."""
         result = _read_json(self.folder / RESULT)
-        return result if result and result['digest'] == self.variant.digest else None
+        if not result or result['digest'] != self.variant.digest:
+            return None
+        return result if result.get('weights') == self._weights_name else None
+
+    @property
+    def training_folder(self) -> Path:
+        """Where it was trained."""
+        return self.weights or self.folder
+
+    @property
+    def _weights_name(self) -> str | None:
+        """Names the training: the digest of its config and its seed."""
+        return '/'.join(self.weights.parts[-2:]) if self.weights else None
 
     def checkpoint(self) -> Path | None:
         """The latest checkpoint that is whole."""
         return next(
-            (path for _, path in _checkpoints(self.folder) if zipfile.is_zipfile(path)), None
+            (path for _, path in _checkpoints(self.training_folder) if zipfile.is_zipfile(path)),
+            None,
         )
 
 
@@ -90,7 +106,7 @@ def train_and_test(run: Run, keep_checkpoint: bool, tools: Path, place: Place) -
 
 def _train_and_test(run: Run, keep_checkpoint: bool, tools: Path, place: Place) -> dict:
     folder = run.folder
-    state = _read_json(folder / STATE) or dict(attempts=0, trained=False)
+    state = _read_json(folder / STATE) or dict(attempts=0, trained=run.weights is not None)
     cfg = run_config(run.variant.cfg, run.seed)
     cfg.dump(str(folder / CONFIG))
     commands = dict(
@@ -133,10 +149,13 @@ def _train_and_test(run: Run, keep_checkpoint: bool, tools: Path, place: Place) 
             )
     test_seconds = time.monotonic() - start
     evaluated = ground_truth(run.variant).evaluate(load_detections(folder / DETECTIONS))
-    if not keep_checkpoint:
+    if run.weights is not None:
+        commands.pop('train')
+    if not keep_checkpoint or run.weights is not None:
         checkpoint = None
     result = dict(
         digest=run.variant.digest,
+        weights=run._weights_name,
         config=run.variant.path,
         seed=run.seed,
         metrics=summarize(evaluated),
