@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from mmcv.cnn import ConvModule, Scale
 from mmdet.models.dense_heads import RetinaHead
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 
 from ..assigners.instances import BoxList, PictureError, find_box_fault, read_boxes, to_host
 from ..assigners.lla_assigner import LLAAssigner
-from ..assigners.matching import to_device
 from ..assigners.views import View, view_for
 from .one_to_one import OneToOneBranch
+from .targets import find_positive, label_priors, naming_pictures
 
 
 class Priors(NamedTuple):
@@ -283,16 +282,17 @@ class LLAHead(RetinaHead):
         losses = self.loss_by_feat(*outs, batch_gt_instances, metas, ignored)
         priors = self._grid_priors(one_to_one, self.one_to_one.view())
         bboxes = self._decode(priors, outs[1]).detach()
-        losses['loss_one_to_one'] = self.one_to_one.loss(
-            self.loss_cls,
-            _flatten_levels(one_to_one, self.cls_out_channels),
-            bboxes,
-            priors.handed,
-            priors.level_sizes,
-            batch_gt_instances,
-            metas,
-            ignored,
-        )
+        with naming_pictures(metas):
+            losses['loss_one_to_one'] = self.one_to_one.loss(
+                self.loss_cls,
+                _flatten_levels(one_to_one, self.cls_out_channels),
+                bboxes,
+                priors.handed,
+                priors.level_sizes,
+                batch_gt_instances,
+                metas,
+                ignored,
+            )
         return losses
 
     def loss_by_feat(
@@ -329,7 +329,7 @@ class LLAHead(RetinaHead):
         priors = self._grid_priors(cls_scores, view)
         scores = _flatten_levels(cls_scores, self.cls_out_channels)
         bboxes, ious = self._decode(priors, bbox_preds), _flatten_levels(iou_preds, 1)
-        try:
+        with naming_pictures(batch_img_metas):
             targets = self._get_targets(
                 scores.detach().float(),
                 bboxes.detach(),
@@ -339,9 +339,6 @@ class LLAHead(RetinaHead):
                 priors,
                 view,
             )
-        except PictureError as error:
-            name = _name_picture(batch_img_metas[error.picture])
-            raise ValueError(f'{error}{name}') from error
         return self._losses(scores.flatten(0, 1), bboxes.flatten(0, 1), ious.flatten(), targets)
 
     def _decode(self, priors: Priors, bbox_preds: list[Tensor]) -> Tensor:
@@ -376,14 +373,8 @@ class LLAHead(RetinaHead):
             batch_img_metas,
         )
         gt_inds = assigned.gt_inds
-        positive = (gt_inds > 0).flatten().nonzero().squeeze(1)
-        # Indices of boxes go on from picture to picture.
-        first = np.cumsum([0, *boxes.num_gts[:-1]])
-        (first,) = to_device(gt_inds.device, first)
-        box = (gt_inds + (first - 1).unsqueeze(1)).flatten()[positive]
-        # What AssignResult says of labels and overlaps differs from assigner to assigner.
-        labels = gt_inds.new_full((gt_inds.numel(),), self.num_classes)
-        labels[positive] = torch.cat(boxes.labels)[box]
+        positive, box = find_positive(gt_inds, boxes)
+        labels = label_priors(gt_inds, positive, box, boxes, self.num_classes)
         label_weights = (gt_inds >= 0).to(bboxes.dtype).flatten()
         if assigned.shadowed is not None:
             label_weights = label_weights.unsqueeze(1).repeat(1, self.num_classes)
@@ -514,11 +505,6 @@ def _check_instances(boxes: BoxList, num_classes: int) -> None:
     )
     if found is not None:
         raise PictureError(f'LLAHead: {found[1]}', found[0])
-
-
-def _name_picture(img_meta: dict) -> str:
-    path = img_meta.get('img_path', img_meta.get('img_id'))
-    return '' if path is None else f' (picture {path})'
 
 
 def _flatten_levels(preds: list[Tensor], size: int) -> Tensor:

@@ -15,7 +15,9 @@ from mmdet.utils import (
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..assigners.instances import read_boxes
 from ..assigners.views import View, view_for
+from .targets import find_positive, label_priors
 
 #: What trains the branch unless ``train_cfg.one_to_one`` says otherwise.
 ASSIGNER = dict(type='POTOAssigner')
@@ -124,27 +126,30 @@ class OneToOneBranch(BaseModule):
             batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: See
                 :meth:`LLAHead.loss_by_feat`.
 
+        Raises:
+            PictureError: What the assigner says is wrong with a picture.
+
         Returns:
             Tensor: Scalar.
         """
-        view, found = self.view(), []
-        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
-        for single in zip(
-            bboxes.detach(),
-            scores.detach().float(),
-            batch_gt_instances,
-            ignored,
-            batch_img_metas,
-            strict=True,
-        ):
-            gt_inds = view.assign(self.assigner, priors, level_sizes, *single).gt_inds
-            labels = torch.full_like(gt_inds, self.num_classes)
-            positive = (gt_inds > 0).nonzero().squeeze(1)
-            labels[positive] = single[2].labels[gt_inds[positive] - 1]
-            found.append((gt_inds, labels))
-        gt_inds, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        gt_inds = (
+            self.view()
+            .assign_batch(
+                self.assigner,
+                priors,
+                level_sizes,
+                bboxes.detach(),
+                scores.detach().float(),
+                batch_gt_instances,
+                batch_gt_instances_ignore,
+                batch_img_metas,
+            )
+            .gt_inds
+        )
+        boxes = read_boxes(batch_gt_instances, who='LLAHead')
+        labels = label_priors(gt_inds, *find_positive(gt_inds, boxes), boxes, self.num_classes)
         divisor = reduce_mean((gt_inds > 0).sum().to(bboxes.dtype)).clamp(min=1)
-        weights = (gt_inds >= 0).to(bboxes.dtype)
+        weights = (gt_inds >= 0).to(bboxes.dtype).flatten()
         return self.loss_weight * loss_cls(
             scores.flatten(0, 1), labels, weights, avg_factor=divisor
         )

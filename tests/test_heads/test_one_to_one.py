@@ -144,6 +144,26 @@ def test_ignore_regions_leave_the_loss_if_told():
     assert losses['overlap']['loss_cls'] == losses[None]['loss_cls']
 
 
+def test_a_batch_at_a_time_is_picture_by_picture():
+    """With an assigner that takes batches; and what is wrong is said with the picture's name."""
+    head = build(train=dict(one_to_one=dict(assigner=dict(type='LLAAssigner', topk=1))))
+    batch = [*copy.deepcopy(BATCH), sample(*PEOPLE[1:])]
+    at_once = head.loss(features(num=3), batch)['loss_one_to_one']
+    assigner = head.one_to_one.assigner
+    seen, assign = [], assigner.assign
+    assigner.assign = lambda *args, **kwargs: seen.append(assign(*args, **kwargs)) or seen[-1]
+    assert torch.equal(head.loss(features(num=3), batch)['loss_one_to_one'], at_once)
+    assert [int((one.gt_inds > 0).sum()) for one in seen] == [3, 0, 2]
+
+    def refuse(*args, **kwargs):
+        raise ValueError('no')
+
+    assigner.assign = refuse
+    batch[0].set_metainfo(dict(img_path='first.jpg'))
+    with pytest.raises(ValueError, match=r'^no \(picture first.jpg\)$'):
+        head.loss(features(num=3), batch)
+
+
 def worst_overlap(result) -> float:
     """The largest IoU of two detections of a class."""
     boxes = result.bboxes + 1000 * result.labels[:, None]
