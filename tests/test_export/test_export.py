@@ -151,6 +151,20 @@ def test_graph_finds_what_the_head_finds(folder, name):
         np.testing.assert_allclose(boxes[order], expected.boxes[other], atol=0.01)
 
 
+def test_one_to_one_leaves_nms_out_of_the_graph(folder, monkeypatch):
+    """What becomes ``NonMaxSuppression`` is called with NMS alone, from the same weights."""
+    calls = []
+    keep_all = lambda boxes, scores, *settings: calls.append(settings) or scores > NONE  # noqa: E731
+    monkeypatch.setattr('mmdet_lla.export.graph.keep_best', keep_all)
+    model = detector_of(config_of(folder, 'lla one to one')).model
+    image = torch.from_numpy(pictures(folder)[0])[None]
+    for one_to_one, expected in ((True, []), (False, [(0.6, 40)])):
+        model.bbox_head.test_cfg.one_to_one = one_to_one
+        with torch.no_grad():
+            assert (DetectorGraph(copy.deepcopy(model))(image).labels >= 0).any()
+        assert calls == expected
+
+
 @pytest.fixture(scope='module')
 def exported(folder, tmp_path_factory):
     """A detector and its files: float32, int8, and both for OpenVINO where that is installed.
