@@ -2,7 +2,8 @@
 
 ``python benchmarks/assigners.py`` prints the table; ``--plot growth.png`` draws how both grow
 from 10 to 10,000 boxes instead. Rounds are interleaved, so that whatever else the machine does
-hits all alike, and the ratios in the last columns are ratios of medians of one run.
+hits all alike, and the ratios in the last columns are ratios of medians of one run. ``--busy 2``
+lets two other processes compute meanwhile.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # read when torch is imported
@@ -171,6 +174,18 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
     return {name: ready(*row) for name, row in table.items()}
 
 
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep so many processes computing."""
+    running = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
 def peak_bytes(call: Callable, device: str) -> int:
     """The most that a call held at a time in tensors, beyond what was there before."""
     if torch.device(device).type == 'cuda':
@@ -218,6 +233,7 @@ def measure(calls: dict[str, Callable], repeats: int, device: str, progress: tqd
         name: dict(
             ms=statistics.median(wall[name]),
             best_ms=min(wall[name]),
+            worst_ms=max(wall[name]),
             processor_ms=statistics.median(processor[name]),
             mib=peak[name],
         )
@@ -326,6 +342,7 @@ def main() -> None:
     parser.add_argument('--classes', type=int, nargs='+', help='a row each; default: 1 1 1 80')
     parser.add_argument('--repeats', type=int, default=11, help='interleaved rounds')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--busy', type=int, default=0, help='other processes that compute')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     parser.add_argument('--plot', metavar='PNG', help='measure and draw growth instead')
@@ -336,6 +353,9 @@ def main() -> None:
         parser.error('--boxes and --classes go together, as many of the one as of the other')
     if min([args.repeats, args.threads, *(args.boxes or [1]), *(args.classes or [1])]) < 1:
         parser.error('--boxes, --classes, --repeats and --threads must be at least 1')
+    if args.busy < 0:
+        parser.error(f'--busy must be at least 0, got {args.busy}')
+    rows = list(zip(args.boxes, args.classes, strict=True)) if args.boxes else list(ROWS)
     torch.set_num_threads(args.threads)
     where = (
         torch.cuda.get_device_name(args.device)
@@ -346,8 +366,11 @@ def main() -> None:
         f'22,400 priors (800 x 1344, strides 8 to 128), torch {torch.__version__}, {where}, '
         f'seed {args.seed}, median of {args.repeats}'
     )
+    if args.busy:
+        about += f', {args.busy} other process(es) computing'
+    with busy(args.busy):
+        records = run_growth(args) if args.plot else run_table(rows, args)
     if args.plot:
-        records = run_growth(args)
         plot_growth(
             records,
             args.plot,
@@ -362,10 +385,11 @@ def main() -> None:
                 },
             )
     else:
-        records = run_table(
-            list(zip(args.boxes, args.classes, strict=True)) if args.boxes else list(ROWS), args
-        )
         print(about + '; ms · MiB\n\n' + format_table(records))
+        print('\nSlowest call, ms:')
+        for record in records:
+            slowest = [f'{k} {row["worst_ms"]:.1f}' for k, row in record['assigners'].items()]
+            print(f'{record["boxes"]}, {record["classes"]}: ' + ', '.join(slowest))
         differ = sum(record['differ'] for record in records)
         print(f'\nPriors on which LLA and plain LLA differ: {differ}')
     if args.json:

@@ -41,6 +41,8 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
             '1',
             '--threads',
             '1',
+            '--busy',
+            '1',
             '--json',
             str(tmp_path / 'table.json'),
         ],
@@ -62,7 +64,24 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
         ]
         assert row['differ'] == 0
         assert all(min(found.values()) > 0 for found in row['assigners'].values())
-    assert capsys.readouterr().out.count('\n| ') == 4  # head, rule and two rows
+        assert all(found['worst_ms'] >= found['ms'] for found in row['assigners'].values())
+    out = capsys.readouterr().out
+    assert out.count('\n| ') == 4  # head, rule and two rows
+    assert '1 other process(es) computing' in out and '\n3, 1: LLA ' in out
+
+
+def test_others_are_busy_as_long_as_asked(assigners, monkeypatch):
+    started = []
+
+    class Process(assigners.subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(assigners.subprocess, 'Popen', Process)
+    with assigners.busy(2):
+        assert len(started) == 2 and all(one.poll() is None for one in started)
+    assert all(one.poll() is not None for one in started)
 
 
 def test_peak_memory_is_that_of_known_allocations(assigners):
