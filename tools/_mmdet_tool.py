@@ -9,10 +9,10 @@ from pathlib import Path
 
 import _checkout  # before mmdet_lla is imported
 import mmdet
-from mmengine.config import Config
 
 from mmdet_lla.datasets.checks import check_dataset_files
 from mmdet_lla.hooks import CheckpointError, NonFiniteError
+from mmdet_lla.named_configs import config_path, read_config
 from mmdet_lla.processes import end_with, orderly_end
 
 #: What writing to a full disk, or beyond a quota or a limit, fails with.
@@ -34,9 +34,10 @@ def find_tool(name: str) -> Path:
 
 def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
     """End with a message if the config, a data set, weights or the checkpoint are not there."""
-    if '::' not in args.config and not Path(args.config).is_file():
-        sys.exit(f'No config {args.config} here; configs/ holds those of mmdet_lla')
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = read_config(args.config)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
     cfg.merge_from_dict(args.cfg_options or {})
     for name in dataloaders:
         dataset = (cfg.get(name) or {}).get('dataset')
@@ -75,6 +76,8 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     tool = runpy.run_path(str(find_tool(name)))
     args = tool['parse_args']()
     check(args, dataloaders)
+    args.config = str(config_path(args.config))  # 'mmdet::...' is nothing that mmdet's tools know
+    tool['main'].__globals__['parse_args'] = lambda: args
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
         with orderly_end():

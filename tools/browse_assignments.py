@@ -16,12 +16,13 @@ from pathlib import Path
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 import torch
 from _mmdet_tool import check
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
 from mmdet_lla.analysis.browsing import Browsed, browse
+from mmdet_lla.named_configs import read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,7 +96,7 @@ def main() -> int:
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmengine', log_level='WARNING')
     check(args, (f'{args.split}_dataloader',))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     try:
         browsed = browse(
@@ -110,7 +111,7 @@ def main() -> int:
             args.columns,
             args.width,
         )
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f'{args.config} cannot be browsed: {error}', file=sys.stderr)
         return 2
     if browsed.summaries:

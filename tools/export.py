@@ -18,12 +18,13 @@ os.environ.setdefault('PYTHONWARNINGS', 'ignore')
 warnings.simplefilter('ignore')
 
 import _checkout  # noqa: E402, F401  (before mmdet_lla is imported)
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from mmdet_lla.inference import load_detector  # noqa: E402
+from mmdet_lla.named_configs import read_config  # noqa: E402
 from mmdet_lla.runtime import Detector  # noqa: E402
 
 
@@ -89,7 +90,7 @@ def main() -> int:
         if isinstance(detector, Detector):
             raise ValueError(f'{args.model} is exported already')
         if args.config:
-            cfg = Config.fromfile(args.config)
+            cfg = read_config(args.config)
             for name in ('test_dataloader', 'test_evaluator'):
                 detector.cfg[name] = cfg[name]
         written = export_detector(

@@ -42,8 +42,8 @@ def main() -> None:
     args = parse_args()
     warnings.simplefilter('ignore')
     from mmdet.utils import register_all_modules
-    from mmengine.config import Config
 
+    from mmdet_lla.named_configs import read_config
     from mmdet_lla.publishing import publish, read_metrics
 
     register_all_modules()
@@ -51,7 +51,7 @@ def main() -> None:
         path = publish(
             args.checkpoint,
             args.out_dir or args.checkpoint.parent,
-            Config.fromfile(args.config) if args.config else None,
+            read_config(args.config) if args.config else None,
             args.name,
             args.half,
             args.threshold,

@@ -7,10 +7,10 @@ from pathlib import Path
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 
 from mmdet_lla.hooks.randomness import seed_everything
 from mmdet_lla.hooks.step_dump import first_non_finite, load_step
+from mmdet_lla.named_configs import read_config
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     step = load_step(args.dump)
     print(f'Iteration {step["iteration"]}: {step["what"]}')
     print('Pictures:', *step['pictures'])
-    model = MODELS.build(Config.fromfile(args.config).model)
+    model = MODELS.build(read_config(args.config).model)
     model.load_state_dict(step['state_dict'])
     model.train()
     print(

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401  (before mmdet_lla is imported)
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
@@ -50,13 +50,13 @@ def main() -> int:
     from mmdet_lla.analysis.nms import collect_raw, plan_settings, report, sweep
     from mmdet_lla.analysis.nms.raw import write_raw
     from mmdet_lla.analysis.nms.sweep import best_trials
+    from mmdet_lla.named_configs import read_config
 
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
-        for path in (args.config, args.checkpoint):
-            if '::' not in path and not Path(path).is_file():
-                raise FileNotFoundError(f'no file {path} here')
-        cfg = Config.fromfile(args.config)
+        if not Path(args.checkpoint).is_file():
+            raise FileNotFoundError(f'no file {args.checkpoint} here')
+        cfg = read_config(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         if args.plain_product and cfg.model.get('bbox_head', {}).get('type') != 'LLAHead':
             raise ValueError('--plain-product is a setting of LLAHead, which the config has not')

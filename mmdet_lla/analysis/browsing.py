@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from tqdm import tqdm
 
+from ..named_configs import read_config
 from .assignment_stats import agreement, summarize, tally, wishes
 from .drawing import in_rows
 from .pictures import PANEL_WIDTH, assignment_picture, write_picture
@@ -153,8 +154,8 @@ def read_assigner(text: str) -> ConfigDict:
     Raises:
         ValueError: If it is none of these.
     """
-    if text.endswith('.py'):
-        return assigner_slot(Config.fromfile(text).model).assigner
+    if text.endswith('.py') or '::' in text:
+        return assigner_slot(read_config(text).model).assigner
     if text.isidentifier():
         return ConfigDict(type=text)
     try:

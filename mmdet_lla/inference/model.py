@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_state_dict
 
+from ..named_configs import read_config
 from ..runtime import Detections, Detector
 from ..runtime.detector import Prepared
 from ..runtime.pictures import check_picture
@@ -62,7 +62,7 @@ def load_detector(
     shipped = shipped_model(name)
     path = shipped or Path(name).expanduser()
     if shipped is None and (path.suffix == '.py' or '::' in name):
-        return _from_config(_config_of(name), weights, device, cfg_options)
+        return _from_config(read_config(name), weights, device, cfg_options)
     if weights is not None:
         raise ValueError(f'{name} brings its own weights; --weights goes with a config')
     if path.suffix in EXPORTED:
@@ -78,19 +78,6 @@ def load_detector(
         f'(.pth), an exported file (.onnx, .xml), or one that ships '
         f'({", ".join(SHIPPED) or "none does yet"})'
     )
-
-
-def _config_of(name: str) -> Config:
-    path = Path(name).expanduser()
-    package, mark, inside = name.partition('::')
-    if mark:  # not mmengine.hub.get_config, which installs a package that is not there
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(f'No config {name}: no package {package} is installed')
-        path = Path(spec.submodule_search_locations[0]) / '.mim' / 'configs' / inside
-    if not path.is_file():
-        raise FileNotFoundError(f'No config {name} here' + (f', looked for {path}' if mark else ''))
-    return Config.fromfile(path)
 
 
 def _from_config(

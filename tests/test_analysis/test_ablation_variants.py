@@ -55,7 +55,7 @@ def test_names_of_ones_own(tmp_path):
     assert first.digest == second.digest
     with pytest.raises(ValueError, match="config name 'x' comes 2 times"):
         load_variants([f'x={tmp_path}/a.py', f'x={tmp_path}/b=c.py'])
-    with pytest.raises(FileNotFoundError, match='no config .*nothing.py'):
+    with pytest.raises(FileNotFoundError, match='No config .*nothing.py'):
         load_variants([f'x={tmp_path}/nothing.py'])
     (tmp_path / 'a.py').write_text('train_cfg = dict()')
     with pytest.raises(ValueError, match='a.py has no test_dataloader'):

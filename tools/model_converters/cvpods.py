@@ -16,7 +16,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 if importlib.util.find_spec('mmdet_lla') is None:  # a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -32,6 +32,7 @@ from mmdet_lla.cvpods import (
     write_checkpoint,
 )
 from mmdet_lla.hooks.checkpoint_files import AtomicBackend
+from mmdet_lla.named_configs import read_config
 from mmdet_lla.plain_checkpoints import read_weights
 
 
@@ -72,7 +73,7 @@ def convert(args: argparse.Namespace) -> str:
     """
     if args.dst.suffix != '.pth':
         raise ValueError(f'DST is {args.dst}, expected a name that ends in .pth')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     source, target = ('state_dict', 'model') if args.to_cvpods else ('model', 'state_dict')
     given = read_weights(args.src, source)

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ...datasets.checks import check_dataset_files
+from ...named_configs import read_config
 
 DIGEST_LENGTH = 10
 ABSENT = '(absent)'
@@ -42,7 +43,7 @@ class Variant:
     @property
     def stem(self) -> str:
         """File name without its ending."""
-        return Path(self.path).stem
+        return _stem(self.path)
 
     @property
     def data(self) -> tuple[Path, ...]:
@@ -54,7 +55,7 @@ def load_variants(specs: Sequence[str], options: Mapping | None = None) -> list[
     """Read the configs of a study.
 
     Args:
-        specs (Sequence[str]): ``path`` or ``NAME=path`` each.
+        specs (Sequence[str]): ``path`` or ``NAME=path`` each; a path may be ``mmdet::name``, too.
         options (Mapping, optional): Merged into each, keys with dots.
 
     Raises:
@@ -72,9 +73,7 @@ def load_variants(specs: Sequence[str], options: Mapping | None = None) -> list[
             )
     variants = []
     for name, (_, path) in zip(names, given, strict=True):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f'no config {path!r} here')
-        cfg = Config.fromfile(path)
+        cfg = read_config(path)
         cfg.merge_from_dict(dict(options or {}))
         for entry in ('train_cfg', 'test_dataloader', 'test_evaluator'):
             if cfg.get(entry) is None:
@@ -90,6 +89,10 @@ def _split(spec: str) -> tuple[str | None, str]:
     return (match[1], match[2]) if match else (None, spec)
 
 
+def _stem(path: str) -> str:
+    return Path(path.rpartition('::')[2]).stem
+
+
 def short_names(paths: Sequence[str]) -> list[str]:
     """File names without what all of them begin and end with.
 
@@ -100,7 +103,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     Returns:
         list[str]: One each, none empty.
     """
-    stems = [Path(path).stem for path in paths]
+    stems = [_stem(path) for path in paths]
     if len(set(stems)) < len(stems):
         stems = [str(Path(path).with_suffix('')) for path in paths]
     if len(set(stems)) < 2:
