@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,8 @@ def predict_files(
         raise ValueError('--track, --line and --zone need a video, camera or stream')
     if track and predictor.batch_size > 1 and any(video.live for video in videos):
         raise ValueError('a camera is tracked frame by frame, got a batch size above 1')
+    _need('supervision', '--track, --line, --zone' * bool(track or zones) or 'drawing' * draw)
+    _need('trackers', '--track' * track)
     out_dir.mkdir(parents=True, exist_ok=True)
     writers: list[Writer] = [JsonLines(out_dir, predictor.classes)]
     writers += [WRITERS[name](out_dir, predictor.classes) for name in dict.fromkeys(formats)]
@@ -89,6 +92,15 @@ def predict_files(
         for writer in writers:
             writer.close()
     return summary
+
+
+def _need(library: str, what: str) -> None:
+    """Raise, before work is lost, if ``what`` is asked for and its library is not there."""
+    if what and find_spec(library) is None:
+        raise ImportError(
+            f'{what} needs {library}, which is not installed; it comes with the extra predict: '
+            "pip install 'mmdet-lla[predict]'" + '; or give --no-draw' * (what == 'drawing')
+        )
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Identities over a video, and counts at lines and in zones, by supervision and trackers.
 
 Needs the extra ``predict``. supervision has no tracker of its own any more (it went with 0.29);
-``trackers``, of the same authors, took them over.
+``trackers``, of the same authors, took them over. Lines and zones do without it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import supervision as sv
-from trackers import ByteTrackTracker
 
 from ..runtime import Detections
 
@@ -29,6 +28,8 @@ class Tracker:
     """
 
     def __init__(self, threshold: float, rate: float) -> None:
+        from trackers import ByteTrackTracker
+
         self.threshold = threshold
         self.tracker = ByteTrackTracker(
             frame_rate=rate,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmdet_lla.evaluation import CrowdMetric
-from mmdet_lla.inference import Predictor
+from mmdet_lla.inference import Predictor, run
 from mmdet_lla.inference.run import predict_files
 from mmdet_lla.inference.sources import Video, find_sources
 
@@ -170,6 +170,38 @@ def test_options_that_do_not_go_together(pictures, predictor, tmp_path):
             predict_files(predictor, [str(pictures)], tmp_path, **options)
     with pytest.raises(ValueError, match='--line goes with --track'):
         predict_files(predictor, [str(pictures)], tmp_path, lines=[[0, 0, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    'absent, options, words',
+    [
+        ('supervision', {}, 'drawing needs supervision.*no-draw'),
+        ('supervision', dict(draw=False, zones=[[0, 0, 9, 0, 9, 9]]), 'zone needs supervision'),
+        ('trackers', dict(draw=False, track=True), '--track needs trackers.*extra predict'),
+    ],
+)
+def test_extras_that_are_not_there_are_asked_for_at_once(
+    predictor, tmp_path, monkeypatch, absent, options, words
+):
+    monkeypatch.setattr(run, 'find_spec', lambda name: None if name == absent else name)
+    video = film(tmp_path / 'street.avi', 1)
+    with pytest.raises(ImportError, match=words):
+        predict_files(predictor, [str(video)], tmp_path / 'out', **options)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_zones_do_without_trackers(predictor, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'trackers', None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, 'mmdet_lla.inference.tracking', raising=False)
+    summary = predict_files(
+        predictor,
+        [str(film(tmp_path / 'street.avi', 2))],
+        tmp_path / 'out',
+        zones=[[0, 0, 160, 0, 160, 120, 0, 120]],
+        progress=False,
+    )
+    ((zone,),) = (counts.values() for counts in summary.counts.values())
+    assert zone['now'] > 0
 
 
 def test_tool_names_what_is_broken(folder, pictures, tmp_path, monkeypatch, capsys):
