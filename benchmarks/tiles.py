@@ -5,7 +5,8 @@ detector is used to), with ``Tiles`` of each size, as a whole resized as little 
 (what they stand in for, where memory allows), and with the tiles joined by suppression at IoU 0.5,
 as slicing helpers do it. Best first, a detection is right if its IoU with somebody who is not found
 yet is above 0.5; if it is so only with people who are found already, it counts as 'twice'. 'At
-seams' are people whom the edge of a tile cuts, and detections of those.
+seams' are people whom the edge of a tile cuts, and detections of those. AP is of all detections,
+everything else of those above the threshold.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import torch
 from mmcv.ops import nms
 
 from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
+from mmdet_lla.evaluation.crowd import evaluate_crowd
 from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.inference import Predictor, Tiles
 from mmdet_lla.inference.tiles import View, spans
@@ -115,13 +118,15 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     scenes = [scene_of(i, args.people) for i in range(args.pictures)]
     print(f'{sum(len(people) for _, people, _ in scenes)} people in {args.pictures} pictures\n')
-    print('| | found | recall | twice | false | people at seams | recall there | twice there | s |')
-    print('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |', flush=True)
+    print('| | AP | found | recall | twice | false | people at seams | recall | twice | s |')
+    print('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |', flush=True)
     for name, size, options in ways(args):
-        predictor = Predictor(args.model, threshold=args.threshold, device='cpu', **options)
-        rows, start = [], time.process_time()
+        predictor = Predictor(args.model, threshold=0, device='cpu', **options)
+        threshold = args.threshold or predictor.detector.threshold
+        rows, everything, start = [], [], time.process_time()
         for image, people, ignored in scenes:
-            found = predictor(image)
+            everything.append(predictor(image))
+            found = everything[-1].above(threshold)
             hit, twice, false = judge(found, people, ignored)
             seam, own = at_seams(people, size), at_seams(found.boxes, size)
             rows.append(
@@ -132,10 +137,21 @@ def main() -> None:
         count, everybody, hits, twice, false, seam, seam_hits, seam_twice = np.sum(rows, 0)
         there = f'{seam} | {seam_hits / max(seam, 1):.3f} | {seam_twice}' if size else '| | '
         print(
-            f'| {name} | {count} | {hits / everybody:.3f} | {twice} | {false} | {there} | '
-            f'{seconds:.1f} |',
+            f'| {name} | {average_precision(scenes, everything):.3f} | {count} | '
+            f'{hits / everybody:.3f} | {twice} | {false} | {there} | {seconds:.1f} |',
             flush=True,
         )
+
+
+def average_precision(scenes: list, everything: list[Detections]) -> float:
+    annotations, detections = [], []
+    for i, ((_, people, ignored), found) in enumerate(zip(scenes, everything, strict=True)):
+        boxes = np.concatenate([people, ignored])
+        annotations.append(CrowdAnnotation.create(i, boxes, np.arange(len(boxes)) >= len(people)))
+        detections.append(
+            CrowdDetections.create(i, found.boxes, found.scores, found.height, found.width)
+        )
+    return evaluate_crowd(annotations, detections, with_jaccard=False).scores().ap
 
 
 def ways(args: argparse.Namespace):
