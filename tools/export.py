@@ -62,7 +62,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def show(compared: dict) -> None:
+def show(compared: dict, exact: set[str]) -> None:
+    """Print a table; which detections agree is said of the files in float32, ``exact``."""
     first = next(iter(compared.values()))
     table = Table(title=f'{first.pictures} pictures, {first.detections} detections')
     for column in ('', 'checkpoint', *compared):
@@ -74,8 +75,10 @@ def show(compared: dict) -> None:
             *(f'{one.exported[key]:.5f}' for one in compared.values()),
         )
     for name in ('unmatched', 'box_difference', 'score_difference'):
-        values = (getattr(one, name) for one in compared.values())
-        table.add_row(name.replace('_', ' '), '', *(f'{value:.2g}' for value in values))
+        values = (
+            f'{getattr(one, name):.4g}' if file in exact else '-' for file, one in compared.items()
+        )
+        table.add_row(name.replace('_', ' '), '', *values)
     Console().print(table)
 
 
@@ -93,6 +96,7 @@ def main() -> int:
             cfg = read_config(args.config)
             for name in ('test_dataloader', 'test_evaluator'):
                 detector.cfg[name] = cfg[name]
+            detector.cfg.merge_from_dict(args.cfg_options or {})  # of the test set, too
         written = export_detector(
             detector, args.out, args.openvino, args.int8, args.calibration, args.rgb
         )
@@ -111,12 +115,9 @@ def main() -> int:
     except (FileNotFoundError, ImportError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    show(compared)
-    wrong = [
-        one.path.name
-        for one in written
-        if one.precision == 'float32' and not compared[one.path.name].same
-    ]
+    exact = {one.path.name for one in written if one.precision == 'float32'}
+    show(compared, exact)
+    wrong = sorted(name for name in exact if not compared[name].same)
     if wrong:
         print(f'not what the checkpoint finds: {", ".join(wrong)}', file=sys.stderr)
         return 1
