@@ -2,9 +2,13 @@
 
 import os
 import signal
+import tempfile
 from functools import cache
+from pathlib import Path
 
+import pytest
 import torch
+from forked_python import forked_python
 from hypothesis import settings
 from mmengine.config import utils
 
@@ -19,3 +23,13 @@ torch.set_num_threads(1)  # tensors are small, and idle threads spin
 # No deadlines: a busy machine is no bug. CI draws the same examples every time, people new ones.
 settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
 settings.load_profile('patient')
+
+
+@pytest.fixture(scope='session')
+def python():
+    """What to start tools with instead of ``sys.executable``, which imports for seconds."""
+    with (
+        tempfile.TemporaryDirectory(prefix='python') as folder,
+        forked_python(Path(folder)) as program,
+    ):
+        yield program

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -234,12 +233,12 @@ print('boxes', len(found['predictions'][0]['bboxes']))
 
 
 @pytest.mark.slow
-def test_fresh_process_publishes_and_detects_with_mmdets_own(trained, tmp_path):
+def test_fresh_process_publishes_and_detects_with_mmdets_own(trained, tmp_path, python):
     """mmdet's own tools take what we wrote, where nobody has imported mmdet_lla."""
     make_runner(tmp_path / 'toy', 'fresh_toy', max_iters=2).train()
     done = subprocess.run(
         [
-            sys.executable,
+            python,
             *('-W', 'ignore', '-c', FRESH),
             str(tmp_path / 'toy' / 'iter_2.pth'),
             str(publish(trained[0], tmp_path, half=True)),

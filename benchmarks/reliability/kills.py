@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import torch._dynamo  # noqa: F401  (the first optimizer would import it, in each process anew)
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -63,7 +62,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
-def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
+def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     build_dataset(str(tmp_path / 'crowd'), 4, 3, CrowdParams(width=160, height=120), workers=1)
     (tmp_path / 'crowd_lla.py').write_text(CONFIG.format(root=ROOT))
     (tmp_path / 'crowd_k3.py').write_text(VARIANT)
@@ -74,7 +73,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch):
         'PYTHONWARNINGS': 'ignore',
     }
     command = [
-        sys.executable,
+        python,
         ROOT / 'tools/ablate.py',
         'crowd_lla.py',
         'K 3=crowd_k3.py',

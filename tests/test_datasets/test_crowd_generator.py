@@ -372,9 +372,9 @@ def test_bad_numbers_are_named_before_anything_is_written(tmp_path, arguments, n
     assert not (tmp_path / 'set').exists()
 
 
-def test_the_tool_names_what_is_wrong(tmp_path):
+def test_the_tool_names_what_is_wrong(tmp_path, python):
     run = subprocess.run(
-        [sys.executable, str(TOOL), str(tmp_path / 'set'), '--size', '640'],
+        [python, str(TOOL), str(tmp_path / 'set'), '--size', '640'],
         capture_output=True,
         text=True,
         cwd=tmp_path,

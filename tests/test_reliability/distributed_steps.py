@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which the first optimizer would import, in each process anew
 import torch.distributed as dist
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample

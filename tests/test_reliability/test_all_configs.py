@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,11 +34,11 @@ def without_gradient(path, name):
 
 
 @pytest.mark.slow
-def test_every_config_trains_in_one_process_and_in_two(tmp_path):
+def test_every_config_trains_in_one_process_and_in_two(tmp_path, python):
     scene = CrowdParams(width=96, height=96)
     build_dataset(str(tmp_path / 'crowd'), 16, 1, scene, workers=1)
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', SCRIPT, tmp_path, tmp_path / 'crowd', *CONFIGS],
+        [python, '-W', 'ignore', SCRIPT, tmp_path, tmp_path / 'crowd', *CONFIGS],
         cwd=ROOT,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         capture_output=True,

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,9 @@ def may_mount(tmp_path):
 
 
 @pytest.mark.slow
-def test_full_disk_is_survived(may_mount):
+def test_full_disk_is_survived(may_mount, python):
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'benchmarks/reliability/full_disk.py'), '--times', '1'],
+        [python, str(ROOT / 'benchmarks/reliability/full_disk.py'), '--times', '1'],
         capture_output=True,
         text=True,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),

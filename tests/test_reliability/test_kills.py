@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,10 +17,10 @@ SCRIPT = ROOT / 'benchmarks' / 'reliability' / 'kills.py'
 
 
 @pytest.mark.slow
-def test_killed_training_ends_with_the_same_weights():
+def test_killed_training_ends_with_the_same_weights(python):
     done = subprocess.run(
         [
-            sys.executable,
+            python,
             str(SCRIPT),
             '--kills',
             '3',

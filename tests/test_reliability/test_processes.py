@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ ROOT = SCRIPT.parents[2]
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory):
+def results(tmp_path_factory, python):
     """Of each number of processes."""
     folder = tmp_path_factory.mktemp('steps')
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', SCRIPT, folder],
+        [python, '-W', 'ignore', SCRIPT, folder],
         env=dict(
             os.environ,
             OMP_NUM_THREADS='1',

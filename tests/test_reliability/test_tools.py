@@ -137,7 +137,7 @@ def test_no_tool_executes_a_pickle(call, scene, evil, monkeypatch):
 
 
 @pytest.mark.slow
-def test_full_disk_and_nan_end_with_a_message(call, scene):
+def test_full_disk_and_nan_end_with_a_message(call, scene, python):
     assert call('train.py') is None
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = os.path.getsize('work/epoch_1.pth')
@@ -163,7 +163,7 @@ def test_full_disk_and_nan_end_with_a_message(call, scene):
     assert 'first module with such an output: ' in said and '.jpg' in said and 'hint: ' in said
     (dump,) = (scene / 'wild').glob('non_finite_iter_*_rank_0.pth')
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools/replay_step.py'), 'config.py', str(dump)],
+        [python, str(ROOT / 'tools/replay_step.py'), 'config.py', str(dump)],
         capture_output=True,
         text=True,
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
@@ -249,8 +249,10 @@ def one(call, scene):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('how', ['torchrun on two machines', 'Slurm on one'])
-def test_two_processes_train_and_test_with_the_tools(one, call, launch, how):
+def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, how):
     """Divisor, losses and metrics of the scripts of tools/ are those of one process."""
+    if how != 'torchrun on two machines':  # there each imports all, as it does for users
+        Path('bin/python').symlink_to(python)
     if how == 'torchrun on two machines':  # as one would by hand, here on the same
         wait(
             *[

@@ -7,6 +7,7 @@ one that holds the others' meeting place may leave first, as under Slurm.
 """
 
 import atexit
+import gc
 import importlib.util
 import json
 import os
@@ -100,6 +101,7 @@ def children(way, processes):
 def main():
     processes, times = map(int, sys.argv[1:])
     statuses = {way: [] for way in WAYS}
+    gc.freeze()  # or each child copies all of torch when it ends, to find garbage
     for way in WAYS:
         for _ in range(times):
             got = children(way, processes)

@@ -3,7 +3,6 @@
 import json
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +32,9 @@ def detections_of(annotations, rng, shift):
     return samples
 
 
-def run(folder, *arguments):
+def run(python, folder, *arguments):
     return subprocess.run(
-        [sys.executable, ROOT / 'tools/analyze.py', *map(str, arguments)],
+        [python, ROOT / 'tools/analyze.py', *map(str, arguments)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -43,7 +42,7 @@ def run(folder, *arguments):
     )
 
 
-def test_two_detectors_side_by_side(tmp_path):
+def test_two_detectors_side_by_side(tmp_path, python):
     build_dataset(str(tmp_path / 'crowd'), 1, 4, CrowdParams(width=160, height=120), workers=1)
     ann_file = tmp_path / 'crowd/annotation_val.odgt'
     annotations = load_odgt(str(ann_file))
@@ -63,6 +62,7 @@ def test_two_detectors_side_by_side(tmp_path):
         'out',
     ]
     done = run(
+        python,
         tmp_path,
         'A=one.pkl',
         'two.pkl',
@@ -87,5 +87,5 @@ def test_two_detectors_side_by_side(tmp_path):
     assert kept == dict(epoch=1, score_threshold=found['A']['best_thresholds']['JI']['threshold'])
 
     (tmp_path / 'other.json').write_text('[{"image_id": "x", "bbox": [1, 1, 2, 2], "score": 1}]')
-    done = run(tmp_path, 'other.json', *options)
+    done = run(python, tmp_path, 'other.json', *options)
     assert done.returncode == 2 and "no annotation, the first is 'x'" in done.stderr

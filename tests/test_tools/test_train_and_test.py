@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import mmdet
@@ -36,7 +37,7 @@ train_cfg = dict(max_epochs=1, val_interval=1)
 """
 
 
-def call(tool: Path, *args, cwd: Path, ok: bool = True) -> str:
+def run(python: str, tool: Path, *args, cwd: Path, ok: bool = True) -> str:
     env = {
         **os.environ,
         'CROWD_ROOT': f'{cwd}/crowd/',
@@ -45,7 +46,7 @@ def call(tool: Path, *args, cwd: Path, ok: bool = True) -> str:
         'PYTHONWARNINGS': 'ignore',
     }
     done = subprocess.run(
-        [sys.executable, str(tool), *map(str, args)],
+        [python, str(tool), *map(str, args)],
         cwd=cwd,
         env=env,
         capture_output=True,
@@ -71,8 +72,9 @@ def metrics(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_train_resume_and_test_with_our_tools_and_mmdets(scene):
+def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
     """One training goes on under either tool, and both test it to the same numbers."""
+    call = partial(run, python)
     ours, theirs = ROOT / 'tools', MMDET_TOOLS
     output = call(ours / 'train.py', 'config.py', '--work-dir', 'work', cwd=scene)
     losses = [float(loss) for loss in re.findall(r'loss: ([\d.]+)', output)]
