@@ -61,6 +61,14 @@ def _receive(line, size):
     return data
 
 
+def _split(words):
+    """Options for what is not to be seen here, and the command."""
+    count = 0
+    while words[count] in ('-u', '-W', 'ignore'):
+        count += 1
+    return words[:count], words[count:]
+
+
 def ask(address, words):
     """Have a command run, pass signals on to it, and end as it ends."""
     text = json.dumps(dict(words=words, cwd=os.getcwd(), env=dict(os.environ))).encode()
@@ -145,19 +153,21 @@ def become(program, request, fds):
     os.environ.clear()
     os.environ.update(request['env'])
     np.random.seed()  # not those of every other
-    words = request['words']
-    while words[0] in ('-W', '-u'):
-        if words[0] == '-W':
-            assert words.pop(1) == 'ignore'
-        words.pop(0)
-    warnings.resetwarnings()
-    if words != request['words'] or os.environ.get('PYTHONWARNINGS') == 'ignore':
+    options, words = _split(request['words'])
+    warnings.resetwarnings()  # and now as Python begins
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter('ignore', kind)
+    if 'ignore' in (*options, os.environ.get('PYTHONWARNINGS')):
         warnings.simplefilter('ignore')
     folders = list(filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)))
     if words[0] == '-c':
         sys.argv = ['-c', *words[2:]]
         sys.path[:0] = ['', *folders]
         exec(compile(words[1], '<string>', 'exec'), {'__name__': '__main__'})
+    elif words[0] == '-m':
+        sys.argv = ['-m', *words[2:]]
+        sys.path[:0] = [os.getcwd(), *folders]
+        runpy.run_module(words[1], run_name='__main__', alter_sys=True)
     else:
         sys.argv = words
         sys.path[:0] = [os.path.dirname(os.path.realpath(words[0])), *folders]
@@ -167,8 +177,9 @@ def become(program, request, fds):
 if __name__ == '__main__':
     if sys.argv[1] == 'ASK':
         address, mounts, *words = sys.argv[2:]
-        known = [word for word in words if word not in ('-W', '-u', 'ignore')][0]
-        if os.readlink(MOUNTS) != mounts or (known[0] == '-' and known != '-c'):
+        first = _split(words)[1][0]
+        unknown = first.startswith('-') and first not in ('-c', '-m')
+        if unknown or os.readlink(MOUNTS) != mounts:
             os.execv(sys.executable, [sys.executable, *words])
         ask(address, words)
     else:

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument('--iterations', type=int, default=500)
     parser.add_argument('--dtypes', nargs='+', default=list(DTYPES), choices=DTYPES)
     args = parser.parse_args()
+    interval = min(50, args.iterations)
     folder = Path(tempfile.mkdtemp(prefix='precision_'))
     build_dataset(str(folder / 'crowd'), 16, 1, CrowdParams(width=144, height=144), workers=1)
     for dtype in args.dtypes:
@@ -38,7 +39,7 @@ def main() -> None:
         ]
         cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype=dtype)
         cfg.log_processor = dict(by_epoch=False)
-        cfg.default_hooks.logger.interval = 50
+        cfg.default_hooks.logger.interval = interval
         cfg.log_level = 'INFO'
         process = start(cfg)
         process.join()
@@ -51,7 +52,7 @@ def main() -> None:
         first, last = (line[line.index('loss: ') :].split()[1] for line in (steps[0], steps[-1]))
         print(
             f'{dtype}: {state["meta"]["iter"]} iterations, weights finite: {finite}, loss over '
-            f'50 iterations {first} at first, {last} at last',
+            f'{interval} iterations {first} at first, {last} at last',
             flush=True,
         )
         if dtype == 'float16':

@@ -11,6 +11,7 @@ processes hold the same weights afterwards.
 """
 
 import functools
+import gc
 import json
 import os
 import socket
@@ -158,6 +159,7 @@ def main():
     runner_module.collect_env = dict
     config_utils.load = functools.cache(config_utils.load)
     configs = {path: replaced(path, crowd) for path in paths}
+    gc.freeze()  # what is there already need not be looked through for garbage again
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]

@@ -251,9 +251,7 @@ def one(call, scene):
 @pytest.mark.parametrize('how', ['torchrun on two machines', 'Slurm on one'])
 def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, how):
     """Divisor, losses and metrics of the scripts of tools/ are those of one process."""
-    if how != 'torchrun on two machines':  # there each imports all, as it does for users
-        Path('bin/python').symlink_to(python)
-    if how == 'torchrun on two machines':  # as one would by hand, here on the same
+    if how == 'torchrun on two machines':  # as one would by hand; each process imports all it needs
         wait(
             *[
                 launch(
@@ -270,7 +268,9 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
                 for rank in range(2)
             ]
         )
+        Path('bin/python').symlink_to(python)  # hereafter
     else:
+        Path('bin/python').symlink_to(python)
         wait(
             launch(
                 'slurm_train.sh',
