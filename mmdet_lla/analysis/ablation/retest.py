@@ -12,8 +12,9 @@ from mmengine.config import Config
 from .runs import CONFIG, Run, run_config
 from .variants import differences
 
-#: What a test may change: entries of a config, and what of the model works in a test alone.
-_TEST_ENTRIES = ('test_', 'val_', 'model.test_cfg', 'default_hooks.visualization', 'work_dir')
+#: Entries of a config that say what is trained and how; the others are a test's, or the machine's.
+_TRAINING = ('model', 'train_', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness')
+_OF_A_TEST = 'model.test_cfg'
 
 
 def with_weights_of(runs: Sequence[Run], study: Path) -> list[Run]:
@@ -61,5 +62,5 @@ def _other_settings(trained: Config, given: Config) -> dict[str, tuple[str, str]
     return {
         key: pair
         for key, pair in differences(trained, given).items()
-        if not key.startswith(_TEST_ENTRIES)
+        if key.startswith(_TRAINING) and not key.startswith(_OF_A_TEST)
     }
