@@ -74,7 +74,7 @@ def show(compared: dict, exact: set[str]) -> None:
             f'{first.metrics[key]:.5f}',
             *(f'{one.exported[key]:.5f}' for one in compared.values()),
         )
-    for name in ('unmatched', 'box_difference', 'score_difference'):
+    for name in ('unmatched', 'borderline', 'box_difference', 'score_difference'):
         values = (
             f'{getattr(one, name):.4g}' if file in exact else '-' for file, one in compared.items()
         )

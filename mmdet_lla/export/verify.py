@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ METRIC_TOLERANCE = 1e-4
 BOX_TOLERANCE = 0.01
 #: Scores of two detections that are taken for the same.
 SCORE_TOLERANCE = 1e-3
+#: Scores that differ by less than this from the one from which detections are kept may end on
+#: either side of it, by rounding.
+ROUNDING = 1e-5
 
 
 @dataclass
@@ -32,6 +36,8 @@ class Comparison:
         exported (dict[str, float]): Of the exported file.
         detections (int): Of the checkpoint.
         unmatched (int): Detections of either without one of the other within the tolerance.
+        borderline (int): Those of them that are not counted, for their score is so close to
+            ``score_thr`` that rounding decides.
         box_difference (float): Largest of those that have one, in pixels.
         score_difference (float): Largest of those that have one.
     """
@@ -41,6 +47,7 @@ class Comparison:
     exported: dict[str, float] = field(default_factory=dict)
     detections: int = 0
     unmatched: int = 0
+    borderline: int = 0
     box_difference: float = 0.0
     score_difference: float = 0.0
 
@@ -82,8 +89,10 @@ def compare(
         found = [one.detect([one.prepare(image)])[0] for one in (detector, *others)]
         for test, detections in zip(tests, found, strict=True):
             test.add(info, detections)
-        for comparison, detections in zip(compared, found[1:], strict=True):
-            _note(comparison, found[0], detections)
+        borders = cache(partial(_borders, detector, image))
+        for comparison, other, detections in zip(compared, others, found[1:], strict=True):
+            exact = other.metadata.precision == 'float32'
+            _note(comparison, found[0], detections, borders if exact else None)
     metrics = [test.evaluate(len(infos)) for test in tests]
     for comparison, own in zip(compared, metrics[1:], strict=True):
         comparison.metrics, comparison.exported = metrics[0], own
@@ -121,15 +130,42 @@ class _Test:
         }
 
 
-def _note(comparison: Comparison, found: Detections, other: Detections) -> None:
+def _note(
+    comparison: Comparison,
+    found: Detections,
+    other: Detections,
+    borders: Callable[[], tuple[Detections, Detections]] | None,
+) -> None:
     pairs = match(found, other)
     comparison.detections += len(found)
-    comparison.unmatched += len(found) + len(other) - 2 * len(pairs)
+    mine, theirs = np.array(pairs, int).reshape(-1, 2).T
+    lone = found.select(np.setdiff1d(np.arange(len(found)), mine))
+    other_lone = other.select(np.setdiff1d(np.arange(len(other)), theirs))
+    borderline = 0
+    if borders is not None and len(lone) + len(other_lone):
+        stricter, laxer = borders()
+        borderline = len(lone) - len(match(lone, stricter)) + len(match(other_lone, laxer))
+    comparison.borderline += borderline
+    comparison.unmatched += len(lone) + len(other_lone) - borderline
     for mine, theirs in pairs:
         box = np.abs(found.boxes[mine] - other.boxes[theirs]).max()
         score = abs(found.scores[mine] - other.scores[theirs])
         comparison.box_difference = max(comparison.box_difference, float(box))
         comparison.score_difference = max(comparison.score_difference, float(score))
+
+
+def _borders(detector, image: np.ndarray) -> tuple[Detections, Detections]:
+    """What a detector finds from a score that is higher, and lower, by what rounding may change."""
+    test_cfg = detector.model.bbox_head.test_cfg
+    usual = test_cfg.get('score_thr', 0)
+    found = []
+    try:
+        for change in (ROUNDING, -ROUNDING):
+            test_cfg['score_thr'] = usual + change
+            found += detector.detect([detector.prepare(image)])
+    finally:
+        test_cfg['score_thr'] = usual
+    return found[0], found[1]
 
 
 def match(found: Detections, other: Detections) -> list[tuple[int, int]]:

@@ -4,8 +4,9 @@ import copy
 import json
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -25,10 +26,10 @@ from mmdet_lla.export.graph import DetectorGraph
 from mmdet_lla.export.heads import NONE, Candidates, _product
 from mmdet_lla.export.operators import keep_best
 from mmdet_lla.export.sizes import size_rule
-from mmdet_lla.export.verify import compare, match
+from mmdet_lla.export.verify import Comparison, _borders, _note, compare, match
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.model import TorchDetector
-from mmdet_lla.runtime import Detector
+from mmdet_lla.runtime import Detections, Detector
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Sizes of pictures, and of batches, that the files were not traced with.
@@ -208,6 +209,46 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
     assert comparison.same and comparison.pictures == 3 and comparison.detections > 5
     (picture,) = Predictor(files[0].path, threshold=0)([images[0]])
     assert_same(picture, runtime([images[0]])[0])
+
+
+class Rounded:
+    """A detector of two boxes, whose scores are those given."""
+
+    def __init__(self, *scores: float) -> None:
+        self.test_cfg = dict(score_thr=0.05)
+        self.model = SimpleNamespace(bbox_head=self)
+        self.scores = np.array(scores, np.float32)
+
+    def prepare(self, image):
+        return image
+
+    def detect(self, batch):
+        boxes = np.array([(0, 0, 20, 50), (40, 0, 60, 50)], np.float32)
+        found = Detections(boxes, self.scores, np.zeros(2, int), ('person',), 60, 80)
+        return [found.select(self.scores > self.test_cfg['score_thr'])] * len(batch)
+
+
+@pytest.mark.parametrize(
+    'mine, theirs, unmatched, borderline',
+    [
+        (0.0500004, 0.0499996, 0, 1),
+        (0.0499996, 0.0500004, 0, 1),
+        (0.0502, 0.0498, 1, 0),
+        (0.0498, 0.0502, 1, 0),
+        (0.2, 0.2, 0, 0),
+    ],
+)
+def test_rounding_at_the_least_score_is_told_from_errors(mine, theirs, unmatched, borderline):
+    detector, other = Rounded(0.9, mine), Rounded(0.9, theirs)
+    for borders, expected in (
+        (partial(_borders, detector, None), (unmatched, borderline)),
+        (None, (unmatched + borderline, 0)),
+    ):
+        comparison = Comparison()
+        _note(comparison, *detector.detect([0]), *other.detect([0]), borders)
+        assert (comparison.unmatched, comparison.borderline) == expected
+        assert comparison.same == (expected[0] == 0)
+    assert detector.test_cfg == dict(score_thr=0.05)
 
 
 def has(module: str) -> bool:

@@ -1,0 +1,126 @@
+"""The benchmarks of inference and exported files run at a tiny size. No times are judged."""
+
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmdet_lla import export
+
+BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Loads one by name, with a command line; paths and threads are put back."""
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    threads = torch.get_num_threads()
+
+    def load(name: str, words: str = ''):
+        spec = importlib.util.spec_from_file_location(
+            f'benchmark_{name}', BENCHMARKS / f'{name}.py'
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *words.split()])
+        return module
+
+    yield load
+    torch.set_num_threads(threads)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Cells of a table without its first two lines."""
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert {len(line) for line in cells} == {len(cells[0])}
+    return [line for line in cells if not set(line[0]) <= {'-', ' '} and line[0]]
+
+
+def test_predictor_beside_mmdets_inferencer(benchmark, capsys):
+    benchmark('predictor', '--pictures 1 --size 128 96 --batch-sizes 1 --rounds 1').main()
+    theirs, ours = rows(capsys.readouterr().out)
+    assert theirs[0] == 'DetInferencer, batches of 1' and theirs[2] == theirs[4] == '1.00'
+    assert ours[0] == 'Predictor, batches of 1' and all(float(cell) > 0 for cell in ours[1:])
+
+
+def test_backends_in_torch(benchmark, monkeypatch, tmp_path, capsys):
+    words = f'--sizes 128x96 --repeats 1 --backends eager Predictor --files {tmp_path}'
+    module = benchmark('backends', words)
+    sizes, exported = [], []
+
+    def child(name, size, args):  # in this process, which spares imports
+        sizes.append(size)
+        return module.measure(name, tuple(map(int, size.split('x'))), args)
+
+    monkeypatch.setattr(module, 'child', child)
+    monkeypatch.setattr(module, 'export', lambda *args: exported.append(args))
+    module.main()
+    eager, ours = rows(capsys.readouterr().out)
+    assert sizes == ['128x96', '128x96'] and exported == [('lla-s', tmp_path)]
+    assert (eager[0], eager[3], ours[0]) == ('eager', '1.00', 'Predictor')
+    assert all(float(cell) > 0 for cell in ours[1:6]) and ours[6] == eager[6]
+
+
+def test_backends_export_what_they_run(benchmark, monkeypatch, tmp_path):
+    module = benchmark('backends')
+    real, called = export.export_detector, []
+
+    def spy(*args, **kwargs):
+        called.append(inspect.signature(real).bind(*args, **kwargs).arguments)
+
+    crowd = SimpleNamespace(build_dataset=lambda *args, **kwargs: None)
+    monkeypatch.setitem(sys.modules, 'mmdet_lla.datasets.crowd_generator', crowd)
+    monkeypatch.setattr(export, 'export_detector', spy)
+    module.export('lla-s', tmp_path)
+    (given,) = called
+    assert given['openvino'] and given['int8'] and given['path'].name == 'model.onnx'
+    root = given['detector'].cfg.test_dataloader.dataset.data_root
+    assert root == f'{tmp_path}/crowd/'
+    names = {file for file, _ in module.EXPORTED.values()}
+    assert names == {'model.onnx', 'model.xml', 'model.int8.onnx', 'model.int8.xml'}
+
+
+def test_tiles(benchmark, monkeypatch, capsys):
+    module = benchmark('tiles', '--pictures 1 --people 4 --tiles 240')
+    monkeypatch.setattr(module, 'WIDTH', 320)
+    monkeypatch.setattr(module, 'HEIGHT', 240)
+    module.main()
+    found = rows(capsys.readouterr().out)
+    assert [row[0] for row in found] == [
+        'whole, resized',
+        'whole, as large as tiles of 240',
+        'tiles of 240',
+        'tiles of 240, suppressed',
+    ]
+    for row in found:
+        assert all(0 <= float(cell) <= 1 for cell in (row[1], row[3]))
+        assert all(cell.isdigit() for cell in (row[2], row[4], row[5]))
+    assert found[0][6] == '' and found[1][6] == found[2][6] != ''
+
+
+def test_exported_heads(benchmark, monkeypatch, capsys):
+    """With the detector itself in place of its files: nothing may differ."""
+    module = benchmark('exported_heads', '--heads RTMDet --pictures 1 --size 128 96')
+
+    @dataclass
+    class File:
+        path: object
+
+    def exported(detector, path, openvino=False):
+        assert openvino and path.suffix == '.onnx'
+        detector.session = SimpleNamespace(backend='itself')
+        detector.metadata = SimpleNamespace(precision='float32')
+        return [File(detector)]
+
+    monkeypatch.setattr(module, 'export_detector', exported)
+    monkeypatch.setattr(module, 'Detector', lambda path, threads: path)
+    module.main()
+    ((name, backend, detections, *differences),) = rows(capsys.readouterr().out)
+    assert (name, backend) == ('RTMDet', 'itself') and int(detections) > 0
+    assert differences == ['0', '0', '0 px', '0']
