@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # which the first optimizer would import, after what is kept from the search
 from forked_python import forked_python
 from hypothesis import settings
 from mmengine.config import utils

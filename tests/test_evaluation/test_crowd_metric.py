@@ -331,7 +331,8 @@ def _evaluate_part(rank, ann_file, samples, size, folder):
 def test_two_processes(files, tmp_path):
     records, samples = random_crowd(13, num_pictures=7)
     ann_file = files(records)
-    mp.spawn(_evaluate_part, (ann_file, samples, 7, tmp_path), nprocs=2)
+    given = (ann_file, samples, 7, tmp_path)
+    mp.start_processes(_evaluate_part, given, nprocs=2, start_method='fork')  # spares the imports
     expected = {f'crowd_human/{k}': v for k, v in scores_of_ours(ann_file, samples).items()}
     for rank in range(2):
         assert json.loads((tmp_path / f'{rank}.json').read_text()) == pytest.approx(expected)
