@@ -11,7 +11,16 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from test_heads.test_lla_head import ANCHORS, ASSIGNERS, EMPTY, META, build, crowd, predictions
+from test_heads.test_lla_head import (
+    ANCHORS,
+    ASSIGNERS,
+    EMPTY,
+    META,
+    TRAIN_CFG,
+    build,
+    crowd,
+    predictions,
+)
 
 from mmdet_lla import LLAAssigner
 
@@ -162,6 +171,31 @@ def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
         assert dict(device.waits) == ONCE | {'aten::nonzero': 1}
         seen.append(sum(device.operators.values()))
     assert max(seen) - min(seen) <= 5 and max(seen) < 280
+
+
+@pytest.mark.parametrize('assigner, waits', [('LLAAssigner', 2), ('POTOAssigner', None)])
+def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(operators, assigner, waits):
+    """POTO's matching is the host's, picture by picture."""
+    train_cfg = ConfigDict(TRAIN_CFG, one_to_one=dict(assigner=dict(type=assigner)))
+    head = build(num_classes=3, one_to_one=dict(), train_cfg=train_cfg)
+    seen = []
+    for num_pictures in (1, 4):
+        outs, boxes, metas, ignored = batch_of(num_pictures, head)
+        priors = head._grid_priors(outs[0], head.one_to_one.view())
+        scores = torch.randn(num_pictures, len(priors.own), 3)
+        preds = head._decode(priors, outs[1]).detach()
+        batch = scores, preds, priors.handed, priors.level_sizes, boxes, metas, ignored
+        expected = head.one_to_one.loss(head.loss_cls, *batch)
+        with operators.StandIn() as device:
+            on_device = operators.put(batch)
+            for _ in range(2):
+                device.reset()
+                loss = head.one_to_one.loss(head.loss_cls, *on_device)
+        torch.testing.assert_close(loss.host, expected, rtol=1e-6, atol=0)
+        if waits:
+            assert sum(device.waits.values()) == waits
+            seen.append(sum(device.operators.values()))
+    assert not waits or seen[1] - seen[0] <= 5
 
 
 @pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
