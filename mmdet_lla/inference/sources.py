@@ -69,7 +69,7 @@ class Video:
         self.name = f'camera{source}' if source.isdigit() else Path(source.rstrip('/')).stem
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame that can be read; at the end one with a fault, if there were others.
+        """Every frame that can be read; at the end one with a fault, if there were others or none.
 
         A decoder leaves out what it cannot read. What is missing is seen from the number of frames,
         and where it is from a leap in time.
@@ -94,6 +94,8 @@ class Video:
             where = ', '.join(leaps[:5]) if leaps else 'at the end'
             fault = f'{self.source}: {missing} of {self.count} frames cannot be read, {where}'
             yield Frame(self.source, None, index, before, fault)
+        elif not index:
+            yield Frame(self.source, None, 0, 0.0, f'{self.source}: not one frame can be read')
 
 
 def find_sources(inputs: Sequence[str]) -> list[Pictures | Video]:

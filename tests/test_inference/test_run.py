@@ -1,10 +1,13 @@
 """From inputs to files, in one process and through the tool."""
 
 import csv
+import http.server
 import importlib
 import json
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -127,6 +130,48 @@ def test_video_is_drawn_and_counted_frame_by_frame(predictor, tmp_path):
     for frame, alone in zip(Video(str(video)).frames(), records, strict=True):
         found = predictor(frame.image)
         assert len(found) == alone['count']
+
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    """Sends pictures as web cameras do."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=next')
+        self.end_headers()
+        data = cv2.imencode('.jpg', np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+        for _ in range(8):
+            head = f'--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n'
+            self.wfile.write(head.encode() + data + b'\r\n')
+            time.sleep(0.02)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_stream_is_read_by_its_address(predictor, tmp_path):
+    with http.server.HTTPServer(('127.0.0.1', 0), Camera) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/gate.mjpg'
+        summary = predict_files(predictor, [address], tmp_path / 'out', progress=False)
+        server.shutdown()
+    assert summary.frames >= 1 and not summary.broken
+    records = lines(tmp_path / 'out' / 'detections.jsonl')
+    assert len(records) == summary.frames
+    assert {(one['width'], one['height']) for one in records} == {(64, 48)}
+
+
+def test_a_stream_that_gives_nothing_is_broken(predictor, tmp_path, monkeypatch):
+    class Dead:
+        isOpened = staticmethod(lambda: True)
+        get = staticmethod(lambda what: 0.0)
+        read = staticmethod(lambda: (False, None))
+        release = staticmethod(lambda: None)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda source: Dead)
+    address = 'rtsp://gate/1'
+    summary = predict_files(predictor, [address], tmp_path / 'out', progress=False)
+    assert summary.frames == 0 and summary.broken == [f'{address}: not one frame can be read']
 
 
 def test_frames_that_cannot_be_read_are_said(predictor, tmp_path):
