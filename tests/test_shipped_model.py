@@ -68,7 +68,7 @@ def test_a_model_that_does_not_ship_is_named():
 
 
 def test_it_ships_with_the_config_that_the_repository_holds(predictor):
-    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb4-14k_crowd.py')
+    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py')
     mine = predictor.detector.cfg
     assert mine.model.test_cfg == cfg.model.test_cfg
     assert mine.model.bbox_head.feat_channels == cfg.model.bbox_head.feat_channels

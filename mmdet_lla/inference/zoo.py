@@ -11,7 +11,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[1] / 'models'
 
 #: File in ``FOLDER`` by the name of the model.
-MODELS: dict[str, str] = {'lla-s': 'lla-s_6MB-1213aa05.pth'}
+MODELS: dict[str, str] = {'lla-s': 'lla-s_6MB-eebdef0e.pth'}
 
 
 def shipped_model(name: str) -> Path | None:
