@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -23,8 +24,8 @@ SETTINGS = dict(
     health_check_timeout_ms=60000,
 )
 
-
 TRIES = 5
+LEAVE_S = 30.0
 
 
 @contextmanager
@@ -51,8 +52,21 @@ def cluster_of_one(num_cpus=CPUS, num_gpus=GPUS):
             ray.init(address=cluster.address, log_to_driver=False, logging_level='WARNING')
             yield cluster
         finally:
-            ray.shutdown()
+            _leave(cluster)
             cluster.shutdown()
+
+
+def _leave(cluster):
+    """Ray tells its cluster that it leaves, and waits for the answer without a limit.
+
+    An answer may never come in a process that was forked in between; it does once nobody is there.
+    """
+    late = threading.Timer(LEAVE_S, lambda: cluster.head_node.kill_gcs_server(check_alive=False))
+    late.start()
+    try:
+        ray.shutdown()
+    finally:
+        late.cancel()
 
 
 @contextmanager

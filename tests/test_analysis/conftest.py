@@ -20,9 +20,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def ray_cluster():
-    """A small cluster of Ray's, joined; its processes find the helpers of the tests."""
+    """A small cluster of Ray's, joined; its processes find the helpers of the tests.
+
+    Not of the session: where Ray is joined, other tests' forks take seconds each.
+    """
     pytest.importorskip('ray', reason='the engine of Ray wants Ray (the extra ray)')
     from ray_nodes import cluster_of_one
 
