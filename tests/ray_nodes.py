@@ -59,7 +59,7 @@ def cluster_of_one(num_cpus=CPUS, num_gpus=GPUS):
 def _leave(cluster):
     """Ray tells its cluster that it leaves, and waits for the answer without a limit.
 
-    An answer may never come in a process that was forked in between; it does once nobody is there.
+    Once it did not come; with nobody there to give it, Ray goes on.
     """
     late = threading.Timer(LEAVE_S, lambda: cluster.head_node.kill_gcs_server(check_alive=False))
     late.start()

@@ -24,7 +24,7 @@ def one_thread():
 def ray_cluster():
     """A small cluster of Ray's, joined; its processes find the helpers of the tests.
 
-    Not of the session: where Ray is joined, other tests' forks take seconds each.
+    Not of the session: leaving it has hung once after hundreds of other tests.
     """
     pytest.importorskip('ray', reason='the engine of Ray wants Ray (the extra ray)')
     from ray_nodes import cluster_of_one
