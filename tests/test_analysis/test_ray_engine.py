@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 import pytest
-from ray_jobs import answer, complain, die, gpus
+from ray_jobs import answer, complain, die, die_after_the_tool, gpus
 from stand_in_study import Silent, study_of
 from waiting import running_in, wait_until
 
@@ -28,6 +28,14 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path):
     assert 'WorkerCrashed' in str(by_name['c'].error)
     assert note.read_text().split() == ['tried'] * 2  # and once again
     assert list(tmp_path.iterdir()) == [note]  # the file that nodes looked for is gone
+
+
+def test_a_tool_that_is_killed_with_its_worker_is_tried_again(ray_cluster, tmp_path):
+    note = tmp_path / 'note'
+    job = Job('a', partial(die_after_the_tool, note=note))
+    events = RayEngine(tmp_path, cpus_per_run=2, retries=1).run([job])
+    assert [e for e in events if isinstance(e, (Done, Failed))] == [Done('a', 'done')]
+    assert note.read_text().split() == ['tried'] * 2
 
 
 def test_a_run_has_gpus_of_its_own(ray_cluster, tmp_path):

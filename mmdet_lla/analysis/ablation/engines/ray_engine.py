@@ -21,12 +21,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .engine import Done, Event, Failed, Job, Place, Said, Told, threads
-from .processes import Processes
+from .processes import Processes, ToolFailed
 
 TICK_S = 1.0
 TELL_S = 0.5  # a job tells no more often
 GRACE_S = 15.0  # for jobs to end their tools when the study is interrupted
 STARTS = 4  # tries to start a cluster: Ray gives a node 30 s, which is little on a busy machine
+LAST_S = 5.0  # for a worker to end whose tool was killed
 LOOK_S = 300.0  # for a node to say what it sees; a busy one starts processes slowly
 
 
@@ -274,7 +275,12 @@ def _call(job: Job, cpus: int, gpus: int, cwd: str, token: Path, board) -> tuple
     finally:
         processes.stop()
         thread.join()
-    return outcome[0]
+    done, value = outcome[0]
+    if isinstance(value, ToolFailed) and value.status == -signal.SIGKILL:
+        # A worker that loses its node kills what it started, and then ends. Only if it does not
+        # end was it the tool alone that was killed, and trying again is no answer to that.
+        time.sleep(LAST_S)
+    return done, value
 
 
 def _python_path() -> str:
