@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 
 @DATASETS.register_module()
@@ -52,6 +53,22 @@ class Line(BaseModel):
         return dict(
             loss_a=(out - inputs.sum(1, keepdim=True)).square().mean(), loss_b=out.abs().mean()
         )
+
+
+class ToyRunner(Runner):
+    """Its workers end with the training.
+
+    A runner is garbage in a circle: the collector ends the threads of its workers' queues first,
+    and torch then waits 5 s for each worker to hear what no thread sends.
+    """
+
+    def train(self):
+        try:
+            return super().train()
+        finally:
+            loader = self.train_dataloader
+            if isinstance(loader, DataLoader) and loader._iterator is not None:
+                loader._iterator._shutdown_workers()
 
 
 def make_runner(
@@ -112,4 +129,4 @@ def make_runner(
             **kwargs,
         )
     )
-    return Runner.from_cfg(cfg)
+    return ToyRunner.from_cfg(cfg)
