@@ -12,16 +12,15 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # read when torch is imported
 
 import torch  # noqa: E402
+from busy import busy
 from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
 from mmdet.registry import TASK_UTILS
@@ -172,18 +171,6 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
         return lambda: assigner.assign(pred_instances=pred, gt_instances=gt, **extra)
 
     return {name: ready(*row) for name, row in table.items()}
-
-
-@contextmanager
-def busy(count: int) -> Iterator[None]:
-    """Keep so many processes computing."""
-    running = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def peak_bytes(call: Callable, device: str) -> int:

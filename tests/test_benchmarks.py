@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def assigners(monkeypatch):
     spec = importlib.util.spec_from_file_location('assigners', BENCHMARKS / 'assigners.py')
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, 'assigners', module)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.syspath_prepend(BENCHMARKS)  # where a script finds what lies beside it
     spec.loader.exec_module(module)
     threads = torch.get_num_threads()
     yield module
@@ -73,12 +74,12 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
 def test_others_are_busy_as_long_as_asked(assigners, monkeypatch):
     started = []
 
-    class Process(assigners.subprocess.Popen):
+    class Process(subprocess.Popen):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             started.append(self)
 
-    monkeypatch.setattr(assigners.subprocess, 'Popen', Process)
+    monkeypatch.setattr(subprocess, 'Popen', Process)
     with assigners.busy(2):
         assert len(started) == 2 and all(one.poll() is None for one in started)
     assert all(one.poll() is not None for one in started)

@@ -17,10 +17,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+from busy import busy  # noqa: E402
 
 STAND_IN = f"""
 import importlib.util
@@ -39,21 +40,8 @@ with nullcontext() if 'forget' in sys.argv else processes.orderly_end():
 """
 
 
-@contextmanager
-def busy(count: int):
-    """Keep so many processes computing."""
-    running = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
 def whole_training(folder: Path) -> str:
     """Config of a training of two iterations, with its pictures."""
-    sys.path.insert(0, str(ROOT / 'benchmarks/reliability'))
     from kills import tiny_config
 
     from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset

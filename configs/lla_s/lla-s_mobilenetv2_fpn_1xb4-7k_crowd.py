@@ -15,8 +15,7 @@ test_dataloader = val_dataloader
 train_dataloader = dict(
     dataset=dict(
         datasets=[
-            _base_.wide,  # noqa: F821
-            dict(_base_.wide, data_root=_base_.plain_root),  # noqa: F821
+            *_base_.train_dataloader.dataset.datasets[:2],  # noqa: F821
             dict(
                 type='RepeatDataset',
                 times=4,

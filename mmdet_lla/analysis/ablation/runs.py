@@ -59,7 +59,7 @@ class Run:
         result = _read_json(self.folder / RESULT)
         if not result or result['digest'] != self.variant.digest:
             return None
-        return result if result.get('weights') == self._weights_name else None
+        return result if result.get('weights') == self.training_name else None
 
     @property
     def training_folder(self) -> Path:
@@ -67,7 +67,7 @@ class Run:
         return self.weights or self.folder
 
     @property
-    def _weights_name(self) -> str | None:
+    def training_name(self) -> str | None:
         """Names the training: the digest of its config and its seed."""
         return '/'.join(self.weights.parts[-2:]) if self.weights else None
 
@@ -155,7 +155,7 @@ def _train_and_test(run: Run, keep_checkpoint: bool, tools: Path, place: Place) 
         checkpoint = None
     result = dict(
         digest=run.variant.digest,
-        weights=run._weights_name,
+        weights=run.training_name,
         config=run.variant.path,
         seed=run.seed,
         metrics=summarize(evaluated),
