@@ -9,6 +9,7 @@ checkpoint finds), 1 if one does not, 2 if nothing could be done.
 """
 
 import argparse
+import copy
 import os
 import sys
 import warnings
@@ -80,6 +81,20 @@ def show(compared: dict, exact: set[str]) -> None:
         )
         table.add_row(name.replace('_', ' '), '', *values)
     Console().print(table)
+    for file, one in compared.items():
+        for picture, flip in one.flips:
+            print(f'{file}, {picture}: rounding decides of a detection of {describe(flip)}')
+
+
+def describe(flip) -> str:
+    """Score and reason of a detection that only one of two detectors has."""
+    reasons = {
+        'score': 'its score lies beside score_thr',
+        'overlap': f"overlaps a better one by {flip.overlap:.7f}, beside NMS's threshold",
+        'order': 'another one has the same score',
+        'follows': 'follows from the others here',
+    }
+    return f'{flip.score:.4f} ({reasons[flip.reason]})'
 
 
 def main() -> int:
@@ -92,13 +107,14 @@ def main() -> int:
         detector = load_detector(args.model, args.weights, 'cpu', args.cfg_options)
         if isinstance(detector, Detector):
             raise ValueError(f'{args.model} is exported already')
-        if args.config:
+        tests = copy.deepcopy(detector.cfg)
+        if args.config:  # its pictures; what is done to them is the model's own
             cfg = read_config(args.config)
             for name in ('test_dataloader', 'test_evaluator'):
-                detector.cfg[name] = cfg[name]
-            detector.cfg.merge_from_dict(args.cfg_options or {})  # of the test set, too
+                tests[name] = cfg[name]
+            tests.merge_from_dict(args.cfg_options or {})  # of the test set, too
         written = export_detector(
-            detector, args.out, args.openvino, args.int8, args.calibration, args.rgb
+            detector, args.out, args.openvino, args.int8, args.calibration, args.rgb, tests
         )
         for one in written:
             print(f'{one.path} ({one.path.stat().st_size:,} bytes, {one.precision})')
@@ -108,7 +124,7 @@ def main() -> int:
         compared = dict(
             zip(
                 files,
-                compare(detector.cfg, detector, list(files.values()), args.limit),
+                compare(tests, detector, list(files.values()), args.limit),
                 strict=True,
             )
         )

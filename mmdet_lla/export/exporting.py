@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from ..inference.model import TorchDetector
 from ..runtime import read_picture
@@ -44,6 +45,7 @@ def export_detector(
     int8: bool = False,
     calibration: int = CALIBRATION,
     rgb: bool = False,
+    tests: Config | None = None,
 ) -> list[Exported]:
     """Write a detector as ONNX, and as OpenVINO's form and in int8 if asked.
 
@@ -55,6 +57,8 @@ def export_detector(
         calibration (int): Pictures of the test set that int8 is calibrated with. Defaults to 64.
         rgb (bool): Whether the files take pictures in RGB, for those who use them without
             ``mmdet_lla.runtime``, which gives them BGR. Defaults to False.
+        tests (Config, optional): With the test set for int8; what is done to pictures stays the
+            detector's. Defaults to the detector's own config.
 
     Raises:
         ValueError: The detector cannot be exported; says why.
@@ -78,7 +82,7 @@ def export_detector(
     written = [Exported(path, 'float32')]
     if int8:
         small = path.with_suffix('.int8.onnx')
-        infos = pictures_of(detector.cfg, calibration)
+        infos = pictures_of(tests or detector.cfg, calibration)
         write_int8(path, small, metadata, graph, _prepared(infos, rule, rgb))
         written.append(Exported(small, 'int8'))
     if openvino:

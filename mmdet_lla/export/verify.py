@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import numpy as np
 import torch
+from mmdet.models.dense_heads import YOLOXHead
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -15,15 +16,17 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from ..runtime import Detections, read_picture
+from .rounding import SCORE_ROUNDING, Candidates, Flip, explain
 
-#: What may differ: metrics, and boxes in pixels of the picture.
+#: What may differ: metrics, and boxes in pixels of the picture or, where that is more, by a part of
+#: their longer side (those that are powers of e differ in proportion).
 METRIC_TOLERANCE = 1e-4
 BOX_TOLERANCE = 0.01
+SIDE_TOLERANCE = 2e-5
 #: Scores of two detections that are taken for the same.
 SCORE_TOLERANCE = 1e-3
-#: Scores that differ by less than this from the one from which detections are kept may end on
-#: either side of it, by rounding.
-ROUNDING = 1e-5
+#: A limit of detections that is none.
+ALL = 2**31 - 1
 
 
 @dataclass
@@ -36,8 +39,8 @@ class Comparison:
         exported (dict[str, float]): Of the exported file.
         detections (int): Of the checkpoint.
         unmatched (int): Detections of either without one of the other within the tolerance.
-        borderline (int): Those of them that are not counted, for their score is so close to
-            ``score_thr`` that rounding decides.
+        flips (list[tuple[str, Flip]]): Those that are not counted, for rounding decides, each with
+            the ``img_id`` of its picture; see :mod:`mmdet_lla.export.rounding`.
         box_difference (float): Largest of those that have one, in pixels.
         score_difference (float): Largest of those that have one.
     """
@@ -47,9 +50,14 @@ class Comparison:
     exported: dict[str, float] = field(default_factory=dict)
     detections: int = 0
     unmatched: int = 0
-    borderline: int = 0
+    flips: list[tuple[str, Flip]] = field(default_factory=list)
     box_difference: float = 0.0
     score_difference: float = 0.0
+
+    @property
+    def borderline(self) -> int:
+        """How many rounding decides."""
+        return len(self.flips)
 
     @property
     def same(self) -> bool:
@@ -89,10 +97,11 @@ def compare(
         found = [one.detect([one.prepare(image)])[0] for one in (detector, *others)]
         for test, detections in zip(tests, found, strict=True):
             test.add(info, detections)
-        borders = cache(partial(_borders, detector, image))
+        candidates = cache(partial(_candidates, detector, image))
         for comparison, other, detections in zip(compared, others, found[1:], strict=True):
             exact = other.metadata.precision == 'float32'
-            _note(comparison, found[0], detections, borders if exact else None)
+            picture = str(info['img_id'])
+            _note(comparison, picture, found[0], detections, candidates if exact else None)
     metrics = [test.evaluate(len(infos)) for test in tests]
     for comparison, own in zip(compared, metrics[1:], strict=True):
         comparison.metrics, comparison.exported = metrics[0], own
@@ -132,40 +141,79 @@ class _Test:
 
 def _note(
     comparison: Comparison,
+    picture: str,
     found: Detections,
     other: Detections,
-    borders: Callable[[], tuple[Detections, Detections]] | None,
+    candidates: Callable[[], Candidates] | None,
 ) -> None:
     pairs = match(found, other)
     comparison.detections += len(found)
-    mine, theirs = np.array(pairs, int).reshape(-1, 2).T
-    lone = found.select(np.setdiff1d(np.arange(len(found)), mine))
-    other_lone = other.select(np.setdiff1d(np.arange(len(other)), theirs))
-    borderline = 0
-    if borders is not None and len(lone) + len(other_lone):
-        stricter, laxer = borders()
-        borderline = len(lone) - len(match(lone, stricter)) + len(match(other_lone, laxer))
-    comparison.borderline += borderline
-    comparison.unmatched += len(lone) + len(other_lone) - borderline
-    for mine, theirs in pairs:
-        box = np.abs(found.boxes[mine] - other.boxes[theirs]).max()
-        score = abs(found.scores[mine] - other.scores[theirs])
+    lone = len(found) + len(other) - 2 * len(pairs)
+    if lone and candidates is not None:
+        chosen = candidates()
+        own, theirs = (_places(chosen, one) for one in (found, other))
+        wrong, flips = explain(chosen, *(_mask(len(chosen.found), one) for one in (own, theirs)))
+        strange = len(found) - len(own) + len(other) - len(theirs)  # no candidates at all
+        comparison.unmatched += int(wrong.sum()) + strange
+        comparison.flips += [(picture, flip) for flip in flips]
+    else:
+        comparison.unmatched += lone
+    for mine, its in pairs:
+        box = np.abs(found.boxes[mine] - other.boxes[its]).max()
+        score = abs(found.scores[mine] - other.scores[its])
         comparison.box_difference = max(comparison.box_difference, float(box))
         comparison.score_difference = max(comparison.score_difference, float(score))
 
 
-def _borders(detector, image: np.ndarray) -> tuple[Detections, Detections]:
-    """What a detector finds from a score that is higher, and lower, by what rounding may change."""
-    test_cfg = detector.model.bbox_head.test_cfg
-    usual = test_cfg.get('score_thr', 0)
+def _places(candidates: Candidates, found: Detections) -> np.ndarray:
+    """Which candidates were found; fewer than there are detections where some are none."""
+    shown = np.flatnonzero(candidates.shown)
+    pairs = match(candidates.found.select(shown), found)
+    return shown[[place for place, _ in pairs]]
+
+
+def _mask(count: int, places: np.ndarray) -> np.ndarray:
+    mask = np.zeros(count, bool)
+    mask[places] = True
+    return mask
+
+
+def _candidates(detector, image: np.ndarray) -> Candidates:
+    """What NMS of a checkpoint chooses from, with what rounding may add at ``score_thr``."""
+    head = detector.model.bbox_head
+    test_cfg = head.test_cfg
+    usual = dict(test_cfg)
+    nms = usual.get('nms') if getattr(head, 'needs_nms', True) else None
+    # YOLOX's inference heeds no limit
+    limit = None if isinstance(head, YOLOXHead) else usual.get('max_per_img')
     found = []
     try:
-        for change in (ROUNDING, -ROUNDING):
-            test_cfg['score_thr'] = usual + change
+        for change in (-SCORE_ROUNDING, SCORE_ROUNDING):
+            score_thr = usual.get('score_thr', 0) + change
+            test_cfg.update(nms=None, max_per_img=ALL, clip_detections=False, score_thr=score_thr)
             found += detector.detect([detector.prepare(image)])
     finally:
-        test_cfg['score_thr'] = usual
-    return found[0], found[1]
+        test_cfg.clear()
+        test_cfg.update(usual)
+    lax, strict = found
+    boxes, shown = lax.boxes, np.ones(len(lax), bool)
+    if usual.get('clip_detections', False):
+        clipped = boxes.clip(0, np.float32([lax.width, lax.height] * 2))
+        shown = (clipped[:, 2:] > clipped[:, :2]).all(1)
+        lax = replace(lax, boxes=clipped)
+    # the same arithmetic gave both, digit by digit
+    sure = {(box.tobytes(), score) for box, score in zip(strict.boxes, strict.scores, strict=True)}
+    rows = zip(boxes, lax.scores, strict=True)
+    doubtful = np.array([(box.tobytes(), score) not in sure for box, score in rows], bool)
+    return Candidates(
+        lax,
+        boxes,
+        shown,
+        doubtful,
+        np.inf if nms is None else float(nms.get('iou_threshold', 0.5)),
+        bool(nms and nms.get('class_agnostic', False)),
+        limit,
+    )
 
 
 def match(found: Detections, other: Detections) -> list[tuple[int, int]]:
@@ -176,6 +224,7 @@ def match(found: Detections, other: Detections) -> list[tuple[int, int]]:
     apart = np.abs(found.boxes[:, None] - other.boxes[None]).max(-1)
     apart[found.labels[:, None] != other.labels] = np.inf
     apart[np.abs(found.scores[:, None] - other.scores) > SCORE_TOLERANCE] = np.inf
-    far = apart > BOX_TOLERANCE
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0)
+    far = apart > np.maximum(BOX_TOLERANCE, SIDE_TOLERANCE * sides)[:, None]
     rows, columns = linear_sum_assignment(np.where(far, 1e3, apart))
     return [pair for pair in zip(rows.tolist(), columns.tolist(), strict=True) if not far[pair]]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import runpy
 import subprocess
 import sys
 from functools import cache, partial
@@ -25,8 +26,9 @@ from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
 from mmdet_lla.export.heads import NONE, Candidates, _product
 from mmdet_lla.export.operators import keep_best
+from mmdet_lla.export.rounding import explain
 from mmdet_lla.export.sizes import size_rule
-from mmdet_lla.export.verify import Comparison, _borders, _note, compare, match
+from mmdet_lla.export.verify import Comparison, _candidates, _note, _places, compare, match
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.model import TorchDetector
 from mmdet_lla.runtime import Detections, Detector
@@ -211,21 +213,37 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
     assert_same(picture, runtime([images[0]])[0])
 
 
-class Rounded:
-    """A detector of two boxes, whose scores are those given."""
+class Plain:
+    """A detector of a row of boxes, 40 x 50, that start at given places."""
 
-    def __init__(self, *scores: float) -> None:
-        self.test_cfg = dict(score_thr=0.05)
+    def __init__(self, starts, scores, leave_out=()) -> None:
+        self.test_cfg = dict(score_thr=0.05, max_per_img=9, nms=dict(iou_threshold=0.6))
         self.model = SimpleNamespace(bbox_head=self)
+        self.boxes = np.array([(start, 0, start + 40, 50) for start in starts], np.float32)
         self.scores = np.array(scores, np.float32)
+        self.leave_out = leave_out
 
     def prepare(self, image):
         return image
 
     def detect(self, batch):
-        boxes = np.array([(0, 0, 20, 50), (40, 0, 60, 50)], np.float32)
-        found = Detections(boxes, self.scores, np.zeros(2, int), ('person',), 60, 80)
-        return [found.select(self.scores > self.test_cfg['score_thr'])] * len(batch)
+        found = Detections(
+            self.boxes, self.scores, np.zeros(len(self.boxes), int), ('person',), 60, 200
+        )
+        found = found.select(self.scores > self.test_cfg['score_thr'])
+        if self.test_cfg['nms'] is not None:
+            threshold, limit = self.test_cfg['nms']['iou_threshold'], self.test_cfg['max_per_img']
+            keep = stable_nms(found.boxes, found.scores, found.labels, threshold, limit)
+            found = found.select([i for i in keep if i not in self.leave_out])
+        return [found] * len(batch)
+
+
+def noted(detector: Plain, other: Plain, exact: bool = True) -> Comparison:
+    comparison, before = Comparison(), copy.deepcopy(detector.test_cfg)
+    candidates = partial(_candidates, detector, None) if exact else None
+    _note(comparison, '7', *detector.detect([0]), *other.detect([0]), candidates)
+    assert detector.test_cfg == before
+    return comparison
 
 
 @pytest.mark.parametrize(
@@ -239,16 +257,73 @@ class Rounded:
     ],
 )
 def test_rounding_at_the_least_score_is_told_from_errors(mine, theirs, unmatched, borderline):
-    detector, other = Rounded(0.9, mine), Rounded(0.9, theirs)
-    for borders, expected in (
-        (partial(_borders, detector, None), (unmatched, borderline)),
-        (None, (unmatched + borderline, 0)),
-    ):
-        comparison = Comparison()
-        _note(comparison, *detector.detect([0]), *other.detect([0]), borders)
+    detector, other = (Plain((0, 60), (0.9, score)) for score in (mine, theirs))
+    for exact, expected in ((True, (unmatched, borderline)), (False, (unmatched + borderline, 0))):
+        comparison = noted(detector, other, exact)
         assert (comparison.unmatched, comparison.borderline) == expected
         assert comparison.same == (expected[0] == 0)
-    assert detector.test_cfg == dict(score_thr=0.05)
+
+
+@pytest.mark.parametrize(
+    'mine, theirs, leave_out, unmatched, borderline',
+    [
+        # overlaps of 0.6000003 and 0.5999997, and two that follow
+        (9.99999, 10.00001, (), 0, 3),
+        (10.00001, 9.99999, (), 0, 3),
+        (9.99999, 10.00001, (3,), 1, 2),  # one of which does not
+        (9.996, 10.004, (), 1, 2),  # 0.60013 and 0.59987
+        (9.99999, 9.99999, (), 0, 0),
+        (9.99999, 9.99999, (2,), 2, 0),  # without that one, the next should have stayed
+    ],
+)
+def test_rounding_at_the_threshold_of_nms_is_told_from_errors(
+    mine, theirs, leave_out, unmatched, borderline
+):
+    scores = (0.9, 0.8, 0.7, 0.6)
+    detector = Plain((0, mine, 19, 28), scores)
+    comparison = noted(detector, Plain((0, theirs, 19, 28), scores, leave_out))
+    assert (comparison.unmatched, comparison.borderline) == (unmatched, borderline)
+    assert comparison.same == (unmatched == 0)
+    assert {picture for picture, _ in comparison.flips} <= {'7'}
+
+
+@pytest.mark.parametrize('name', HEAD_NAMES)
+def test_nms_of_a_head_keeps_what_explains_itself(folder, name):
+    """What a head hands to its NMS, read back: what it keeps is right, another choice is not."""
+    detector = detector_of(config_of(folder, name))
+    image = pictures(folder)[0]
+    (found,) = detector.detect([detector.prepare(image)])
+    before = copy.deepcopy(dict(detector.model.bbox_head.test_cfg))
+    candidates = _candidates(detector, image)
+    assert dict(detector.model.bbox_head.test_cfg) == before
+    places = _places(candidates, found)
+    assert len(places) == len(found) <= len(candidates.found)
+    kept = np.zeros(len(candidates.found), bool)
+    kept[places] = True
+    wrong, flips = explain(candidates, kept, kept)
+    assert not wrong.any() and not flips
+    less = kept.copy()
+    less[places[2]] = False
+    assert explain(candidates, kept, less)[0].any()
+
+
+def test_pictures_to_verify_on_bring_no_size_along(folder, tmp_path, monkeypatch):
+    """``--config`` says which pictures; the file does to them what the model does."""
+    detector, cfg = detector_of(config_of(folder, 'lla')), config_of(folder, 'lla')
+    rule, seen = size_rule(detector.cfg), []
+    cfg.test_dataloader.dataset.pipeline[1].scale = (96, 72)
+    cfg.test_dataloader.dataset.data_root = 'elsewhere/'
+    cfg.dump(tmp_path / 'tests.py')
+    tool = str(ROOT / 'tools/export.py')
+    monkeypatch.setattr(sys, 'argv', [tool, 'x', 'x.onnx', '--config', str(tmp_path / 'tests.py')])
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    monkeypatch.setattr('mmdet_lla.inference.load_detector', lambda *args: detector)
+    monkeypatch.setattr('mmdet_lla.export.export_detector', lambda *args: seen.extend(args) or [])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(tool, run_name='__main__')
+    assert done.value.code == 0
+    assert size_rule(seen[0].cfg) == rule != size_rule(seen[-1])
+    assert seen[-1].test_dataloader.dataset.data_root == 'elsewhere/'
 
 
 def has(module: str) -> bool:
@@ -344,6 +419,21 @@ def test_equal_scores_have_one_order_everywhere(folder, exported, tmp_path):
         np.testing.assert_allclose(boxes, expected.boxes, atol=1e-3)
         np.testing.assert_allclose(scores, expected.scores, atol=1e-6)
         np.testing.assert_array_equal(labels, expected.labels)
+
+
+def test_boxes_may_differ_by_a_part_of_their_size():
+    """As those of YOLOX, which are powers of e."""
+    small, large = (Plain((0,), (0.9,)) for _ in range(2))
+    large.boxes = np.float32([(-700, -600, 700, 800)])
+    for one, shift, same in (
+        (small, 0.009, True),
+        (small, 0.012, False),
+        (large, 0.02, True),
+        (large, 0.04, False),
+    ):
+        other = Plain((0,), (0.9,))
+        other.boxes = one.boxes + np.float32(shift)
+        assert bool(match(*one.detect([0]), *other.detect([0]))) == same
 
 
 def stable_nms(boxes, scores, labels, iou_threshold, limit) -> list[int]:
