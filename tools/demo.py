@@ -18,7 +18,7 @@ import _checkout  # noqa: F401  (before mmdet_lla is imported)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-14e_crowd-512.py'
-SHIPPED = 'configs/lla_s/lla-s_mobilenetv2_fpn_1xb4-14k_crowd.py'
+SHIPPED = 'configs/lla_s/lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'
 
 
