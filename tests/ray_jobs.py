@@ -1,11 +1,6 @@
 """Jobs for an engine, in a module that the processes of Ray can import."""
 
 import os
-import signal
-import threading
-from pathlib import Path
-
-from mmdet_lla.analysis.ablation.engines.processes import ToolFailed
 
 
 def answer(place):
@@ -28,13 +23,3 @@ def die(place, note):
     with open(note, 'a') as file:
         file.write('tried\n')
     os._exit(3)
-
-
-def die_after_the_tool(place, note):
-    """Its tool is killed first and then its worker, as where a node is lost; once."""
-    with open(note, 'a') as file:
-        file.write('tried\n')
-    if Path(note).read_text().split() == ['tried']:
-        threading.Timer(0.5, os._exit, [3]).start()
-        raise ToolFailed('train.py', -signal.SIGKILL, note, '')
-    return 'done'

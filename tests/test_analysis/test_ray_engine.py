@@ -1,14 +1,18 @@
 """What only a cluster has: nodes that are lost, come late, or see something else."""
 
+import signal
 import threading
+import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
-from ray_jobs import answer, complain, die, die_after_the_tool, gpus
+from ray_jobs import answer, complain, die, gpus
 from stand_in_study import Silent, study_of
 from waiting import running_in, wait_until
 
 from mmdet_lla.analysis.ablation.engines import Done, Failed, Job, Said
+from mmdet_lla.analysis.ablation.engines.processes import ToolFailed
 
 ray_engine = pytest.importorskip(
     'mmdet_lla.analysis.ablation.engines.ray_engine', reason='the engine of Ray wants Ray'
@@ -30,12 +34,23 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path):
     assert list(tmp_path.iterdir()) == [note]  # the file that nodes looked for is gone
 
 
-def test_a_tool_that_is_killed_with_its_worker_is_tried_again(ray_cluster, tmp_path):
-    note = tmp_path / 'note'
-    job = Job('a', partial(die_after_the_tool, note=note))
-    events = RayEngine(tmp_path, cpus_per_run=2, retries=1).run([job])
-    assert [e for e in events if isinstance(e, (Done, Failed))] == [Done('a', 'done')]
-    assert note.read_text().split() == ['tried'] * 2
+@pytest.mark.parametrize('status, waits', [(-signal.SIGKILL, True), (-signal.SIGTERM, False)])
+def test_a_worker_may_end_before_it_says_that_its_tool_was_killed(
+    monkeypatch, tmp_path, status, waits
+):
+    """One that loses its node kills its tools first, and what it says is not tried again."""
+    error = ToolFailed('train.py', status, tmp_path / 'train.log', '')
+
+    def fail(place):
+        raise error
+
+    slept = []
+    monkeypatch.chdir(tmp_path)
+    clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    monkeypatch.setattr(ray_engine, 'time', clock)
+    answer = ray_engine._call._function(Job('a', fail), 1, 0, str(tmp_path), tmp_path, None)
+    assert answer == (False, error)
+    assert slept == [ray_engine.LAST_S] * waits
 
 
 def test_a_run_has_gpus_of_its_own(ray_cluster, tmp_path):
