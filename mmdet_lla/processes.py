@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GLOO_THREAD = 'pt_gloo_runloop'  # torch's name for a thread that carries out collectives
 _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
@@ -58,7 +61,8 @@ def leave_processes(done: bool = False) -> None:
     """Leave the other processes, if this one joined any.
 
     Without it a thread of gloo's may end the process with "terminate called without an active
-    exception" and status -6, after all its work.
+    exception" and status -6, after all its work: such a thread holds the tensors of a collective a
+    little longer than whoever waits for it, and cannot give them back to an interpreter that ends.
 
     Args:
         done (bool): Whether this process has done all its work. One that failed leaves no group of
@@ -67,8 +71,35 @@ def leave_processes(done: bool = False) -> None:
     group = torch.distributed
     if not (group.is_available() and group.is_initialized()):
         return
+    _let_gloo_rest()  # a model under DDP keeps the group and its threads alive beyond the next line
     if done or 'nccl' not in str(group.get_backend_config()):
         group.destroy_process_group()
+
+
+def _let_gloo_rest(limit_s: float = 10.0) -> None:
+    """Wait until gloo's threads sleep and have not run for a while; under Linux alone.
+
+    Args:
+        limit_s (float): In seconds, for a thread that never rests. Defaults to 10.
+    """
+    end = time.monotonic() + limit_s
+    before, now = None, _gloo_threads()
+    while (now != before or any('R (running)' in one for one in now)) and time.monotonic() < end:
+        time.sleep(0.02)  # without Python's lock, which they may want
+        before, now = now, _gloo_threads()
+
+
+def _gloo_threads() -> list[tuple[str, ...]]:
+    """State of each of gloo's threads, and how often it began to wait or was made to."""
+    found = []
+    for status in Path('/proc/self/task').glob('*/status'):
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:  # it has ended
+            continue
+        if lines[0].endswith(GLOO_THREAD):
+            found.append(tuple(one for one in lines if one.startswith('State') or 'ctxt' in one))
+    return found
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import _dynamo  # noqa: F401  (DDP imports it, each child anew)
+from torch.nn.parallel import DistributedDataParallel
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location('processes', ROOT / 'mmdet_lla' / 'processes.py')
@@ -44,6 +46,22 @@ def fail(ready):
     raise ValueError('as a bug does')
 
 
+HELD = []
+
+
+def train(ready):
+    """Train under DDP, which holds the group beyond its end.
+
+    What gloo's threads hold of the last collective they would give back to an interpreter that
+    ends, were nobody to let them go on.
+    """
+    sys.setswitchinterval(1000)
+    HELD.append(DistributedDataParallel(torch.nn.Linear(10, 10)))  # as a runner's cycles do
+    HELD[0](torch.ones(1, 10)).sum().backward()
+    for _ in range(20):
+        dist.all_reduce(torch.ones(1000000))
+
+
 #: Name: what is done under the tools' care, the signal that ends it, allowed statuses.
 WAYS = {
     'done': (lambda ready: None, None, {0}),
@@ -52,8 +70,10 @@ WAYS = {
     'Ctrl-C': (reduce_forever, signal.SIGINT, {128 + signal.SIGINT}),
     'SIGTERM': (reduce_forever, signal.SIGTERM, {128 + signal.SIGTERM}),
     'SIGTERM for one': (reduce_forever, signal.SIGTERM, {1, 128 + signal.SIGTERM}),
+    'done under DDP': (train, None, {0}),
     'done, under another tool': (lambda ready: None, None, {0}),
     'error, under another tool': (fail, None, {1}),
+    'done under DDP, under another tool': (train, None, {0}),
 }
 
 
