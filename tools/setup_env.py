@@ -209,14 +209,18 @@ print('compiled' if mmcv._ext.__file__.endswith('.so') else 'in plain torch')
 """
 
 
+#: What OpenCV wants of the system, as far as bare containers lack it.
+OPENCV = ('libxcb.so', 'libGL.so', 'libgthread-2.0.so')
+
+
 def verify(python):
     """See that torch, mmcv's operators and mmdet work together."""
     result = subprocess.run([str(python), '-c', VERIFY], capture_output=True, text=True)
     if result.returncode:
         error = result.stderr.strip().splitlines()[-1]
-        packages = {'libGL.so': 'libgl1', 'libgthread': 'libglib2.0-0'}
-        hints = [f'; apt install {package}' for name, package in packages.items() if name in error]
-        raise SetupError('torch, mmcv and mmdet do not work together: ' + error + ''.join(hints))
+        # OpenCV asks for one after the other.
+        hint = '; apt install libgl1 libglib2.0-0' if any(one in error for one in OPENCV) else ''
+        raise SetupError('torch, mmcv and mmdet do not work together: ' + error + hint)
     say(f"* all of it works; mmcv's operators are {result.stdout.strip()}")
 
 

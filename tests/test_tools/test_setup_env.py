@@ -384,7 +384,8 @@ def test_environment_that_is_no_environment_is_left_alone(setup_env, tmp_path, m
 @pytest.mark.parametrize(
     'error, hint',
     [
-        ('ImportError: libGL.so.1: cannot open shared object file', 'apt install libgl1'),
+        ('ImportError: libGL.so.1: cannot open shared object file', 'apt install libgl1 '),
+        ('ImportError: libxcb.so.1: cannot open shared object file', 'apt install libgl1 '),
         ("ModuleNotFoundError: No module named 'mmdet'", "No module named 'mmdet'"),
     ],
 )
