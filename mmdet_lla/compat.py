@@ -3,6 +3,9 @@
 torch without a GPU has no device to set for each of several processes, nor one to give its wrapper
 of the model, as mmengine does for both, and synchronizes no batch norm.
 
+Every process of a test writes its metrics to the same file of mmengine's, which two of them can
+tear; here the first does alone.
+
 torch >= 2.6 unpickles only tensors and allow-listed classes. mmengine's checkpoints carry their
 training log in a few harmless classes more, named here. Nothing else becomes loadable.
 
@@ -21,7 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.device import get_device
+from mmengine.dist import master_only
 from mmengine.dist import utils as dist_utils
+from mmengine.hooks import LoggerHook
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop, checkpoint
@@ -128,5 +133,6 @@ if hasattr(torch.serialization, 'add_safe_globals'):
     allow_mmengine_checkpoints()
 leave_loading_to_torch()
 let_cpus_train_together()
+LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
 # Whatever joined them: our tools, mmdet's own or a script.
 atexit.register(leave_processes)

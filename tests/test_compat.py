@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.dist import utils as dist_utils
+from mmengine.hooks import LoggerHook
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -78,3 +80,20 @@ def test_loop_gets_the_batches_that_it_has_not_trained_on(skips):
     elif skips == 'at once':
         loop.dataloader_iterator.skip_iter(3)
     assert list(loop.dataloader_iterator) == ['d', 'e']
+
+
+@pytest.mark.parametrize('rank, written', [(0, ['now.json']), (1, [])])
+def test_one_process_writes_the_metrics(monkeypatch, tmp_path, rank, written):
+    monkeypatch.setattr(dist_utils, 'get_rank', lambda group=None: rank)
+    runner = SimpleNamespace(
+        log_dir=str(tmp_path),
+        test_dataloader=[],
+        logger=SimpleNamespace(info=lambda said: None),
+        log_processor=SimpleNamespace(
+            get_log_after_epoch=lambda *args, **kwargs: ({'AP': 0.5}, 'AP: 0.5')
+        ),
+    )
+    hook = LoggerHook()
+    hook.json_log_path = 'now.json'
+    hook.after_test_epoch(runner)
+    assert [path.name for path in tmp_path.iterdir()] == written

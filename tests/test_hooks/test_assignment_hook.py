@@ -158,7 +158,8 @@ def test_a_resumed_training_goes_on_counting(folder):
     runner, witness = train(
         folder, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2, resume=True
     )
-    assert len(witness.losses) == 3 and list(scalars(runner)) == [6]
+    assert len(witness.losses) == 3
+    assert list(scalars(runner)) in ([6], [3, 6])  # both, where they began in the same second
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     assert {path.stem.rsplit('_', 1)[1] for path in images.iterdir()} == {'4'}
 
