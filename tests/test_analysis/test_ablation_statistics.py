@@ -18,6 +18,7 @@ from mmdet_lla.analysis.ablation.statistics import (
     draw_pictures,
     draw_seeds,
     estimate,
+    estimate_fraction,
     paired_difference,
     small_sample_factor,
 )
@@ -106,6 +107,14 @@ def test_shared_noise_cancels_in_paired_differences():
     found = paired_difference(*better, *base)
     assert not found.is_noise and found.low > 0.05 and found.high < 0.15
     assert estimate(*better).low < estimate(*base).value  # not to be seen without pairing
+
+
+def test_interval_of_a_fraction_ends_where_fractions_do():
+    recalls = measured([-0.02, 0.0, 0.01], np.full((1, 20), 0.98))
+    free, found = estimate(*recalls), estimate_fraction(*recalls)
+    assert free.high > 1 and found == Estimate(free.value, free.low, 1.0, 3)
+    misses = tuple(1 - numbers for numbers in recalls)
+    assert estimate(*misses).low < 0 and estimate_fraction(*misses).low == 0
 
 
 def test_refuses_what_does_not_fit():

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evaluation.crowd import GROUPS, CrowdResult
 from .detections import METRICS, summarize
-from .statistics import Estimate, draw_pictures, estimate, paired_difference
+from .statistics import Estimate, draw_pictures, estimate_fraction, paired_difference
 
 LOWER_IS_BETTER = frozenset({'MR'})
 VERDICTS = ('better', 'worse', 'noise', 'one seed', 'equal')
@@ -96,7 +96,7 @@ def weigh(
     base = evidence[0]
     for one in evidence:
         means = {
-            metric: estimate(
+            metric: estimate_fraction(
                 taken(points, one.name, one.seeds, i), taken(values, one.name, one.seeds, i), seed
             )
             for i, metric in enumerate(METRICS)
@@ -168,7 +168,7 @@ def weigh_groups(one: Evidence, trait: str, num_draws: int = 200, seed: int = 0)
                 high,
                 int(mask.sum()),
                 {
-                    metric: estimate(points[:, i], values[:, :, i], seed)
+                    metric: estimate_fraction(points[:, i], values[:, :, i], seed)
                     for i, metric in enumerate(GROUP_METRICS)
                 },
             )

@@ -7,7 +7,7 @@ so their difference is not blurred by what they share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -115,6 +115,13 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Estimate(float(points.mean()), float(low), float(high), num_seeds)
+
+
+def estimate_fraction(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
+    """``estimate`` of a number from 0 to 1, whose stretched interval ends where the number does."""
+    found = estimate(points, values, seed)
+    low, high = np.clip([found.low, found.high], 0, 1).tolist()
+    return replace(found, low=low, high=high)
 
 
 def paired_difference(
