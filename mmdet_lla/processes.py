@@ -17,6 +17,7 @@ import torch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GLOO_THREAD = 'pt_gloo_runloop'  # torch's name for a thread that carries out collectives
+REST_S = 10.0  # for a thread of gloo's that never rests
 _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
@@ -76,13 +77,9 @@ def leave_processes(done: bool = False) -> None:
         group.destroy_process_group()
 
 
-def _let_gloo_rest(limit_s: float = 10.0) -> None:
-    """Wait until gloo's threads sleep and have not run for a while; under Linux alone.
-
-    Args:
-        limit_s (float): In seconds, for a thread that never rests. Defaults to 10.
-    """
-    end = time.monotonic() + limit_s
+def _let_gloo_rest() -> None:
+    """Wait until gloo's threads sleep and have not run for a while; under Linux alone."""
+    end = time.monotonic() + REST_S
     before, now = None, _gloo_threads()
     while (now != before or any('R (running)' in one for one in now)) and time.monotonic() < end:
         time.sleep(0.02)  # without Python's lock, which they may want
