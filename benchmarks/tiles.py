@@ -25,10 +25,10 @@ from mmcv.ops import nms
 from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
-from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.inference import Predictor, Tiles
 from mmdet_lla.inference.tiles import View, spans
 from mmdet_lla.runtime import Detections
+from mmdet_lla.utils.boxes import box_iou
 
 WIDTH, HEIGHT = 4000, 3000
 
@@ -98,10 +98,10 @@ def at_seams(boxes: np.ndarray, size: int | None) -> np.ndarray:
 
 def judge(found: Detections, people: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarray, ...]:
     """Who is found, (people, ); and which detections are of people found already, and false."""
-    ious = iou_matrix(people, found.boxes)
+    ious = box_iou(people, found.boxes)
     hit = np.zeros(len(people), bool)
     twice, false = np.zeros(len(found), bool), np.zeros(len(found), bool)
-    others = iou_matrix(ignored, found.boxes).max(0, initial=0) > 0.5
+    others = box_iou(ignored, found.boxes).max(0, initial=0) > 0.5
     for i in range(len(found)):
         free = np.where(hit, 0, ious[:, i])
         if free.max(initial=0) > 0.5:

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
 from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
-from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.zoo import shipped_model
+from mmdet_lla.utils.boxes import box_iou
 
 NAME = 'lla-s'
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'lla_s'
@@ -37,7 +37,7 @@ def test_it_finds_people_in_crowds_it_has_not_seen(predictor):
         boxes = np.array([p.fbox for p in scene.people if not p.ignore])
         boxes = boxes.clip(0, (640, 480, 640, 480))
         result = predictor(scene.image)
-        hits = iou_matrix(boxes, np.asarray(result.boxes, float)) > 0.5
+        hits = box_iou(boxes, np.asarray(result.boxes, float)) > 0.5
         people += len(boxes)
         true += hits.any(1).sum()
         found += len(result.boxes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..datasets.odgt import OdgtError, read_records, visible_share
 from ..datasets.text import read_bytes
-from .overlaps import iou_matrix
+from ..utils.boxes import box_iou
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CrowdAnnotation:
         result = np.zeros(len(self.boxes))
         people = np.flatnonzero(~self.ignored)
         if len(people) > 1:
-            overlaps = iou_matrix(self.boxes[people], self.boxes[people])
+            overlaps = box_iou(self.boxes[people], self.boxes[people])
             np.fill_diagonal(overlaps, 0)
             result[people] = overlaps.max(axis=1)
         return result

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..datasets.converters.citypersons import open_citypersons, read_people
+from ..utils.boxes import box_area
 from .annotations import CrowdAnnotation, CrowdDetections, annotation_of
 from .curves import MR_REFERENCES, Curve, geometric_mean
 from .matching import deferred_acceptance
-from .overlaps import areas, iou_of_pairs, lay_out, pairs_above
+from .overlaps import iou_of_pairs, lay_out, pairs_above
 
 IOU_THR = 0.5
 HEIGHT_MARGIN = 1.25
@@ -144,8 +145,8 @@ def _collect(
     dets, det_at = lay_out([d.boxes[keep] for d, keep in zip(detections, best, strict=True)])
     gts, gt_at = lay_out([annotation.boxes for annotation in annotations])
     pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, IOU_THR)
-    det_areas = areas(dets)[pair_det]
-    pair_iou = iou_of_pairs(det_areas, areas(gts)[pair_gt], shared)
+    det_areas = box_area(dets)[pair_det]
+    pair_iou = iou_of_pairs(det_areas, box_area(gts)[pair_gt], shared)
     # of equal overlaps the script takes the later one
     order = np.lexsort((-pair_gt, -pair_iou, pair_det))
     det_score = np.concatenate(

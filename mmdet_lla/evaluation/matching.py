@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ..utils.boxes import box_area
 from .annotations import CrowdAnnotation, CrowdDetections, clip_boxes
-from .overlaps import areas, iou_of_pairs, lay_out, max_coverage, pairs_above
+from .overlaps import iou_of_pairs, lay_out, max_coverage, pairs_above
 
 HIT, MISS, DROPPED = 1, 0, -1
 
@@ -120,7 +121,7 @@ def collect_pairs(
             covered[part] = max_coverage(boxes[part], covers)
 
     pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, min_iou)
-    pair_iou = iou_of_pairs(areas(dets)[pair_det], areas(gts)[pair_gt], shared)
+    pair_iou = iou_of_pairs(box_area(dets)[pair_det], box_area(gts)[pair_gt], shared)
     keep = pair_iou >= np.float32(min_iou)
     pictures = np.arange(len(detections))
     return CrowdPairs(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.overlaps import iou_matrix
 from ..runtime import Detections
+from ..utils.boxes import box_iou
 
 #: Scores that differ by less than this, or from ``score_thr``, may end on either side.
 SCORE_ROUNDING = 1e-5
@@ -48,7 +48,7 @@ class Candidates:
     def overlaps(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """IoU of rivals, 0 of others, float64; places (n, ) and (k, ) to (n, k)."""
         boxes, labels = self.boxes.astype(np.float64), self.found.labels
-        found = iou_matrix(boxes[rows], boxes[columns])
+        found = box_iou(boxes[rows], boxes[columns])
         if not self.class_agnostic:
             found[labels[rows][:, None] != labels[columns]] = 0
         return found

@@ -12,7 +12,7 @@ from mmdet_lla.evaluation.matching import (
     deferred_acceptance,
     match_crowd,
 )
-from mmdet_lla.evaluation.overlaps import coverage_matrix, iou_matrix
+from mmdet_lla.utils.boxes import box_ioa, box_iou
 
 SIZE = dict(height=40, width=40)
 
@@ -46,7 +46,7 @@ def pictures(draw):
 def plain_labels(annotation, detections, iou_thr):
     """The rule as one would say it: detection by detection, person by person."""
     gts, dets = (clip_boxes(part.boxes, (40, 40)) for part in (annotation, detections))
-    iou, coverage = iou_matrix(dets, gts), coverage_matrix(dets, gts)
+    iou, coverage = box_iou(dets, gts), box_ioa(dets, gts)
     taken, labels = set(), {}
     for det in sorted(range(len(dets)), key=lambda i: -detections.scores[i]):
         best, best_iou = None, iou_thr

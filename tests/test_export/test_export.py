@@ -20,7 +20,6 @@ from tiny_crowd import HEADS, make_crowd, tiny_config
 pytest.importorskip('onnxscript')  # of the extra `export`
 pytest.importorskip('onnxruntime')
 
-from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.export import export_detector
 from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
@@ -32,6 +31,7 @@ from mmdet_lla.export.verify import Comparison, _candidates, _note, _places, com
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.model import TorchDetector
 from mmdet_lla.runtime import Detections, Detector
+from mmdet_lla.utils.boxes import box_iou
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Sizes of pictures, and of batches, that the files were not traced with.
@@ -441,7 +441,7 @@ def stable_nms(boxes, scores, labels, iou_threshold, limit) -> list[int]:
     kept: list[int] = []
     for i in np.argsort(-scores, kind='stable').tolist():
         rivals = [j for j in kept if labels[j] == labels[i]]
-        overlaps = iou_matrix(boxes[[i]], boxes[rivals])[0] if rivals else np.zeros(1)
+        overlaps = box_iou(boxes[[i]], boxes[rivals])[0] if rivals else np.zeros(1)
         if scores[i] >= 0 and overlaps.max() <= iou_threshold:
             kept.append(i)
     return kept[:limit]

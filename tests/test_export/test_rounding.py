@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.export.rounding import Candidates, explain
 from mmdet_lla.runtime import Detections
+from mmdet_lla.utils.boxes import box_iou
 
 THRESHOLD = 0.6
 
@@ -47,7 +47,7 @@ def plain_nms(boxes, labels, threshold: float, limit: int) -> np.ndarray:
     kept = []
     for i in range(len(boxes)):
         rivals = [j for j in kept if labels[j] == labels[i]]
-        if not (iou_matrix(boxes[[i]], boxes[rivals]) > threshold).any():
+        if not (box_iou(boxes[[i]], boxes[rivals]) > threshold).any():
             kept.append(i)
     return mask(len(boxes), *kept[:limit])
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mmdet_lla.evaluation.overlaps import iou_matrix
 from mmdet_lla.inference import Predictor, Tiles
 from mmdet_lla.inference.tiles import View, spans
 from mmdet_lla.runtime import Detections
 from mmdet_lla.runtime.detector import Prepared
+from mmdet_lla.utils.boxes import box_iou
 
 WIDTH, HEIGHT = 4000, 3000
 
@@ -25,7 +25,7 @@ def crowd(seed: int, people: int = 250) -> np.ndarray:
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > (12, 35)).all(1)]
     kept: list = []  # no two that nobody could tell apart, in any tile
     for i in range(len(boxes)):
-        if not kept or iou_matrix(boxes[[i]], boxes[kept]).max() < 0.75:
+        if not kept or box_iou(boxes[[i]], boxes[kept]).max() < 0.75:
             kept.append(i)
     return boxes[kept]
 
@@ -59,7 +59,7 @@ def perfect_views(people: np.ndarray, tiles: Tiles, seed: int):
 
 def lost_and_twice(people: np.ndarray, found: np.ndarray) -> tuple[int, int]:
     """People nobody found, and detections of people who are found already."""
-    free = iou_matrix(people, found)
+    free = box_iou(people, found)
     matched = 0
     while free.size and free.max() > 0.5:
         row, column = np.unravel_index(free.argmax(), free.shape)
@@ -91,7 +91,7 @@ def test_suppression_would_lose_and_repeat_people():
     scores = np.concatenate([one.scores for one in found])
     kept: list[int] = []
     for i in np.argsort(-scores):
-        if not kept or iou_matrix(boxes[[i]], boxes[kept]).max() <= 0.5:
+        if not kept or box_iou(boxes[[i]], boxes[kept]).max() <= 0.5:
             kept.append(i)
     lost, twice = lost_and_twice(people, boxes[kept])
     assert lost > 5 and twice > 30

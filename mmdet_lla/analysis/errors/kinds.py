@@ -28,7 +28,8 @@ import numpy as np
 
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections, clip_boxes
 from ...evaluation.matching import HIT, MISS, CrowdMatches, CrowdPairs, collect_pairs, match_crowd
-from ...evaluation.overlaps import areas, lay_out, pairs_above
+from ...evaluation.overlaps import lay_out, pairs_above
+from ...utils.boxes import box_area
 
 FALSE_ALARMS = ('duplicate', 'merged', 'loose', 'part', 'ignore', 'background')
 MISSES = ('taken', 'suppressed', 'low', 'never')
@@ -178,7 +179,7 @@ def _shares(
     gts, gt_at = clipped([annotation.boxes[~annotation.ignored] for annotation in annotations])
     # A person of less than a hundredth of the box is too small to be told from the rest of it.
     det, gt, shared = pairs_above(dets, det_at, gts, gt_at, 0.01)
-    return det, gt, shared / areas(dets)[det], shared / np.maximum(areas(gts)[gt], 1e-6)
+    return det, gt, shared / box_area(dets)[det], shared / np.maximum(box_area(gts)[gt], 1e-6)
 
 
 def _largest(

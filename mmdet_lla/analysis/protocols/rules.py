@@ -15,7 +15,8 @@ from ...evaluation.annotations import CrowdAnnotation, CrowdDetections, clip_box
 from ...evaluation.citypersons import log_average_miss_rate_below
 from ...evaluation.curves import Curve, average_precision, log_average_miss_rate, max_recall
 from ...evaluation.matching import DROPPED, HIT, MISS, deferred_acceptance
-from ...evaluation.overlaps import areas, iou_of_pairs, lay_out, pairs_above
+from ...evaluation.overlaps import iou_of_pairs, lay_out, pairs_above
+from ...utils.boxes import box_area
 
 NO_LIMIT = (0.0, float('inf'))
 #: No evaluation here asks for less overlap.
@@ -206,8 +207,8 @@ def _collect(
         dets[:, 2:] += 1
         gts[:, 2:] += 1
     det, gt, shared = pairs_above(dets, det_at, gts, gt_at, LEAST_IOU)
-    det_areas = areas(dets)[det]
-    iou = iou_of_pairs(det_areas, areas(gts)[gt], shared)
+    det_areas = box_area(dets)[det]
+    iou = iou_of_pairs(det_areas, box_area(gts)[gt], shared)
     order = np.lexsort((-gt if rules.later_of_equals else gt, ignored[gt], -iou, det))
     pictures = np.arange(len(annotations))
     return _Pairs(
