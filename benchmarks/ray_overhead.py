@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mmdet_lla.analysis.ablation.engines import Done, Engine, Failed, Job, LocalEngine, Place
+from mmdet_lla.ablation.engines import Done, Engine, Failed, Job, LocalEngine, Place
 
 TESTS = Path(__file__).parents[1] / 'tests'
 TOOL = """
@@ -80,7 +80,7 @@ def main() -> None:
     sys.path.insert(0, str(TESTS))
     from ray_nodes import another_node, cluster_of_one
 
-    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

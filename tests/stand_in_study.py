@@ -5,9 +5,9 @@ import os
 import time
 from pathlib import Path
 
-from mmdet_lla.analysis.ablation.progress import StudyProgress
-from mmdet_lla.analysis.ablation.study import Study, plan_runs
-from mmdet_lla.analysis.ablation.variants import load_variants
+from mmdet_lla.ablation.progress import StudyProgress
+from mmdet_lla.ablation.study import Study, plan_runs
+from mmdet_lla.ablation.variants import load_variants
 
 CONFIG = """
 model = dict(quality={quality})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_lla.analysis.ablation.variants import short_names
+from mmdet_lla.ablation.variants import short_names
 from mmdet_lla.analysis.browsing import read_assigner
 from mmdet_lla.named_configs import config_path, read_config
 

@@ -94,13 +94,13 @@ def parse_args() -> argparse.Namespace:
 
 def engine_of(args: argparse.Namespace):
     """What does the runs."""
-    from mmdet_lla.analysis.ablation.engines import LocalEngine
+    from mmdet_lla.ablation.engines import LocalEngine
 
     resources = dict(jobs=args.jobs, cpus_per_run=args.cpus_per_run, gpus_per_run=args.gpus_per_run)
     if args.engine == 'local':
         return LocalEngine(**resources)
     try:
-        from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+        from mmdet_lla.ablation.engines.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         if error.name != 'ray':
             raise
@@ -112,7 +112,7 @@ def main() -> None:
     args = parse_args()
     # What libraries deprecate is no news to who runs a study.
     warnings.simplefilter('ignore')
-    from mmdet_lla.analysis.ablation import ablate
+    from mmdet_lla.ablation import ablate
 
     MMLogger.get_instance('mmengine', log_level='WARNING')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

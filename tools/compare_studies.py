@@ -26,9 +26,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmdet_lla.analysis.ablation import plots
-    from mmdet_lla.analysis.ablation.detections import METRICS
-    from mmdet_lla.analysis.ablation.overview import markdown_table, read_weighed
+    from mmdet_lla.ablation import plots
+    from mmdet_lla.ablation.overview import markdown_table, read_weighed
+    from mmdet_lla.analysis.test_sets import METRICS
 
     try:
         studies = {}

@@ -65,7 +65,7 @@ def call(*command, log: Path) -> None:
 
 def lines_of(*command, log: Path):
     """Run a tool of ours and give its output line by line, writing it to a log too."""
-    from mmdet_lla.analysis.ablation.engines.processes import Processes, ToolFailed
+    from mmdet_lla.ablation.engines.processes import Processes, ToolFailed
 
     try:
         yield from Processes(cwd=ROOT).lines(command, log)
@@ -77,7 +77,7 @@ def train(args: argparse.Namespace, options: list[str]) -> Path:
     """Train with a progress bar; gives the last checkpoint."""
     from tqdm import tqdm
 
-    from mmdet_lla.analysis.ablation.engines.processes import parse_step
+    from mmdet_lla.ablation.engines.processes import parse_step
 
     checkpoint = args.work_dir / f'epoch_{args.epochs}.pth'
     if checkpoint.is_file():

@@ -46,10 +46,10 @@ def main() -> int:
     args = parse_args()
     from tqdm import tqdm
 
-    from mmdet_lla.analysis.ablation.detections import TestSet
     from mmdet_lla.analysis.nms import collect_raw, plan_settings, report, sweep
     from mmdet_lla.analysis.nms.raw import write_raw
     from mmdet_lla.analysis.nms.sweep import best_trials
+    from mmdet_lla.analysis.test_sets import TestSet
     from mmdet_lla.named_configs import read_config
 
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'

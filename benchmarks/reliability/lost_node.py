@@ -24,10 +24,10 @@ from pathlib import Path
 import torch
 from kills import differences
 
-from mmdet_lla.analysis.ablation.engines import LocalEngine
-from mmdet_lla.analysis.ablation.progress import StudyProgress
-from mmdet_lla.analysis.ablation.study import Study, plan_runs
-from mmdet_lla.analysis.ablation.variants import load_variants
+from mmdet_lla.ablation.engines import LocalEngine
+from mmdet_lla.ablation.progress import StudyProgress
+from mmdet_lla.ablation.study import Study, plan_runs
+from mmdet_lla.ablation.variants import load_variants
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def lose_a_node(folder: Path, cluster, processes: int, moment: float) -> tuple[d
     from ray_nodes import another_node
     from waiting import running_in, wait_until
 
-    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
     gpus = processes if processes > 1 else 0
     work = folder / f'lost {moment:.3f}'

@@ -15,10 +15,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tiny_crowd import make_crowd, tiny_config
 
-from mmdet_lla.analysis.ablation.detections import TestSet
 from mmdet_lla.analysis.errors.files import beside
 from mmdet_lla.analysis.nms import collect_raw, plan_settings, sweep
 from mmdet_lla.analysis.nms.sweep import ALL, best_trials, density_groups
+from mmdet_lla.analysis.test_sets import TestSet
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from mmdet_lla.analysis.ablation.engines import LocalEngine
+from mmdet_lla.ablation.engines import LocalEngine
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
 

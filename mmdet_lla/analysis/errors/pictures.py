@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
-from ..ablation.plots import data_uri
 from ..drawing import FALSE_ALARM, HIT, IGNORED, MISS, draw_boxes
+from ..figures import data_uri
 from .kinds import FALSE_ALARMS, MISSES, Errors
 
 RED, GREEN, GRAY = (214, 39, 40), (0, 158, 115), (150, 150, 150)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ..ablation.plots import Style, as_svg, data_uri, looks
+from ..figures import Style, data_uri, plot_style, to_svg
 
 if TYPE_CHECKING:
     from .report import Analysis
@@ -18,7 +18,7 @@ SHOWN = ('JI', 'F1', 'precision', 'recall', 'false_alarms', 'counting_error')
 def thresholds(analyses: Sequence[Analysis]) -> str:
     """Every number over the score threshold, a line a detector."""
     style = Style([one.name for one in analyses])
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(11, 5.6), layout='constrained')
         panels = figure.subplots(2, 3, sharex=True).flat
     for axes, number in zip(panels, SHOWN, strict=True):
@@ -37,13 +37,13 @@ def thresholds(analyses: Sequence[Analysis]) -> str:
         figure.legend(
             handles, labels, loc='outside lower center', ncols=len(analyses), frameon=False
         )
-    return data_uri(as_svg(figure), 'image/svg+xml')
+    return data_uri(to_svg(figure), 'image/svg+xml')
 
 
 def calibrations(analyses: Sequence[Analysis]) -> str:
     """Precision over score, a line a detector."""
     style = Style([one.name for one in analyses])
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(5, 4.4), layout='constrained')
         axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color='#bbbbbb', linestyle='--', linewidth=1)
@@ -55,4 +55,4 @@ def calibrations(analyses: Sequence[Analysis]) -> str:
         )
     axes.set(xlabel='score', ylabel='share that is right', xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc='upper left', frameon=False)
-    return data_uri(as_svg(figure), 'image/svg+xml')
+    return data_uri(to_svg(figure), 'image/svg+xml')

@@ -11,8 +11,8 @@ import numpy as np
 
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.crowd import GROUPS
-from ..ablation.statistics import draw_pictures
 from ..page import render
+from ..statistics import draw_pictures
 from . import plots
 from .kinds import FALSE_ALARMS, MEANINGS, MISSES, Errors, find_errors
 from .pictures import most_costly

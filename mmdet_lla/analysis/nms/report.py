@@ -8,10 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..ablation.detections import METRICS
-from ..ablation.evidence import LOWER_IS_BETTER
-from ..ablation.plots import GRAY, Style, as_svg, data_uri, looks
+from ..figures import GRAY, Style, data_uri, plot_style, to_svg
 from ..page import percent, render, signed
+from ..test_sets import LOWER_IS_BETTER, METRICS
 from .sweep import ALL, Best, Trial
 
 
@@ -89,7 +88,7 @@ def plot(trials: Sequence[Trial]) -> str | None:
     soft = [one for one in trials if dict(one.setting.changes.get('nms', {})).get('method')]
     groups = list(trials[0].numbers)
     style = Style(groups)
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(11, 6.4), layout='constrained')
         panels = figure.subplots(2, 2, sharex=True).flat
     x = [one.threshold for one in hard]
@@ -105,4 +104,4 @@ def plot(trials: Sequence[Trial]) -> str | None:
         axes.set_xlabel('IoU threshold of NMS')
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=3, frameon=False)
-    return data_uri(as_svg(figure), 'image/svg+xml')
+    return data_uri(to_svg(figure), 'image/svg+xml')

@@ -9,9 +9,8 @@ import numpy as np
 
 from ...evaluation.annotations import CrowdAnnotation
 from ...evaluation.crowd import CrowdResult
-from ..ablation.detections import METRICS, TestSet, summarize
-from ..ablation.evidence import LOWER_IS_BETTER
-from ..ablation.statistics import draw_pictures
+from ..statistics import draw_pictures
+from ..test_sets import LOWER_IS_BETTER, METRICS, TestSet, summarize
 from .raw import RawPredictions
 from .settings import Setting, threshold_of
 

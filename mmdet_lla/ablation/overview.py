@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .detections import METRICS
+from ..analysis.statistics import Estimate
+from ..analysis.test_sets import METRICS
 from .evidence import LOWER_IS_BETTER, Weighed, verdict
-from .statistics import Estimate
 
 MARKS = {'better': ' ▲', 'worse': ' ▼'}
 

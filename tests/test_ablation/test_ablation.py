@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_lla.analysis.ablation import ablate
-from mmdet_lla.analysis.ablation.gallery import choose_pictures
+from mmdet_lla.ablation import ablate
+from mmdet_lla.ablation.gallery import choose_pictures
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors.kinds import MEANINGS as KIND_MEANINGS
-from ..page import render
+from ..analysis.errors.kinds import MEANINGS as KIND_MEANINGS
+from ..analysis.figures import Style, data_uri, to_svg
+from ..analysis.page import render
+from ..analysis.statistics import Estimate
+from ..analysis.test_sets import METRICS, TestSet, load_detections
 from . import plots
-from .detections import METRICS, TestSet, load_detections
 from .error_kinds import KINDS, RunErrors, errors_of, weigh_errors
 from .evidence import (
     GROUP_METRICS,
@@ -27,7 +29,6 @@ from .evidence import (
 )
 from .gallery import choose_pictures, draw_gallery
 from .runs import DETECTIONS, Run, write_text
-from .statistics import Estimate
 from .study import Failure
 from .training_curves import read_scalars
 from .variants import Variant
@@ -66,7 +67,7 @@ def write_report(
         list[Weighed]: The numbers of the table, for those who want to go on with them.
     """
     evidence, errors = gather(variants, runs)
-    style = plots.Style([variant.name for variant in variants])
+    style = Style([variant.name for variant in variants])
     weighed = weigh(
         evidence,
         num_draws,
@@ -146,7 +147,7 @@ def _figures(
     evidence: Sequence[Evidence],
     weighed: Sequence[Weighed],
     runs: Sequence[Run],
-    style: plots.Style,
+    style: Style,
 ) -> dict:
     """Addresses of the figures; those by group by trait and metric."""
     curves = _training_curves(runs)
@@ -173,7 +174,7 @@ def _figures(
 
 
 def _address(figure) -> str:
-    return plots.data_uri(plots.as_svg(figure), 'image/svg+xml')
+    return data_uri(to_svg(figure), 'image/svg+xml')
 
 
 def _training_curves(runs: Sequence[Run]) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
@@ -205,9 +206,7 @@ def _gallery(runs: Sequence[Run], evidence: Sequence[Evidence]) -> dict:
         if not paths:
             missing[run.variant.name] = 'its checkpoint is gone'
         for img_id, path in paths.items():
-            pictures[img_id].append(
-                (run.variant.name, plots.data_uri(path.read_bytes(), 'image/jpeg'))
-            )
+            pictures[img_id].append((run.variant.name, data_uri(path.read_bytes(), 'image/jpeg')))
     return dict(pictures=pictures, missing=missing, seed=seed)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ...datasets.checks import check_dataset_files
-from ...named_configs import read_config
+from ..datasets.checks import check_dataset_files
+from ..named_configs import read_config
 
 DIGEST_LENGTH = 10
 ABSENT = '(absent)'

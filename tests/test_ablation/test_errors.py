@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mmdet_lla.analysis.ablation.detections import TestSet
-from mmdet_lla.analysis.ablation.error_kinds import KINDS, SAYINGS, errors_of, weigh_errors
-from mmdet_lla.analysis.ablation.evidence import verdict
+from mmdet_lla.ablation.error_kinds import KINDS, SAYINGS, errors_of, weigh_errors
+from mmdet_lla.ablation.evidence import verdict
 from mmdet_lla.analysis.errors import find_errors, price_errors
+from mmdet_lla.analysis.test_sets import TestSet
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_lla.analysis.ablation import plots
-from mmdet_lla.analysis.ablation.evidence import Weighed
-from mmdet_lla.analysis.ablation.overview import markdown_table, read_weighed
-from mmdet_lla.analysis.ablation.statistics import Estimate
+from mmdet_lla.ablation import plots
+from mmdet_lla.ablation.evidence import Weighed
+from mmdet_lla.ablation.overview import markdown_table, read_weighed
+from mmdet_lla.analysis.statistics import Estimate
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'compare_studies.py'
 METRICS = ('AP', 'MR', 'JI', 'recall')

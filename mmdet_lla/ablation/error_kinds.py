@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...evaluation.annotations import CrowdDetections
-from ..errors import FALSE_ALARMS, MISSES, Errors, best_thresholds, find_errors, price_errors
-from .detections import TestSet
-from .statistics import Estimate, draw_pictures, estimate, paired_difference
+from ..analysis.errors import (
+    FALSE_ALARMS,
+    MISSES,
+    Errors,
+    best_thresholds,
+    find_errors,
+    price_errors,
+)
+from ..analysis.statistics import Estimate, draw_pictures, estimate, paired_difference
+from ..analysis.test_sets import TestSet
+from ..evaluation.annotations import CrowdDetections
 
 KINDS = FALSE_ALARMS + MISSES
 #: What is said of each kind; less is better of all.

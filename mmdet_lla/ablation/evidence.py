@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...evaluation.crowd import GROUPS, CrowdResult
-from .detections import METRICS, summarize
-from .statistics import Estimate, draw_pictures, estimate_fraction, paired_difference
+from ..analysis.statistics import Estimate, draw_pictures, estimate_fraction, paired_difference
+from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, summarize
+from ..evaluation.crowd import GROUPS, CrowdResult
 
-LOWER_IS_BETTER = frozenset({'MR'})
 VERDICTS = ('better', 'worse', 'noise', 'one seed', 'equal')
 GROUP_METRICS = ('AP', 'recall')
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_lla.analysis.ablation.engines import Done, Failed, Job, LocalEngine
-from mmdet_lla.analysis.ablation.engines.processes import ToolFailed
+from mmdet_lla.ablation.engines import Done, Failed, Job, LocalEngine
+from mmdet_lla.ablation.engines.processes import ToolFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -285,7 +285,7 @@ def _call(job: Job, cpus: int, gpus: int, cwd: str, token: Path, board) -> tuple
 
 def _python_path() -> str:
     """Where tasks find this package, installed or not, and what else the driver was told of."""
-    package = Path(__file__).parents[4]
+    package = Path(__file__).parents[3]
     return os.pathsep.join([str(package), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 

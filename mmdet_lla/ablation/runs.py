@@ -18,7 +18,7 @@ from mmengine.config import Config
 
 import mmdet_lla
 
-from .detections import TestSet, load_detections, summarize
+from ..analysis.test_sets import TestSet, load_detections, summarize
 from .engines import Place
 from .engines.processes import parse_step
 from .variants import Variant

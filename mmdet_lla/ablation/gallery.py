@@ -12,11 +12,11 @@ from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
-from ...evaluation.annotations import CrowdAnnotation
-from ..assignment_stats import wishes
-from ..pictures import assignment_picture, write_picture
-from ..recording import assignments_of
-from ..samples import find_pictures, plain_dataset
+from ..analysis.assignment_stats import wishes
+from ..analysis.pictures import assignment_picture, write_picture
+from ..analysis.recording import assignments_of
+from ..analysis.samples import find_pictures, plain_dataset
+from ..evaluation.annotations import CrowdAnnotation
 from .runs import Run
 
 FOLDER = 'assignments'

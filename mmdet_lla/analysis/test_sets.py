@@ -12,11 +12,12 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
-from ...evaluation.annotations import CrowdAnnotation, CrowdDetections, load_odgt
-from ...evaluation.crowd import CrowdResult, evaluate_crowd
-from ...evaluation.crowd_metric import EVAL_MODES
+from ..evaluation.annotations import CrowdAnnotation, CrowdDetections, load_odgt
+from ..evaluation.crowd import CrowdResult, evaluate_crowd
+from ..evaluation.crowd_metric import EVAL_MODES
 
 METRICS = ('AP', 'MR', 'JI', 'recall')
+LOWER_IS_BETTER = frozenset({'MR'})
 
 
 class TestSet:

@@ -5,19 +5,16 @@ Each function gives a matplotlib figure, so that it can be saved in any format.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from ..analysis.figures import Style, plot_style
+from ..analysis.test_sets import LOWER_IS_BETTER
 from .evidence import (
-    LOWER_IS_BETTER,
     Evidence,
     Group,
     Weighed,
@@ -27,52 +24,12 @@ from .evidence import (
 )
 from .training_curves import smoothed
 
-#: Okabe and Ito, Color Universal Design (2008), without the yellow, which is faint on white; black,
-#: the first, is the baseline's.
-COLORS = ('#000000', '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
-LINES = ('-', (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-MARKERS = 'osD^vP*X'
 WIDTH = 7.2  # inches, of a figure without its legend
-GRAY = '#666666'
 GROUP_WORDS = {
     'crowded': 'largest IoU with another person',
     'height': 'height in pixels of the original picture',
     'visible': 'visible share of the body',
 }
-
-
-class Style:
-    """Colour, line and marker of each config.
-
-    Args:
-        names (Sequence[str]): Of the configs, the baseline first.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
-
-    def color(self, name: str) -> str:
-        return COLORS[self.names.index(name) % len(COLORS)]
-
-    def line(self, name: str) -> dict:
-        """For a line."""
-        i = self.names.index(name)
-        return dict(
-            color=self.color(name),
-            linestyle=LINES[i // len(COLORS) % len(LINES)],
-            linewidth=2.2 if i == 0 else 1.5,
-            zorder=3 if i == 0 else 2,
-        )
-
-    def point(self, name: str) -> dict:
-        """For a marker, hollow where colours come round again."""
-        i = self.names.index(name)
-        hollow = i // len(COLORS) % 2
-        return dict(
-            color=self.color(name),
-            marker=MARKERS[i % len(MARKERS)],
-            markerfacecolor='white' if hollow else self.color(name),
-        )
 
 
 def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
@@ -125,7 +82,7 @@ def differences(
     rows = [one for one in weighed if one.differences is not None]
     if not rows:
         return None
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(WIDTH + 2, 0.9 + 0.33 * len(rows)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics, strict=True):
@@ -159,7 +116,7 @@ def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) ->
     if not names:
         raise ValueError('no config was compared with the baseline in any study')
     style = Style(list(weighed))
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics, strict=True):
@@ -272,51 +229,8 @@ def training(
     return figure
 
 
-def as_svg(figure: Figure) -> str:
-    """A figure as SVG, equal for equal figures."""
-    file = io.StringIO()
-    with matplotlib.rc_context({'svg.hashsalt': 'mmdet_lla'}):
-        figure.savefig(
-            file, format='svg', metadata={'Date': None}, bbox_inches='tight', pad_inches=0.05
-        )
-    return file.getvalue()
-
-
-def data_uri(content: str | bytes, kind: str) -> str:
-    """A file as an address that holds it.
-
-    Args:
-        content (str | bytes): Of the file.
-        kind (str): Its MIME type.
-    """
-    content = content.encode() if isinstance(content, str) else content
-    return f'data:{kind};base64,{base64.b64encode(content).decode()}'
-
-
-@contextmanager
-def looks():
-    with matplotlib.rc_context(
-        {
-            'font.size': 9,
-            'axes.spines.top': False,
-            'axes.spines.right': False,
-            'axes.grid': True,
-            'grid.color': '#e4e4e4',
-            'grid.linewidth': 0.7,
-            'axes.axisbelow': True,
-            'axes.edgecolor': GRAY,
-            'xtick.color': GRAY,
-            'ytick.color': GRAY,
-            'xtick.labelcolor': 'black',
-            'ytick.labelcolor': 'black',
-            'legend.frameon': False,
-        }
-    ):
-        yield
-
-
 def _figure(height: float):
-    with looks():
+    with plot_style():
         figure = Figure(figsize=(WIDTH, height), layout='constrained')
         return figure, figure.subplots()
 

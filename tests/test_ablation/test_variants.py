@@ -7,9 +7,9 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmdet_lla.analysis.ablation.results import csv_of, in_short
-from mmdet_lla.analysis.ablation.training_curves import read_scalars, training_seconds
-from mmdet_lla.analysis.ablation.variants import (
+from mmdet_lla.ablation.results import csv_of, in_short
+from mmdet_lla.ablation.training_curves import read_scalars, training_seconds
+from mmdet_lla.ablation.variants import (
     ABSENT,
     differences,
     digest_of,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .detections import METRICS
+from ..analysis.test_sets import METRICS
 from .runs import Run, write_json, write_text
 from .study import Failure
 from .training_curves import read_scalars, training_seconds

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_lla.analysis.ablation.evidence import (
+from mmdet_lla.ablation.evidence import (
     Evidence,
     mean_miss_rate,
     mean_precision,
@@ -13,7 +13,8 @@ from mmdet_lla.analysis.ablation.evidence import (
     weigh,
     weigh_groups,
 )
-from mmdet_lla.analysis.ablation.statistics import (
+from mmdet_lla.ablation.training_curves import smoothed
+from mmdet_lla.analysis.statistics import (
     Estimate,
     draw_pictures,
     draw_seeds,
@@ -22,7 +23,6 @@ from mmdet_lla.analysis.ablation.statistics import (
     paired_difference,
     small_sample_factor,
 )
-from mmdet_lla.analysis.ablation.training_curves import smoothed
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
 

@@ -11,11 +11,11 @@ from ray_jobs import answer, complain, die, gpus
 from stand_in_study import Silent, study_of
 from waiting import running_in, wait_until
 
-from mmdet_lla.analysis.ablation.engines import Done, Failed, Job, Said
-from mmdet_lla.analysis.ablation.engines.processes import ToolFailed
+from mmdet_lla.ablation.engines import Done, Failed, Job, Said
+from mmdet_lla.ablation.engines.processes import ToolFailed
 
 ray_engine = pytest.importorskip(
-    'mmdet_lla.analysis.ablation.engines.ray_engine', reason='the engine of Ray wants Ray'
+    'mmdet_lla.ablation.engines.ray_engine', reason='the engine of Ray wants Ray'
 )
 RayEngine = ray_engine.RayEngine
 

@@ -12,20 +12,20 @@ from mmengine.config import Config
 from stand_in_study import CONFIG, TEST, TRAIN, Silent, study_of, write_configs
 from waiting import running_in, started, wait_until
 
-from mmdet_lla.analysis.ablation.ablate import ablate
-from mmdet_lla.analysis.ablation.engines import LocalEngine
-from mmdet_lla.analysis.ablation.engines.processes import (
+from mmdet_lla.ablation.ablate import ablate
+from mmdet_lla.ablation.engines import LocalEngine
+from mmdet_lla.ablation.engines.processes import (
     Processes,
     Stopped,
     ToolFailed,
     parse_step,
 )
-from mmdet_lla.analysis.ablation.progress import StudyProgress
-from mmdet_lla.analysis.ablation.results import config_differences, rows_of, write_results
-from mmdet_lla.analysis.ablation.retest import with_weights_of
-from mmdet_lla.analysis.ablation.runs import repair_checkpoints, run_config
-from mmdet_lla.analysis.ablation.study import Study, outdated, plan_runs
-from mmdet_lla.analysis.ablation.variants import load_variants
+from mmdet_lla.ablation.progress import StudyProgress
+from mmdet_lla.ablation.results import config_differences, rows_of, write_results
+from mmdet_lla.ablation.retest import with_weights_of
+from mmdet_lla.ablation.runs import repair_checkpoints, run_config
+from mmdet_lla.ablation.study import Study, outdated, plan_runs
+from mmdet_lla.ablation.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def engine(request, study_folder):
     if request.param == 'local':
         return LocalEngine(jobs=2)
     request.getfixturevalue('ray_cluster')
-    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
     return RayEngine(study_folder / 'work', jobs=2, cpus_per_run=1)
 
@@ -202,11 +202,11 @@ DRIVER = """
 import signal, sys
 from pathlib import Path
 from stand_in_study import Silent, study_of
-from mmdet_lla.analysis.ablation.engines import LocalEngine
+from mmdet_lla.ablation.engines import LocalEngine
 signal.signal(signal.SIGINT, signal.default_int_handler)
 folder, (sys.executable, name, *address) = Path.cwd(), sys.argv[1:]  # stand-ins import little
 if name == 'ray':
-    from mmdet_lla.analysis.ablation.engines.ray_engine import RayEngine
+    from mmdet_lla.ablation.engines.ray_engine import RayEngine
     engine = RayEngine(folder / 'work', *address, jobs=1, cpus_per_run=1)
 else:
     engine = LocalEngine(jobs=2)
