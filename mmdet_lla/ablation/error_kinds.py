@@ -15,7 +15,7 @@ from ..analysis.errors import (
     find_errors,
     price_errors,
 )
-from ..analysis.statistics import Estimate, draw_pictures, estimate, paired_difference
+from ..analysis.statistics import Estimate, estimate, paired_difference, resample_images
 from ..analysis.test_sets import TestSet
 from ..evaluation.annotations import CrowdDetections
 
@@ -66,8 +66,8 @@ def errors_of(
         detections (Sequence[CrowdDetections]): Of some or all of its pictures.
         num_draws (int): Draws of pictures behind the intervals. Defaults to 50.
     """
-    annotations, ordered = tested.side_by_side(detections)
-    draws = draw_pictures(len(annotations), num_draws)
+    annotations, ordered = tested.match_images(detections)
+    draws = resample_images(len(annotations), num_draws)
     errors = find_errors(annotations, ordered, 0.0, tested.iou_thr)
     score_thr = best_thresholds(errors.pairs, errors.matches, draws[:0])['JI']['threshold']
     errors = find_errors(annotations, ordered, score_thr, tested.iou_thr)

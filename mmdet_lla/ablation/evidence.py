@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..analysis.statistics import Estimate, draw_pictures, estimate_fraction, paired_difference
+from ..analysis.statistics import Estimate, estimate_fraction, paired_difference, resample_images
 from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, summarize
 from ..evaluation.crowd import GROUPS, CrowdResult
 
@@ -61,7 +61,7 @@ def verdict(metric: str, difference: Estimate) -> str:
         return 'equal'
     if difference.num_seeds == 1:
         return 'one seed'
-    if difference.is_noise:
+    if difference.is_inconclusive:
         return 'noise'
     return 'better' if (difference.value > 0) != (metric in LOWER_IS_BETTER) else 'worse'
 
@@ -84,7 +84,7 @@ def weigh(
     values: dict[tuple[str, int], np.ndarray] = {}
     todo = [(one.name, s, one.results[s]) for one in evidence for s in one.seeds]
     for name, s, result in watch(todo):
-        counts = draw_pictures(len(result.img_ids), num_draws, seed)
+        counts = resample_images(len(result.img_ids), num_draws, seed)
         points[name, s] = _numbers(result)
         values[name, s] = np.array([_numbers(result, row) for row in counts]).T
 
@@ -149,7 +149,7 @@ def weigh_groups(one: Evidence, trait: str, num_draws: int = 200, seed: int = 0)
         seed (int): Of the draws. Defaults to 0.
     """
     results = [one.results[s] for s in one.seeds]
-    counts = draw_pictures(len(one.img_ids), num_draws, seed)
+    counts = resample_images(len(one.img_ids), num_draws, seed)
     groups = []
     for (low, high), mask in results[0].groups(trait).items():
         if not mask.any():

@@ -26,7 +26,7 @@ MAX_ZOOM = 4
 MARGIN = 24
 
 
-def draw_pictures(
+def resample_images(
     cfg: Config, checkpoint: str, detections: Path, out_dir: Path, number: int
 ) -> None:
     """Draw the first pictures of the test set into ``detections/`` and ``assignments/``.

@@ -1,4 +1,4 @@
-"""From a config's test set and dumped detections to an evaluation."""
+"""Ground truth of a config's test set, and the evaluation of dumped detections on it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LOWER_IS_BETTER = frozenset({'MR'})
 
 
 class TestSet:
-    """Ground truth of the test set of a config, and how it is evaluated.
+    """Ground truth of the test set of a config, and the settings of its evaluation.
 
-    People and visible shares come from the ``.odgt`` file of the evaluator where it names one, else
-    people alone from the dataset.
+    Annotations come from the ``.odgt`` file that the evaluator names, with visible fractions; else
+    from the dataset.
 
     Args:
-        cfg (Config): With ``test_dataloader`` and ``test_evaluator``.
+        cfg (Config): Config with ``test_dataloader`` and ``test_evaluator``.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # not a pytest class
 
     def __init__(self, cfg: Config) -> None:
         evaluators = cfg.test_evaluator
@@ -49,73 +49,73 @@ class TestSet:
         else:
             init_default_scope(cfg.get('default_scope', 'mmdet'))
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
-            annotations = [_annotation(dataset.get_data_info(i)) for i in range(len(dataset))]
+            annotations = [_to_annotation(dataset.get_data_info(i)) for i in range(len(dataset))]
         self.annotations = {annotation.img_id: annotation for annotation in annotations}
 
-    def side_by_side(
+    def match_images(
         self, detections: Sequence[CrowdDetections]
     ) -> tuple[list[CrowdAnnotation], list[CrowdDetections]]:
-        """Annotations and detections of the pictures that have any, in the annotations' order.
+        """Return annotations and detections of the detected images, in the annotations' order.
 
-        In that order the metric takes detections of equal score.
+        The metric breaks ties between equal scores by that order.
 
         Raises:
-            ValueError: A picture is not in the test set.
+            ValueError: An image is not in the test set.
         """
-        found = {detection.img_id: detection for detection in detections}
-        strangers = found.keys() - self.annotations.keys()
-        if strangers:
+        by_id = {detection.img_id: detection for detection in detections}
+        unknown = by_id.keys() - self.annotations.keys()
+        if unknown:
             raise ValueError(
-                f'picture {min(strangers, key=str)!r} was tested, but is none of the '
-                f'{len(self.annotations)} of the test set'
+                f'image {min(unknown, key=str)!r} has detections, but is not among the '
+                f'{len(self.annotations)} images of the test set'
             )
-        pictures = [img_id for img_id in self.annotations if img_id in found]
-        return [self.annotations[one] for one in pictures], [found[one] for one in pictures]
+        img_ids = [img_id for img_id in self.annotations if img_id in by_id]
+        return [self.annotations[i] for i in img_ids], [by_id[i] for i in img_ids]
 
     def evaluate(
         self, detections: Sequence[CrowdDetections], with_jaccard: bool = True
     ) -> CrowdResult:
-        """Evaluate the detections of some or all pictures.
+        """Evaluate the detections of some or all images.
 
         Raises:
-            ValueError: A picture is not in the test set.
+            ValueError: An image is not in the test set.
         """
-        annotations, ordered = self.side_by_side(detections)
+        annotations, ordered = self.match_images(detections)
         return evaluate_crowd(annotations, ordered, (self.iou_thr,), self.mr_ref, with_jaccard)
 
 
-def _annotation(info: dict) -> CrowdAnnotation:
-    people = info['instances']
+def _to_annotation(info: dict) -> CrowdAnnotation:
+    instances = info['instances']
     return CrowdAnnotation.create(
         info['img_id'],
-        [one['bbox'] for one in people],
-        [bool(one['ignore_flag']) for one in people],
+        [instance['bbox'] for instance in instances],
+        [bool(instance['ignore_flag']) for instance in instances],
     )
 
 
 def load_detections(path: Path) -> list[CrowdDetections]:
-    """Read what ``tools/test.py --out`` wrote."""
+    """Read the file that ``test --out`` wrote."""
     detections = []
     for sample in load(path):
         predicted = sample['pred_instances']
-        boxes, scores = (
+        bboxes, scores = (
             np.asarray(torch.as_tensor(predicted[key])) for key in ('bboxes', 'scores')
         )
         detections.append(
-            CrowdDetections.create(sample['img_id'], boxes, scores, *sample['ori_shape'][:2])
+            CrowdDetections.create(sample['img_id'], bboxes, scores, *sample['ori_shape'][:2])
         )
     return detections
 
 
-def summarize(result: CrowdResult, picture_counts: np.ndarray | None = None) -> dict[str, float]:
-    """The numbers of ``METRICS``, fractions of 1.
+def summarize(result: CrowdResult, image_counts: np.ndarray | None = None) -> dict[str, float]:
+    """Compute the metrics of ``METRICS`` as fractions of 1.
 
     Args:
-        result (CrowdResult): An evaluation.
-        picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
+        result (CrowdResult): Evaluation of one run, with the Jaccard index.
+        image_counts (np.ndarray, optional): Weight of each image, shape (num_images,).
     """
-    scores = result.scores(picture_counts=picture_counts)
-    assert result.jaccard is not None  # asked for wherever runs are compared
+    scores = result.scores(picture_counts=image_counts)
+    assert result.jaccard is not None
     return dict(
-        AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(picture_counts), recall=scores.recall
+        AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(image_counts), recall=scores.recall
     )

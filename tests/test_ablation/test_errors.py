@@ -89,5 +89,5 @@ def test_what_has_other_pictures_is_not_compared():
 
 def test_a_stranger_among_the_detections_is_named():
     tested = stand_in(crowd(1))
-    with pytest.raises(ValueError, match="picture 'x' was tested"):
+    with pytest.raises(ValueError, match="image 'x' has detections"):
         errors_of(tested, [CrowdDetections.create('x', [], [], 10, 10)])

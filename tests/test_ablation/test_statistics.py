@@ -16,11 +16,11 @@ from mmdet_lla.ablation.evidence import (
 from mmdet_lla.ablation.training_curves import smoothed
 from mmdet_lla.analysis.statistics import (
     Estimate,
-    draw_pictures,
-    draw_seeds,
     estimate,
     estimate_fraction,
     paired_difference,
+    resample_images,
+    resample_seeds,
     small_sample_factor,
 )
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
@@ -30,14 +30,14 @@ from mmdet_lla.evaluation.crowd import evaluate_crowd
 def measured(effects, pictures, num_draws=400, seed=0):
     """Points and values of runs whose metric is a mean over pictures."""
     pictures = np.asarray(effects, float)[:, None] + pictures
-    counts = draw_pictures(pictures.shape[1], num_draws, seed)
+    counts = resample_images(pictures.shape[1], num_draws, seed)
     return pictures.mean(axis=1), pictures @ counts.T / pictures.shape[1]
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_draws_add_up_and_repeat(size, num_draws, seed):
-    for draw in (draw_pictures, draw_seeds):
+    for draw in (resample_images, resample_seeds):
         counts = draw(size, num_draws, seed)
         assert counts.shape == (num_draws, size)
         assert (counts.sum(axis=1) == size).all() and (counts >= 0).all()
@@ -45,8 +45,8 @@ def test_draws_add_up_and_repeat(size, num_draws, seed):
 
 
 def test_draws_of_pictures_and_seeds_are_not_the_same():
-    assert (draw_pictures(5, 50) != draw_seeds(5, 50)).any()
-    assert (draw_pictures(5, 50, 0) != draw_pictures(5, 50, 1)).any()
+    assert (resample_images(5, 50) != resample_seeds(5, 50)).any()
+    assert (resample_images(5, 50, 0) != resample_images(5, 50, 1)).any()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_shared_noise_cancels_in_paired_differences():
     base = measured(effects, pictures)
     better = measured(effects + 0.1, pictures + rng.normal(0, 0.05, (3, 50)))
     found = paired_difference(*better, *base)
-    assert not found.is_noise and found.low > 0.05 and found.high < 0.15
+    assert not found.is_inconclusive and found.low > 0.05 and found.high < 0.15
     assert estimate(*better).low < estimate(*base).value  # not to be seen without pairing
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.crowd import GROUPS
 from ..page import render
-from ..statistics import draw_pictures
+from ..statistics import resample_images
 from . import plots
 from .kinds import FALSE_ALARMS, MEANINGS, MISSES, Errors, find_errors
 from .pictures import most_costly
@@ -68,7 +68,7 @@ def analyze(
         raw (Sequence[CrowdDetections], optional): What came before NMS.
         num_draws (int): Draws of pictures behind the intervals. Defaults to 50.
     """
-    draws = draw_pictures(len(annotations), num_draws)
+    draws = resample_images(len(annotations), num_draws)
     errors = find_errors(annotations, detections, 0.0 if score_thr is None else score_thr, iou_thr)
     best = best_thresholds(errors.pairs, errors.matches, draws)
     if score_thr is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evaluation.annotations import CrowdAnnotation
 from ...evaluation.crowd import CrowdResult
-from ..statistics import draw_pictures
+from ..statistics import resample_images
 from ..test_sets import LOWER_IS_BETTER, METRICS, TestSet, summarize
 from .raw import RawPredictions
 from .settings import Setting, threshold_of
@@ -116,7 +116,7 @@ def best_trials(trials: Sequence[Trial], num_draws: int = 50) -> dict[str, Best]
         num_draws (int): Draws of pictures behind the intervals. Defaults to 50.
     """
     own = trials[0]
-    draws = draw_pictures(len(own.result.img_ids), num_draws)
+    draws = resample_images(len(own.result.img_ids), num_draws)
     found = {}
     drawn: dict[int, np.ndarray] = {}
 
