@@ -10,16 +10,16 @@ from .odgt import is_head_ignored, is_ignored
 _TAGS = ('person', 'mask')
 
 
-def box_faults(annotation: Mapping, size: Size | None) -> Iterator[tuple[str, str]]:
+def find_box_faults(annotation: Mapping, size: Size | None) -> Iterator[tuple[str, str]]:
     """Yield (kind, what) of everything that is wrong with an annotation of an ``.odgt`` file.
 
-    Boxes that reach beyond the picture are no fault: in CrowdHuman the body of a person cut off by
+    Boxes that reach beyond the image are no fault: in CrowdHuman the body of a person cut off by
     the border goes on outside, and the head may lie there. Nor is anything wrong with the visible
     and head boxes of what is to be ignored.
 
     Args:
-        annotation: Of the right form, see :func:`mmdet_lla.datasets.odgt.record_fault`.
-        size: (height, width) of its picture; None if unknown, then nobody is outside.
+        annotation: Of the right form, see :func:`mmdet_lla.datasets.odgt.find_record_fault`.
+        size: (height, width) of its image; None if unknown, then nobody is outside.
     """
     if annotation['tag'] not in _TAGS:
         yield 'wrong tag', f"has tag {annotation['tag']!r}, not 'person' or 'mask'"
@@ -38,7 +38,7 @@ def box_faults(annotation: Mapping, size: Size | None) -> Iterator[tuple[str, st
         elif w == 0 or h == 0:
             yield 'no area', f'{key} {box}'
         elif size and not ignored and key != 'hbox' and _is_outside(box, size):
-            yield 'outside the picture', f'{key} {box}, picture {size[1]} x {size[0]}'
+            yield 'outside the image', f'{key} {box}, image {size[1]} x {size[0]}'
 
 
 def _is_outside(box: Sequence[float], size: Size) -> bool:

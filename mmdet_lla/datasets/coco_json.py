@@ -1,4 +1,4 @@
-"""Annotations in COCO's form, every picture and record judged once for all readers.
+"""Annotations in COCO's form, every image and record judged once for all readers.
 
 Source of the form: https://cocodataset.org/#format-data.
 """
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from .image_sizes import Size, is_size
 from .odgt import is_box, is_flagged
-from .tally import Tally
+from .report import ConversionReport
 from .text import AnnotationError, read_json
 
 
 @dataclass
-class CocoPicture:
-    """A picture with its annotations.
+class CocoImage:
+    """A image with its annotations.
 
     Attributes:
         id (int | str): As annotations name it.
-        name: File name, folders divided by slashes.
+        name: File name, directories divided by slashes.
         number: Place in the file, from 1.
         size: (height, width) if the file tells it.
         annotations: Those that can be used, as in the file.
@@ -56,7 +56,7 @@ def check_form(coco: object, where: str) -> None:
         )
     if 'imgHeight' in coco or 'objects' in coco:
         raise AnnotationError(
-            f"{where}: 'images' and 'annotations' were expected; this is a picture's file of "
+            f"{where}: 'images' and 'annotations' were expected; this is a image's file of "
             "Cityscapes itself ('imgHeight', 'objects'). CityPersons is read from "
             'anno_train.mat, anno_val.mat or val_gt.json'
         )
@@ -75,93 +75,93 @@ def check_form(coco: object, where: str) -> None:
         raise AnnotationError(f"{where}: 'categories' must be a list")
 
 
-def read_pictures(
+def read_images(
     coco: Mapping,
     where: str,
-    tally: Tally,
-    judge: Callable[[Mapping], str | None],
-) -> list[CocoPicture]:
-    """Pictures in the file's order, each with those of its annotations that can be used.
+    report: ConversionReport,
+    check: Callable[[Mapping], str | None],
+) -> list[CocoImage]:
+    """Images in the file's order, each with those of its annotations that can be used.
 
     Args:
         coco: Content in COCO's form, see :func:`read_coco`.
         where: The file, for messages.
-        tally: Is told what cannot be used, and counts annotations read and left out.
-        judge: Says for what reason an annotation is not wanted, None if it is, or raises as
+        report: Is told what cannot be used, and counts annotations read and left out.
+        check: Says for what reason an annotation is not wanted, None if it is, or raises as
             ValueError what is wrong with it; see :func:`check_annotation`.
 
     Raises:
-        AnnotationError: No picture can be used, or what a strict tally raises.
+        AnnotationError: No image can be used, or what a strict report raises.
     """
-    pictures: dict[int | str, CocoPicture] = {}
+    images: dict[int | str, CocoImage] = {}
     names: dict[str, int] = {}
     for index, image in enumerate(coco['images']):
         place = f'{where}, images[{index}]'
-        fault = _image_fault(image, pictures, names)
+        fault = _image_fault(image, images, names)
         if fault:
-            tally.lose(place, fault, number=index + 1, records=0)
+            report.reject(place, fault, number=index + 1, records=0)
             continue
         name = _raw_name(image)
         if '\\' in name:
-            tally.note(
+            report.warn(
                 place,
-                f'{name!r} divides folders by \\, which is read as /; mmdet does not find it',
+                f'{name!r} divides directories by \\, which is read as /; mmdet does not find it',
                 kind='odd name',
                 number=index + 1,
-                picture=name,
+                image=name,
             )
             name = name.replace('\\', '/')
         names[_raw_name(image)] = index
-        pictures[image['id']] = CocoPicture(
-            image['id'], name, index + 1, _size_of(image, place, index + 1, tally)
+        images[image['id']] = CocoImage(
+            image['id'], name, index + 1, _size_of(image, place, index + 1, report)
         )
-    if not pictures:
+    if not images:
         raise AnnotationError(
-            f'{where}: not in the form of COCO or CityPersons, no picture can be used; the first: '
+            f'{where}: not in the form of COCO or CityPersons, no image can be used; the first: '
             f'{_image_fault(coco["images"][0], {}, {})}'
         )
     if not coco['annotations']:
         raise AnnotationError(f"{where}: 'annotations' is empty, so there is nobody to find")
-    tally.read += len(coco['annotations'])
+    report.read += len(coco['annotations'])
     for index, annotation in enumerate(coco['annotations']):
         place = f'{where}, annotations[{index}]'
         try:
             if not isinstance(annotation, dict):
                 raise ValueError(f'a JSON object was expected, got {annotation!r:.50}')
-            picture = _picture_of(annotation, pictures)
+            image = _picture_of(annotation, images)
         except ValueError as error:
-            tally.lose(place, str(error), kind='no picture')
+            report.reject(place, str(error), kind='no image')
             continue
         try:
-            reason = judge(annotation)
+            reason = check(annotation)
         except ValueError as error:
-            tally.lose(
+            report.reject(
                 place,
-                f'image {picture.id!r} ({picture.name}): {error}',
-                number=picture.number,
-                picture=picture.name,
+                f'image {image.id!r} ({image.name}): {error}',
+                number=image.number,
+                image=image.name,
             )
             continue
         if reason is not None:
-            tally.leave_out(reason)
+            report.skip(reason)
         else:
-            picture.annotations.append(annotation)
-            picture.places.append(place)
-    return list(pictures.values())
+            image.annotations.append(annotation)
+            image.places.append(place)
+    return list(images.values())
 
 
 def _raw_name(image: Mapping) -> str:
     return image['file_name'] if 'file_name' in image else image['im_name']
 
 
-def _image_fault(image: object, pictures: Mapping, names: Mapping) -> str | None:
+def _image_fault(image: object, images: Mapping, names: Mapping) -> str | None:
     """What makes an entry of ``images`` unusable."""
     if not isinstance(image, dict):
         return f'a JSON object was expected, got {image!r:.50}'
     if not _is_id(image.get('id')):
         return f"field 'id' must be a number or a text, got {image.get('id')!r:.50}"
-    if image['id'] in pictures:
-        number = pictures[image['id']].number
+    if image['id'] in images:
+        number = images[image['id']].number
         return f'two images have the same id {image["id"]!r}, the other is images[{number - 1}]'
     if 'file_name' not in image and 'im_name' not in image:
         return "field 'file_name' is missing"
@@ -177,34 +177,34 @@ def _is_id(value: object) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
-def _size_of(image: Mapping, place: str, number: int, tally: Tally) -> Size | None:
-    """Size of a picture; None, and named, if what is there cannot be one."""
+def _size_of(image: Mapping, place: str, number: int, report: ConversionReport) -> Size | None:
+    """Size of a image; None, and named, if what is there cannot be one."""
     if 'height' not in image and 'width' not in image:
         return None
     size = (image.get('height'), image.get('width'))
     if is_size(size):
         return size
-    tally.lose(
+    report.reject(
         place,
         f"'height' and 'width' must be whole numbers above 0, got {size[0]!r} and {size[1]!r}",
         kind='no size',
         number=number,
-        picture=_raw_name(image),
+        image=_raw_name(image),
         records=0,
     )
     return None
 
 
-def _picture_of(annotation: Mapping, pictures: Mapping) -> CocoPicture:
-    """The picture that an annotation belongs to; ValueError if there is none."""
+def _picture_of(annotation: Mapping, images: Mapping) -> CocoImage:
+    """The image that an annotation belongs to; ValueError if there is none."""
     if 'image_id' not in annotation:
         raise ValueError("field 'image_id' is missing")
     key = annotation['image_id']
-    if _is_id(key) and key in pictures:
-        return pictures[key]
+    if _is_id(key) and key in images:
+        return images[key]
     hint = ''
     twin = str(key) if isinstance(key, int) else _as_number(key)
-    if twin in pictures:
+    if twin in images:
         hint = f', though one has {twin!r}; text and number are not the same ID'
     raise ValueError(
         f'annotation {annotation.get("id")!r} has image_id {key!r}, which no image has{hint}'

@@ -11,34 +11,34 @@ from contextlib import contextmanager
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
+from .base import BaseCrowdDataset
 from .checks import check_paths
 from .filtering import check_filter_cfg
 from .image_sizes import (
     cache_files,
     cached_sizes,
     digest,
-    find_pictures,
-    picture_size,
+    find_images,
+    read_image_size,
+    read_image_sizes,
     read_size_table,
-    read_sizes,
 )
 from .odgt import BOXES, OdgtError, read_records
-from .people import PeopleDataset
 from .text import read_bytes
 
-_PICTURE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _SPOT_CHECKS = 16
 
 
 @DATASETS.register_module()
-class CrowdDataset(PeopleDataset):
+class CrowdDataset(BaseCrowdDataset):
     """CrowdHuman, or anything in its ``.odgt`` format, in place of mmdet's ``CrowdHumanDataset``.
 
-    With the default ``box='body'`` it gives what mmdet's class gives. It differs in this: picture
-    sizes come from file headers (not from decoding every picture) and are remembered for each
-    annotation file, whatever its name; a picture's ID may contain its extension and a subfolder;
+    With the default ``box='body'`` it gives what mmdet's class gives. It differs in this: image
+    sizes come from file headers (not from decoding every image) and are remembered for each
+    annotation file, whatever its name; a image's ID may contain its extension and a subfolder;
     ``filter_cfg`` works; malformed annotations are refused with line and reason when the file is
-    read, and so are pictures that are not there; with ``test_mode`` so are IDs that occur twice,
+    read, and so are images that are not there; with ``test_mode`` so are IDs that occur twice,
     since no metric could tell them apart. An instance without a head or visible box simply lacks
     ``hbox`` or ``vbox``.
 
@@ -46,23 +46,23 @@ class CrowdDataset(PeopleDataset):
     ``fbox``, ``vbox``, ``hbox``, all boxes as x1, y1, x2, y2 in pixels.
 
     Args:
-        data_root: Folder that ``ann_file`` and ``data_prefix`` start from.
+        data_root: Directory that ``ann_file`` and ``data_prefix`` start from.
         ann_file: The ``.odgt`` file.
-        data_prefix: ``img``: the picture folder.
+        data_prefix: ``img``: the image directory.
         box: Which box becomes ``bbox``: 'body', 'visible' or 'head'. Heads are also ignored where
             ``head_attr.ignore`` says so, as CrowdHuman's own evaluation does.
-        img_suffix: Extension added to an ID to find its picture.
+        img_suffix: Extension added to an ID to find its image.
         extra_ann_file: JSON with ``{ID: [height, width]}``, as for mmdet's class. Without it sizes
             are looked up in our cache, then in mmdet's (``id_hw_train.json``, ``id_hw_val.json``)
-            if it agrees with the pictures, else read.
+            if it agrees with the images, else read.
         cache_dir: Where sizes are remembered; beside the annotation file by default, or in the
-            user's cache folder where that cannot be written.
-        filter_cfg: See :func:`mmdet_lla.datasets.filtering.filter_pictures`; not applied with
+            user's cache directory where that cannot be written.
+        filter_cfg: See :func:`mmdet_lla.datasets.filtering.filter_images`; not applied with
             ``test_mode``, as in mmdet's datasets.
         kwargs: For mmdet's ``BaseDetDataset``.
 
     Raises:
-        FileNotFoundError: Annotations or pictures are missing.
+        FileNotFoundError: Annotations or images are missing.
         OdgtError: A line is malformed (file, line number, reason).
         KeyError: An unknown filter.
     """
@@ -102,7 +102,7 @@ class CrowdDataset(PeopleDataset):
             super().full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Read annotations and picture sizes.
+        """Read annotations and image sizes.
 
         Returns:
             list[dict]: One dict a line with ``img_id``, ``img_path``, ``height``, ``width`` and
@@ -156,14 +156,14 @@ class CrowdDataset(PeopleDataset):
             )
 
     def _paths(self, names: Sequence[str]) -> list[str]:
-        folder = self.data_prefix['img']
+        directory = self.data_prefix['img']
         if self.backend_args is None:
-            return find_pictures(names, folder, self.img_suffix)
+            return find_images(names, directory, self.img_suffix)
         # What lies elsewhere cannot be listed cheaply: the name alone decides.
         return [
             osp.join(
-                folder,
-                name if name.lower().endswith(_PICTURE_EXTENSIONS) else name + self.img_suffix,
+                directory,
+                name if name.lower().endswith(IMG_EXTENSIONS) else name + self.img_suffix,
             )
             for name in names
         ]
@@ -171,20 +171,20 @@ class CrowdDataset(PeopleDataset):
     def _sizes(self, names: Sequence[str], paths: Sequence[str], fingerprint: str) -> Mapping:
         if self.extra_ann_file is not None:
             sizes = read_size_table(self.extra_ann_file, self.backend_args)
-            lacking = [name for name in names if name not in sizes]
-            if lacking:
-                raise KeyError(f'{self.extra_ann_file} lacks the size of {lacking[:5]}')
+            missing = [name for name in names if name not in sizes]
+            if missing:
+                raise KeyError(f'{self.extra_ann_file} lacks the size of {missing[:5]}')
             return sizes
         return cached_sizes(
             names,
-            lambda: read_sizes(paths, self.backend_args),
+            lambda: read_image_sizes(paths, self.backend_args),
             fingerprint,
             cache_files(self.ann_file, self.data_prefix['img'], self.cache_dir),
             known=lambda: self._sizes_of_mmdet(names, paths),
         )
 
     def _sizes_of_mmdet(self, names: Sequence[str], paths: Sequence[str]) -> Mapping | None:
-        """What mmdet's dataset left beside the data, if it fits these pictures."""
+        """What mmdet's dataset left beside the data, if it fits these images."""
         if self.backend_args is not None:
             return None
         base = osp.basename(self.ann_file)
@@ -197,7 +197,7 @@ class CrowdDataset(PeopleDataset):
         if not all(name in sizes for name in names):
             return None
         some = range(0, len(names), max(1, len(names) // _SPOT_CHECKS))
-        if any(sizes[names[i]] != picture_size(paths[i]) for i in some):
+        if any(sizes[names[i]] != read_image_size(paths[i]) for i in some):
             return None
         return sizes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .odgt import visible_share
+from .odgt import visible_ratio
 
 FILTERS = ('filter_empty_gt', 'min_size', 'min_box_size', 'min_height', 'min_visible')
 
@@ -16,27 +16,27 @@ def check_filter_cfg(filter_cfg: Mapping | None) -> None:
             raise KeyError(f'filter_cfg: {key!r} is unknown; known are {", ".join(FILTERS)}')
 
 
-def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[dict]:
-    """Apply a dataset's ``filter_cfg``. Boxes first, then pictures.
+def filter_images(data_list: list[dict], filter_cfg: Mapping | None) -> list[dict]:
+    """Apply a dataset's ``filter_cfg``. Boxes first, then images.
 
     Boxes that fall short become ignore regions (label -1): they are people, so a detector should
     be neither asked for them nor punished for finding them.
 
     Args:
-        data_list: Pictures as ``load_data_list`` gives them; instances are changed in place.
+        data_list: Images as ``load_data_list`` gives them; instances are changed in place.
         filter_cfg: Any of
 
             - ``min_box_size`` (float): shorter side of a box, pixels;
             - ``min_height`` (float): height of a box, pixels;
             - ``min_visible`` (float): share of the body that is seen, 0 to 1; where it is unknown
-              nothing changes (see :func:`mmdet_lla.datasets.odgt.visible_share`);
-            - ``filter_empty_gt`` (bool): leave out pictures without a person: no boxes at all, or
+              nothing changes (see :func:`mmdet_lla.datasets.odgt.visible_ratio`);
+            - ``filter_empty_gt`` (bool): leave out images without a person: no boxes at all, or
               only ignore regions;
-            - ``min_size`` (float): leave out pictures whose shorter side is less, pixels, as
+            - ``min_size`` (float): leave out images whose shorter side is less, pixels, as
               mmdet's ``CocoDataset`` does.
 
     Returns:
-        list[dict]: The pictures kept.
+        list[dict]: The images kept.
 
     Raises:
         ValueError: None is.
@@ -49,24 +49,24 @@ def filter_pictures(data_list: list[dict], filter_cfg: Mapping | None) -> list[d
     min_height = filter_cfg.get('min_height', 0)
     min_visible = filter_cfg.get('min_visible', 0)
     if min_box_size or min_height or min_visible:
-        for picture in data_list:
-            for instance in picture['instances']:
+        for image in data_list:
+            for instance in image['instances']:
                 x1, y1, x2, y2 = instance['bbox']
                 if (
                     min(x2 - x1, y2 - y1) < min_box_size
                     or y2 - y1 < min_height
-                    or (min_visible and visible_share(instance) < min_visible)
+                    or (min_visible and visible_ratio(instance) < min_visible)
                 ):
                     instance['ignore_flag'] = 1
                     instance['bbox_label'] = -1
     min_size = filter_cfg.get('min_size', 0)
     keep_empty = not filter_cfg.get('filter_empty_gt', False)
     kept = [
-        picture
-        for picture in data_list
-        if min(picture['height'], picture['width']) >= min_size
-        and (keep_empty or any(not i['ignore_flag'] for i in picture['instances']))
+        image
+        for image in data_list
+        if min(image['height'], image['width']) >= min_size
+        and (keep_empty or any(not i['ignore_flag'] for i in image['instances']))
     ]
     if not kept:
-        raise ValueError(f'filter_cfg {dict(filter_cfg)} leaves none of {len(data_list)} pictures')
+        raise ValueError(f'filter_cfg {dict(filter_cfg)} leaves none of {len(data_list)} images')
     return kept

@@ -1,6 +1,6 @@
-"""Picture sizes from file headers, in parallel, remembered between runs.
+"""Image sizes from file headers, in parallel, remembered between runs.
 
-Sizes are those mmdet sees after loading, that is after the orientation stored in a picture
+Sizes are those mmdet sees after loading, that is after the orientation stored in a image
 (EXIF) has been applied, as OpenCV does.
 """
 
@@ -27,7 +27,7 @@ from .text import AnnotationError, read_json, replacing
 
 Size = tuple[int, int]
 
-_FORMAT = 'mmdet_lla picture sizes, 1'
+_FORMAT = 'mmdet_lla image sizes, 1'
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 _ALWAYS_TURNED = ('JPEG', 'MPO', 'PNG')  # by OpenCV, if the header says so
@@ -36,18 +36,18 @@ _LARGEST_SIDE = 1 << 31
 _SHOWN = 5
 
 
-class PictureError(OSError):
-    """A picture that cannot be read; says which and why."""
+class ImageReadError(OSError):
+    """A image that cannot be read; says which and why."""
 
 
-class PictureTooLarge(PictureError):
-    """A picture that Pillow takes for an attack: more than 178,956,970 pixels."""
+class ImageTooLargeError(ImageReadError):
+    """A image that Pillow takes for an attack: more than 178,956,970 pixels."""
 
 
-def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
-    """(height, width) of a picture in pixels, as OpenCV would load it.
+def read_image_size(source: str | io.BytesIO, name: str = '') -> Size:
+    """(height, width) of a image in pixels, as OpenCV would load it.
 
-    Pixels are not decoded where the header tells. Where OpenCV turns a picture in some versions or
+    Pixels are not decoded where the header tells. Where OpenCV turns a image in some versions or
     some files only (AVIF, WebP, a PNG with its EXIF after the pixels, damaged EXIF), it is asked.
 
     Args:
@@ -55,7 +55,7 @@ def picture_size(source: str | io.BytesIO, name: str = '') -> Size:
         name: What to call it in messages; its path by default.
 
     Raises:
-        PictureError: The file is missing, or its header cannot be read.
+        ImageReadError: The file is missing, or its header cannot be read.
     """
     with _opened(source, name) as image:
         width, height = image.size
@@ -81,7 +81,7 @@ def _orientation(image: Image.Image) -> int | None:
     """Orientation that Pillow finds; None if there is none, or the EXIF is damaged."""
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # of any kind, as in _opened; the picture may be whole
+    except Exception:  # of any kind, as in _opened; the image may be whole
         return None
 
 
@@ -91,14 +91,14 @@ def _mentions_orientation(exif: bytes) -> bool:
     return b'\x01\x12' in head or b'\x12\x01' in head
 
 
-def decode_picture(source: str | io.BytesIO, name: str = '') -> None:
-    """Decode a picture to see whether it can be.
+def decode_image(source: str | io.BytesIO, name: str = '') -> None:
+    """Decode a image to see whether it can be.
 
     Args:
-        source, name: See :func:`picture_size`.
+        source, name: See :func:`read_image_size`.
 
     Raises:
-        PictureError: It cannot.
+        ImageReadError: It cannot.
     """
     with _opened(source, name) as image:
         image.load()
@@ -106,15 +106,15 @@ def decode_picture(source: str | io.BytesIO, name: str = '') -> None:
 
 @contextmanager
 def _opened(source: str | io.BytesIO, name: str) -> Iterator[Image.Image]:
-    """A picture opened by Pillow, whose many ways of refusing one become a PictureError."""
-    name = name or (source if isinstance(source, str) else 'picture')
+    """A image opened by Pillow, whose many ways of refusing one become a ImageReadError."""
+    name = name or (source if isinstance(source, str) else 'image')
     try:
         with Image.open(source) as image:
             yield image
     except Image.DecompressionBombError as error:
-        raise PictureTooLarge(f'{name}: {error}') from error
+        raise ImageTooLargeError(f'{name}: {error}') from error
     except Exception as error:  # damage leads a decoder astray to any error there is
-        raise PictureError(f'{name}: {str(error) or type(error).__name__}') from error
+        raise ImageReadError(f'{name}: {str(error) or type(error).__name__}') from error
 
 
 def _content(source: str | io.BytesIO, first: int | None = None, last: int | None = None) -> bytes:
@@ -128,21 +128,21 @@ def _content(source: str | io.BytesIO, first: int | None = None, last: int | Non
         return file.read(-1 if first is None else first)
 
 
-def read_sizes(
+def read_image_sizes(
     paths: Sequence[str], backend_args: Mapping | None = None, workers: int = 8
 ) -> list[Size]:
-    """Sizes of many pictures, read by several threads, with a progress bar.
+    """Sizes of many images, read by several threads, with a progress bar.
 
     Raises:
-        OSError: Names the first few pictures that are missing or unreadable.
+        OSError: Names the first few images that are missing or unreadable.
     """
 
     def size_or_error(path: str) -> Size | str:
         try:
             if backend_args is None:
-                return picture_size(path)
-            return picture_size(io.BytesIO(get(path, backend_args=dict(backend_args))), path)
-        except PictureError as error:
+                return read_image_size(path)
+            return read_image_size(io.BytesIO(get(path, backend_args=dict(backend_args))), path)
+        except ImageReadError as error:
             return str(error)
         except OSError as error:
             return f'{path}: {error}'
@@ -152,25 +152,24 @@ def read_sizes(
             tqdm(
                 pool.map(size_or_error, paths, chunksize=64),
                 total=len(paths),
-                desc='reading picture sizes',
-                unit='pictures',
+                desc='reading image sizes',
+                unit='images',
                 disable=len(paths) < 1000,
             )
         )
     failed = [result for result in results if isinstance(result, str)]
     if failed:
         raise OSError(
-            f'{len(failed)} of {len(paths)} pictures are missing or unreadable: ' + _first(failed)
+            f'{len(failed)} of {len(paths)} images are missing or unreadable: ' + _first(failed)
         )
     return results
 
 
-def locate_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str | None]:
-    """Path of every picture, None where there is none.
+def locate_images(names: Sequence[str], directory: str, suffix: str) -> list[str | None]:
+    """Path of every image, None where there is none.
 
-    A name may carry its extension and a subfolder, or not: ``folder/name + suffix`` is taken if
-    it exists, else ``folder/name``. Folders are listed once each, so this is quick however many
-    pictures there are.
+    A name may include its extension and a subdirectory, or not: ``directory/name + suffix`` is
+    taken if it exists, else ``directory/name``. Each directory is listed once.
     """
     listings: dict[str, set[str]] = {}
 
@@ -182,24 +181,26 @@ def locate_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str 
 
     paths = []
     for name in names:
-        path = osp.join(folder, name)
+        path = osp.join(directory, name)
         paths.append(path + suffix if exists(path + suffix) else path if exists(path) else None)
     return paths
 
 
-def find_pictures(names: Sequence[str], folder: str, suffix: str) -> list[str]:
-    """Path of every picture, found as by :func:`locate_pictures`.
+def find_images(names: Sequence[str], directory: str, suffix: str) -> list[str]:
+    """Path of every image, found as by :func:`locate_images`.
 
     Raises:
-        FileNotFoundError: Names the first few pictures that are not there.
+        FileNotFoundError: Names the first few images that are not there.
     """
-    paths = locate_pictures(names, folder, suffix)
+    paths = locate_images(names, directory, suffix)
     missing = [
-        osp.join(folder, n) + suffix for n, path in zip(names, paths, strict=True) if path is None
+        osp.join(directory, n) + suffix
+        for n, path in zip(names, paths, strict=True)
+        if path is None
     ]
     if missing:
         raise FileNotFoundError(
-            f'{len(missing)} of {len(names)} pictures are not there: {_first(missing)}'
+            f'{len(missing)} of {len(names)} images are not there: {_first(missing)}'
         )
     return paths
 
@@ -213,7 +214,7 @@ def cached_sizes(
 ) -> dict[str, Size]:
     """Sizes by name from the first cache that fits, else read once and remembered.
 
-    When several processes want the same sizes at the same time, one reads the pictures; the
+    When several processes want the same sizes at the same time, one reads the images; the
     others wait for it and take what it wrote. A cache is written under another name and then
     moved into place, so none is ever seen half written.
 
@@ -231,7 +232,7 @@ def cached_sizes(
     target = next((path for path in cache_files if _writable(osp.dirname(path))), None)
     if target is None:
         MMLogger.get_current_instance().warning(
-            'picture sizes cannot be remembered: none of these can be written: %s',
+            'image sizes cannot be remembered: none of these can be written: %s',
             ', '.join(cache_files),
         )
         return dict(zip(names, read(), strict=True))
@@ -252,21 +253,21 @@ def cached_sizes(
     return sizes
 
 
-def cache_files(ann_file: str, folder: str, cache_dir: str | None = None) -> list[str]:
-    """Where the sizes of an annotation file's pictures may be remembered.
+def cache_files(ann_file: str, directory: str, cache_dir: str | None = None) -> list[str]:
+    """Where the sizes of an annotation file's images may be remembered.
 
-    Beside the annotation file; if that cannot be written, in the user's cache folder. The picture
-    folder is part of the name, so that one annotation file can serve several.
+    Beside the annotation file; if that cannot be written, in the user's cache directory. The image
+    directory is part of the name, so that one annotation file can serve several.
 
     Args:
         ann_file: The annotation file.
-        folder: The picture folder.
-        cache_dir: Folder to use instead of both.
+        directory: The image directory.
+        cache_dir: Directory to use instead of both.
     """
     root = osp.dirname(osp.abspath(ann_file))
-    tag = digest(osp.relpath(osp.abspath(folder), root).encode())[:8]
+    tag = digest(osp.relpath(osp.abspath(directory), root).encode())[:8]
     name = f'{osp.basename(ann_file)}.sizes-{tag}.json'
-    # Outside the data folder, files of the same name from elsewhere must not meet.
+    # Outside the data directory, files of the same name from elsewhere must not meet.
     outside = f'{digest(root.encode())[:8]}-{name}'
     if cache_dir is not None:
         return [osp.join(osp.abspath(cache_dir), outside)]
@@ -302,7 +303,7 @@ def read_size_table(path: str, backend_args: Mapping | None = None) -> dict[str,
 
 
 def is_size(size: object) -> bool:
-    """Whether a value of JSON is a picture's height and width: two whole numbers above 0."""
+    """Whether a value of JSON is a image's height and width: two whole numbers above 0."""
     return (
         isinstance(size, (list, tuple))
         and len(size) == 2
@@ -331,15 +332,15 @@ def _store(path: str, fingerprint: str, sizes: Mapping[str, Size]) -> None:
         with replacing(path) as file:
             json.dump({'format': _FORMAT, 'fingerprint': fingerprint, 'sizes': sizes}, file)
     except OSError as error:
-        MMLogger.get_current_instance().warning('picture sizes were not remembered: %s', error)
+        MMLogger.get_current_instance().warning('image sizes were not remembered: %s', error)
 
 
-def _writable(folder: str) -> bool:
+def _writable(directory: str) -> bool:
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
     except OSError:
         return False
-    return os.access(folder, os.W_OK)
+    return os.access(directory, os.W_OK)
 
 
 def _first(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""CrowdHuman's annotation format, ``.odgt``: one JSON object a line, one line a picture.
+"""CrowdHuman's annotation format, ``.odgt``: one JSON object a line, one line a image.
 
 ``{"ID": "...", "gtboxes": [{"tag": "person", "fbox": [x, y, w, h], "vbox": [...], "hbox": [...],
 "extra": {"ignore": 0, ...}, "head_attr": {"ignore": 0, ...}}, ...]}``, boxes in pixels, ``fbox``
@@ -78,7 +78,7 @@ def record_id(record: Mapping) -> str:
     """
     name = record.get('ID')
     if type(name) is not str or not name:
-        raise OdgtError(record_fault(record))
+        raise OdgtError(find_record_fault(record))
     return name
 
 
@@ -93,7 +93,7 @@ def read_instances(record: Mapping, key: str) -> list[dict]:
     Returns:
         list[dict]: Of every annotation ``bbox``, ``bbox_label`` (0, or -1 for ignore regions),
         ``ignore_flag`` and those of ``fbox``, ``vbox``, ``hbox`` that it has, boxes as x1, y1,
-        x2, y2; ``visible_share`` if the source gives the share itself.
+        x2, y2; ``visible_ratio`` if the source gives the share itself.
 
     Raises:
         OdgtError: A field is missing or holds a wrong value.
@@ -105,20 +105,20 @@ def read_instances(record: Mapping, key: str) -> list[dict]:
         return [_instance(annotation, key) for annotation in annotations]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         # Looking for the fault in words is slow, so it is done only where there is one.
-        raise OdgtError(record_fault(record, required=(key,)) or repr(error)) from error
+        raise OdgtError(find_record_fault(record, required=(key,)) or repr(error)) from error
 
 
-def visible_share(instance: Mapping) -> float:
+def visible_ratio(instance: Mapping) -> float:
     """Share of a body that is seen, 0 to 1; NaN where it is unknown.
 
-    It is what the source says (``visible_share``), else the area of the visible box by that of the
+    It is what the source says (``visible_ratio``), else the area of the visible box by that of the
     body box. Filters, metrics and statistics all take it from here.
 
     Args:
         instance: As :func:`read_instances` gives it.
     """
-    if 'visible_share' in instance:
-        share = instance['visible_share']
+    if 'visible_ratio' in instance:
+        share = instance['visible_ratio']
     elif 'fbox' in instance and 'vbox' in instance:
         x1, y1, x2, y2 = instance['fbox']
         area = (x2 - x1) * (y2 - y1)
@@ -148,7 +148,7 @@ def _instance(annotation: dict, key: str) -> dict:
     if 'visibility' in extra:
         share = extra['visibility']
         if isinstance(share, (int, float)) and 0 <= share <= 1:
-            instance['visible_share'] = share
+            instance['visible_ratio'] = share
     return instance
 
 
@@ -178,7 +178,7 @@ def parse_line(line: str) -> dict:
     return record
 
 
-def record_fault(record: dict, required: Iterable[str] = ('fbox',)) -> str | None:
+def find_record_fault(record: dict, required: Iterable[str] = ('fbox',)) -> str | None:
     """Say what makes a record unusable; None if nothing does.
 
     Only form is judged (fields, types, finite numbers), not whether boxes make sense.

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from .image_sizes import Size
-from .odgt import BOXES, read_instances, visible_share
+from .odgt import BOXES, read_instances, visible_ratio
 
 OVERLAPS = (0.3, 0.5, 0.7)
 _HEIGHT_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 # CrowdHuman's training set: tables 1 and 2 of arXiv 1805.00123.
 CROWDHUMAN = {
-    'pictures': 15000,
+    'images': 15000,
     'people': 339565,
     'ignore regions': 99227,
-    'people a picture': 22.64,
-    'pairs a picture, IoU > 0.5': 2.40,
+    'people a image': 22.64,
+    'pairs a image, IoU > 0.5': 2.40,
 }
 
 
@@ -28,13 +28,13 @@ class CrowdStatistics:
     """Distributions over a data set.
 
     Attributes:
-        people: People in each picture, shape (pictures,).
-        ignored: Ignore regions in each picture, shape (pictures,).
+        people: People in each image, shape (images,).
+        ignored: Ignore regions in each image, shape (images,).
         heights: Body height of every person in pixels, shape (people,).
-        relative_heights: The same by the picture's height, for pictures of known size.
+        relative_heights: The same by the image's height, for images of known size.
         visible: Share of the body that is seen, of those of whom it is known, shape (n,).
-        pairs: Pairs of people in a picture whose body boxes overlap by more than each of
-            ``OVERLAPS``, shape (pictures, len(OVERLAPS)).
+        pairs: Pairs of people in a image whose body boxes overlap by more than each of
+            ``OVERLAPS``, shape (images, len(OVERLAPS)).
     """
 
     people: np.ndarray
@@ -46,18 +46,18 @@ class CrowdStatistics:
 
     def summary(self) -> dict[str, float]:
         """Figures by name, those that CrowdHuman's paper gives under the names in CROWDHUMAN."""
-        pictures = max(len(self.people), 1)
+        images = max(len(self.people), 1)
         figures = {
-            'pictures': len(self.people),
+            'images': len(self.people),
             'people': int(self.people.sum()),
             'ignore regions': int(self.ignored.sum()),
-            'people a picture': self.people.sum() / pictures,
-            'most people in a picture': int(self.people.max(initial=0)),
-            'pictures without people': int((self.people == 0).sum()),
+            'people a image': self.people.sum() / images,
+            'most people in a image': int(self.people.max(initial=0)),
+            'images without people': int((self.people == 0).sum()),
         }
         for column, overlap in enumerate(OVERLAPS):
-            name = f'pairs a picture, IoU > {overlap}'
-            figures[name] = self.pairs[:, column].sum() / pictures
+            name = f'pairs a image, IoU > {overlap}'
+            figures[name] = self.pairs[:, column].sum() / images
         if len(self.heights):
             low, middle, high = np.percentile(self.heights, (10, 50, 90))
             figures['height, 10th percentile'] = low
@@ -67,7 +67,7 @@ class CrowdStatistics:
             figures['visible share, mean'] = self.visible.mean()
             figures['people seen less than 65 %'] = (self.visible < 0.65).mean()
         if len(self.relative_heights):
-            figures['height by picture height, median'] = np.median(self.relative_heights)
+            figures['height by image height, median'] = np.median(self.relative_heights)
         return figures
 
 
@@ -78,7 +78,7 @@ def crowd_statistics(
 
     Args:
         records: As in an ``.odgt`` file; people with boxes of no area are left out.
-        sizes: (height, width) of pictures by ID, as far as known.
+        sizes: (height, width) of images by ID, as far as known.
         box: Which box is measured, 'body', 'visible' or 'head'.
 
     Raises:
@@ -99,7 +99,7 @@ def crowd_statistics(
         if record['ID'] in sizes:
             relative.append(boxes[:, 3] / sizes[record['ID']][0])
         shares = np.array(
-            [visible_share(i) for i, k in zip(instances, kept, strict=True) if k], dtype=float
+            [visible_ratio(i) for i, k in zip(instances, kept, strict=True) if k], dtype=float
         )
         visible.append(shares[~np.isnan(shares)])
         overlaps = _pair_overlaps(boxes)
@@ -115,11 +115,11 @@ def crowd_statistics(
 
 
 def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
-    """Draw four panels: people and overlaps a picture, heights, visible shares.
+    """Draw four panels: people and overlaps a image, heights, visible shares.
 
     Args:
         statistics: What to draw.
-        path: Picture file to write.
+        path: Image file to write.
         title: Heading.
     """
     from matplotlib.figure import Figure
@@ -131,18 +131,18 @@ def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
 
     most = int(statistics.people.max(initial=0))
     people.hist(statistics.people, bins=np.linspace(-0.5, most + 0.5, min(most, 60) + 2))
-    _mark(people, summary['people a picture'], 'k', 'mean')
-    _mark(people, CROWDHUMAN['people a picture'], 'C1', 'CrowdHuman')
-    people.set(xlabel='people in a picture', ylabel='pictures')
+    _mark(people, summary['people a image'], 'k', 'mean')
+    _mark(people, CROWDHUMAN['people a image'], 'C1', 'CrowdHuman')
+    people.set(xlabel='people in a image', ylabel='images')
     people.legend()
 
-    means = [summary[f'pairs a picture, IoU > {overlap}'] for overlap in OVERLAPS]
+    means = [summary[f'pairs a image, IoU > {overlap}'] for overlap in OVERLAPS]
     names = [f'> {overlap}\n({mean:.2f})' for overlap, mean in zip(OVERLAPS, means, strict=True)]
     pairs.bar(names, means)
-    published = CROWDHUMAN['pairs a picture, IoU > 0.5']
+    published = CROWDHUMAN['pairs a image, IoU > 0.5']
     pairs.plot([OVERLAPS.index(0.5)], [published], 'C1D', label=f'CrowdHuman ({published:.2f})')
     pairs.margins(y=0.15)
-    pairs.set(xlabel='IoU of two bodies', ylabel='pairs a picture')
+    pairs.set(xlabel='IoU of two bodies', ylabel='pairs a image')
     pairs.legend()
 
     if len(statistics.heights):

@@ -133,9 +133,9 @@ def load_once(text: str, once: Sequence[str]) -> object:
 @contextmanager
 def replacing(path: str) -> Iterator[TextIO]:
     """A file to write text to that takes its name only when all was written without an error."""
-    folder = os.path.dirname(path)
-    if folder:
-        os.makedirs(folder, exist_ok=True)
+    directory = os.path.dirname(path)
+    if directory:
+        os.makedirs(directory, exist_ok=True)
     part = f'{path}.{os.getpid()}.part'
     try:
         with open(part, 'w', encoding='utf-8') as file:

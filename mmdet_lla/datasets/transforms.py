@@ -15,7 +15,7 @@ class LoadCrowdBoxes(BaseTransform):
     """Put the body, visible or head boxes of a crowd dataset beside ``gt_bboxes``.
 
     mmdet's transforms move ``gt_bboxes`` only. This one comes after those that move boxes (resize,
-    flip), follows what they recorded as ``homography_matrix``, and clips to the picture. To hand
+    flip), follows what they recorded as ``homography_matrix``, and clips to the image. To hand
     the boxes to a model, name them in ``PackDetInputs(meta_keys=...)``: they hold all boxes,
     ignored ones too, in the order of ``instances``.
 

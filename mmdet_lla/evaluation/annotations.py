@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..datasets.odgt import OdgtError, read_records, visible_share
+from ..datasets.odgt import OdgtError, read_records, visible_ratio
 from ..datasets.text import read_bytes
 from ..utils.boxes import box_iou
 
@@ -209,7 +209,7 @@ def annotation_of(img_id: str | int, instances: Sequence[Mapping]) -> CrowdAnnot
     Args:
         img_id (str | int): The picture's ID.
         instances (Sequence[Mapping]): With ``bbox``, ``ignore_flag``, and what
-            :func:`~mmdet_lla.datasets.odgt.visible_share` reads.
+            :func:`~mmdet_lla.datasets.odgt.visible_ratio` reads.
 
     Returns:
         CrowdAnnotation: Of them all, in their order.
@@ -218,5 +218,5 @@ def annotation_of(img_id: str | int, instances: Sequence[Mapping]) -> CrowdAnnot
         img_id,
         [instance['bbox'] for instance in instances],
         [instance['ignore_flag'] for instance in instances],
-        [visible_share(instance) for instance in instances],
+        [visible_ratio(instance) for instance in instances],
     )

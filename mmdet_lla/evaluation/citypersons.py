@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..datasets.converters.citypersons import open_citypersons, read_people
+from ..datasets.converters.citypersons import open_citypersons, read_annotations
 from ..utils.boxes import box_area
 from .annotations import CrowdAnnotation, CrowdDetections, annotation_of
 from .curves import MR_REFERENCES, Curve, geometric_mean
@@ -240,11 +240,11 @@ def load_citypersons(ann_file: str, backend_args: dict | None = None) -> list[Cr
     Raises:
         ValueError: A field is missing or not what it must be.
     """
-    pictures = read_people(open_citypersons(ann_file, backend_args), ann_file)
+    pictures = read_annotations(open_citypersons(ann_file, backend_args), ann_file)
     annotations = []
     for one in pictures:
         instances = [person.instance() for person in one.people]
         for instance in instances:
             instance['bbox'] = instance['fbox']
-        annotations.append(annotation_of(one.picture.id, instances))
+        annotations.append(annotation_of(one.image.id, instances))
     return sorted(annotations, key=lambda one: (isinstance(one.img_id, str), one.img_id))

@@ -1,4 +1,4 @@
-"""Small crowds in CrowdHuman's format: noise for pictures, random boxes."""
+"""Small crowds in CrowdHuman's format: noise for images, random boxes."""
 
 import json
 
@@ -37,7 +37,7 @@ def rng():
 
 @pytest.fixture
 def write_crowd(tmp_path, rng):
-    """Write pictures and an annotation file; returns the records written."""
+    """Write images and an annotation file; returns the records written."""
 
     def write(names=('a', 'b', 'c'), ann='annotation_train.odgt', suffix='.jpg', size=None):
         records = []

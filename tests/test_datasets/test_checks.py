@@ -1,8 +1,14 @@
 """A missing dataset ends with advice, before anything is built."""
 
+import json
+
 import pytest
 
-from mmdet_lla.datasets.checks import check_dataset_files
+from mmdet_lla.datasets.checks import (
+    ClassMismatchError,
+    check_config_data,
+    check_dataset_files,
+)
 
 
 @pytest.fixture
@@ -46,8 +52,8 @@ def test_missing_annotation_names_place_and_remedies(present, tmp_path, wrapper)
 
 
 def test_missing_folder_is_named_even_if_the_annotations_are_there(present, tmp_path):
-    present['data_prefix'] = dict(img='Pictures/')
-    with pytest.raises(FileNotFoundError, match='Pictures'):
+    present['data_prefix'] = dict(img='Nowhere/')
+    with pytest.raises(FileNotFoundError, match='Nowhere'):
         check_dataset_files(present)
 
 
@@ -72,3 +78,90 @@ def test_scope_prefix_and_classes_are_understood(present):
     for kind in ('mmdet_lla.CrowdDataset', CrowdDataset):
         with pytest.raises(FileNotFoundError, match='make_crowd'):
             check_dataset_files({**present, 'type': kind, 'ann_file': 'nowhere.odgt'})
+
+
+# --- Class names and counts
+
+
+def coco_cfg(path, names=('helmet', 'vest'), **dataset):
+    categories = [dict(id=i, name=name) for i, name in enumerate(names, 1)]
+    path.joinpath('a.json').write_text(
+        json.dumps(dict(images=[], categories=categories, annotations=[]))
+    )
+    return dict(type='CocoDataset', data_root=str(path), ann_file='a.json') | dataset
+
+
+def voc_cfg(path, **dataset):
+    path.joinpath('Annotations').mkdir(exist_ok=True)
+    path.joinpath('Annotations/x.xml').write_text(
+        '<annotation><object><name>helmet</name></object></annotation>'
+    )
+    path.joinpath('a.txt').write_text('x\nabsent\n')
+    return dict(type='VOCDataset', data_root=str(path), ann_file='a.txt') | dataset
+
+
+def odgt_cfg(path, kind='CrowdDataset', tag='mask', **dataset):
+    record = dict(ID='x', gtboxes=[dict(tag='mask'), dict(tag=tag)])
+    path.joinpath('a.odgt').write_text(json.dumps(record))
+    return dict(type=kind, data_root=str(path), ann_file='a.odgt') | dataset
+
+
+def classes(*names):
+    return dict(metainfo=dict(classes=names))
+
+
+def head(num_classes, where='bbox_head'):
+    model = dict(type='X', bbox_head=dict(num_classes=num_classes))
+    return model if where == 'bbox_head' else dict(roi_head=dict(bbox_head=[dict(num_classes=3),
+                                                                 dict(num_classes=5)]))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda path: (coco_cfg(path, **classes('vest', 'boot')), head(2)),
+        lambda path: (coco_cfg(path, ['person'], type='mmdet.CocoDataset'), head(80)),
+        lambda path: (voc_cfg(path, **classes('helmet')), head(1)),
+        lambda path: (odgt_cfg(path, tag='person', **classes('pedestrian')), head(1)),
+        lambda path: (odgt_cfg(path, 'CrowdHumanDataset', 'person'), head(1)),
+        lambda path: (odgt_cfg(path, 'NoDataset'), head(7)),
+        lambda path: (coco_cfg(path, ann_file='', **classes('person')), head(1)),
+        lambda path: (coco_cfg(path, **classes('vest')), dict(language_model={}, **head(256))),
+    ],
+)
+def test_classes_that_fit_pass(tmp_path, make):
+    dataset, model = make(tmp_path)
+    check_config_data(dict(train_dataloader=dict(dataset=wrap(dataset)), model=model))
+
+
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda path: (coco_cfg(path), head(80)), 'in the file: helmet, vest\n.*: person, bicycle'),
+        (lambda path: (coco_cfg(path, []), head(80)), 'classes in the file: none'),
+        (lambda path: (voc_cfg(path), head(20)), 'in the file: helmet\n.*in the config: aeroplane'),
+        (lambda path: (odgt_cfg(path), head(1)), 'in the file: mask\n.*in the config: person'),
+        (
+            lambda path: (odgt_cfg(path, 'CrowdHumanDataset', 'person', **classes('man')), head(1)),
+            'in the file: mask, person\n.*in the config: man',
+        ),
+        (
+            lambda path: (coco_cfg(path, **classes('vest', 'helmet')), head(5)),
+            'model.bbox_head.num_classes is 5, but the dataset has 2 classes: vest, helmet',
+        ),
+        (
+            lambda path: (coco_cfg(path, **classes('vest', 'a', 'b')), head(0, 'roi_head')),
+            r'model.roi_head.bbox_head\[1\].num_classes is 5, but the dataset has 3 classes',
+        ),
+        (
+            lambda path: (coco_cfg(path, metainfo=dict(classes='vest')), head(1)),
+            r"classes is the text 'vest', expected a tuple; write classes=\('vest',\)",
+        ),
+    ],
+)
+def test_classes_that_do_not_fit_are_reported(tmp_path, make, message):
+    dataset, model = make(tmp_path)
+    cfg = dict(val_dataloader=dict(dataset=wrap(dataset)), train_dataloader=None, model=model)
+    with pytest.raises(ClassMismatchError, match=f'(?s)^val_dataloader.dataset: .*{message}'):
+        check_config_data(cfg)
+    check_config_data(cfg, ['train_dataloader'])

@@ -86,7 +86,7 @@ def test_mat_and_json_agree(root):
 
 
 def test_public_json_with_bare_names(root):
-    # val_gt.json of the public evaluation names pictures without their folder, as im_name.
+    # val_gt.json of the public evaluation names images without their directory, as im_name.
     coco = json.loads((root / 'train_gt.json').read_text())
     for image in coco['images']:
         image['im_name'] = image.pop('file_name').split('/')[1]
@@ -158,7 +158,7 @@ def test_missing_data_says_where_to_get_it(root):
     with pytest.raises(FileNotFoundError, match='cityscapes-dataset.com'):
         load(root, 'nowhere.mat')
     (root / 'leftImg8bit/train/aachen' / NAMES[0]).unlink()
-    with pytest.raises(FileNotFoundError, match='1 of 3 pictures'):
+    with pytest.raises(FileNotFoundError, match='1 of 3 images'):
         load(root)
 
 

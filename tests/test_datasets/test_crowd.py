@@ -146,7 +146,7 @@ def test_filter_cfg(write_crowd, load, tmp_path):
     assert kept(filter_empty_gt=True, min_visible=0.2) == ['full', 'tiny']
     assert kept(min_size=50) == ['full', 'empty', 'ignored', 'tiny']
     for nothing in (dict(min_size=51), dict(filter_empty_gt=True, min_visible=0.3)):
-        with pytest.raises(ValueError, match='leaves none of 4 pictures'):
+        with pytest.raises(ValueError, match='leaves none of 4 images'):
             kept(**nothing)
     assert len(load(test_mode=True, filter_cfg=dict(filter_empty_gt=True))) == 4
 
@@ -222,7 +222,7 @@ def test_missing_visible_box_matters_only_where_it_is_used(write_crowd, load, tm
 def test_missing_pictures_and_files(write_crowd, load, tmp_path):
     write_crowd()
     (tmp_path / 'Images' / 'b.jpg').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 of 3 pictures are not there: .*b\.jpg'):
+    with pytest.raises(FileNotFoundError, match=r'1 of 3 images are not there: .*b\.jpg'):
         load()
     with pytest.raises(FileNotFoundError, match='make_crowd'):
         load('nothing.odgt')
@@ -263,7 +263,7 @@ def test_sizes_left_by_mmdet_are_used_if_right(write_crowd, load, tmp_path, monk
     assert fresh() == expected
     path.write_text(json.dumps(dict(zip(names, expected, strict=True))))
     monkeypatch.setattr(
-        'mmdet_lla.datasets.crowd.read_sizes', lambda *args: pytest.fail('sizes were read')
+        'mmdet_lla.datasets.crowd.read_image_sizes', lambda *args: pytest.fail('sizes were read')
     )
     assert fresh() == expected
 

@@ -12,14 +12,14 @@ from PIL import Image
 
 from mmdet_lla.datasets import image_sizes
 from mmdet_lla.datasets.image_sizes import (
-    PictureError,
-    PictureTooLarge,
+    ImageReadError,
+    ImageTooLargeError,
     cache_files,
     cached_sizes,
-    decode_picture,
-    find_pictures,
-    picture_size,
-    read_sizes,
+    decode_image,
+    find_images,
+    read_image_size,
+    read_image_sizes,
 )
 
 FORMS = ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'JPEG2000', 'GIF', 'BMP']
@@ -60,7 +60,7 @@ def rearranged(png, place):
 
 def assert_as_opencv(content):
     loaded = mmcv.imfrombytes(content, backend='cv2')
-    assert picture_size(io.BytesIO(content)) == loaded.shape[:2]
+    assert read_image_size(io.BytesIO(content)) == loaded.shape[:2]
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
@@ -68,9 +68,9 @@ def assert_as_opencv(content):
 def test_size_equals_what_opencv_loads(form, orientation, tmp_path):
     content = turned(form, orientation, np.zeros((20, 40, 3), np.uint8))
     assert_as_opencv(content)
-    path = tmp_path / 'picture'  # whatever it is called
+    path = tmp_path / 'image'  # whatever it is called
     path.write_bytes(content)
-    assert picture_size(str(path)) == picture_size(io.BytesIO(content))
+    assert read_image_size(str(path)) == read_image_size(io.BytesIO(content))
 
 
 @pytest.mark.parametrize('orientation', [1, 3, 6, 8])
@@ -93,8 +93,8 @@ def test_size_of_a_picture_with_damaged_exif(form):
         for value in (0, 1, 8, 0xE0):
             content = whole[:place] + bytes([value]) + whole[place + 1 :]
             try:
-                size = picture_size(io.BytesIO(content))
-            except PictureError:
+                size = read_image_size(io.BytesIO(content))
+            except ImageReadError:
                 assert form == 'PNG'  # its sums tell
                 continue
             assert size == mmcv.imfrombytes(content, backend='cv2').shape[:2]
@@ -107,11 +107,11 @@ def test_pictures_that_are_too_large_are_named(tmp_path):
     head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
     path = tmp_path / 'large.png'
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', b''))
-    for look in (picture_size, decode_picture):
-        with pytest.raises(PictureTooLarge, match='large.png: .*200000000 pixels'):
+    for look in (read_image_size, decode_image):
+        with pytest.raises(ImageTooLargeError, match='large.png: .*200000000 pixels'):
             look(str(path))
-    with pytest.raises(OSError, match='1 of 1 pictures .*large.png: .*200000000 pixels'):
-        read_sizes([str(path)])
+    with pytest.raises(OSError, match='1 of 1 images .*large.png: .*200000000 pixels'):
+        read_image_sizes([str(path)])
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -126,10 +126,10 @@ def test_damaged_pictures_are_named(form, tmp_path):
         for place in rng.integers(0, min(len(content), 200), 3):
             content[place] = int(rng.integers(256))
         path.write_bytes(content)
-        for look in (picture_size, decode_picture):
+        for look in (read_image_size, decode_image):
             try:
                 look(str(path))
-            except PictureError as error:
+            except ImageReadError as error:
                 assert str(error).startswith(f'{path}: ')
                 refused += 1
     assert refused > 20
@@ -140,17 +140,17 @@ def test_pixels_are_not_decoded(tmp_path):
     path = tmp_path / 'half.jpg'
     Image.effect_noise((300, 200), 50).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert picture_size(str(path)) == (200, 300)
+    assert read_image_size(str(path)) == (200, 300)
 
 
 def test_unreadable_pictures_are_named(tmp_path):
     good = tmp_path / 'good.png'
     Image.new('RGB', (3, 4)).save(good)
-    (tmp_path / 'text.jpg').write_text('not a picture')
+    (tmp_path / 'text.jpg').write_text('not a image')
     (tmp_path / 'empty.jpg').write_bytes(b'')
     paths = [str(tmp_path / name) for name in ('good.png', 'text.jpg', 'empty.jpg', 'none.jpg')]
     with pytest.raises(OSError, match='3 of 4') as error:
-        image_sizes.read_sizes(paths)
+        image_sizes.read_image_sizes(paths)
     assert all(name in str(error.value) for name in ('text.jpg', 'empty.jpg', 'none.jpg'))
     assert 'good.png' not in str(error.value)
 
@@ -161,14 +161,14 @@ def test_find_pictures_prefers_the_suffix(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b'')
     root = str(tmp_path)
-    found = find_pictures(['a', 'b.png', 'sub/c'], root, '.jpg')
+    found = find_images(['a', 'b.png', 'sub/c'], root, '.jpg')
     assert found == [f'{root}/a.jpg', f'{root}/b.png', f'{root}/sub/c.jpg']
     with pytest.raises(FileNotFoundError, match='7 of 7.*sub/none4.jpg, ...$'):
-        find_pictures([f'sub/none{i}' for i in range(7)], root, '.jpg')
+        find_images([f'sub/none{i}' for i in range(7)], root, '.jpg')
 
 
 class Reader:
-    """Stands for reading pictures, and counts how often it is asked to."""
+    """Stands for reading images, and counts how often it is asked to."""
 
     def __init__(self, size=(3, 4)):
         self.size, self.count = size, 0
@@ -244,8 +244,8 @@ def test_no_place_to_write_is_no_obstacle(tmp_path):
 
 
 def test_cache_names_tell_files_and_folders_apart(tmp_path):
-    def name(ann, folder, **kwargs):
-        return tuple(cache_files(str(tmp_path / ann), str(tmp_path / folder), **kwargs))
+    def name(ann, directory, **kwargs):
+        return tuple(cache_files(str(tmp_path / ann), str(tmp_path / directory), **kwargs))
 
     different = {
         name('a.odgt', 'Images'), name('b.odgt', 'Images'), name('a.odgt', 'Small'),

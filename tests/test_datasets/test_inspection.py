@@ -27,7 +27,7 @@ def crowd(write_crowd, tmp_path):
 
 
 def found(inspection):
-    return [(p.line, p.picture, p.kind) for p in inspection.problems]
+    return [(p.line, p.image, p.kind) for p in inspection.problems]
 
 
 def test_nothing_is_wrong_with_good_data(crowd):
@@ -48,9 +48,9 @@ PERSON = {'tag': 'person', 'extra': {}, 'head_attr': {'ignore': 0}}
         (dict(vbox=[1, 1, 5, 0]), 'no area'),
         (dict(fbox=[1, 1, 5, -2]), 'negative size'),
         (dict(hbox=[1, 1, -1, 2]), 'negative size'),
-        (dict(fbox=[60, 1, 5, 5]), 'outside the picture'),
-        (dict(vbox=[-9, 1, 9, 5]), 'outside the picture'),
-        (dict(fbox=[1, -30, 5, 30]), 'outside the picture'),
+        (dict(fbox=[60, 1, 5, 5]), 'outside the image'),
+        (dict(vbox=[-9, 1, 9, 5]), 'outside the image'),
+        (dict(fbox=[1, -30, 5, 30]), 'outside the image'),
         (dict(tag='persn'), 'wrong tag'),
         (dict(tag='mask', fbox=[1, 1, -5, 5]), 'negative size'),
     ],
@@ -100,11 +100,11 @@ def test_pictures_missing_unreadable_and_broken_off(crowd, tmp_path):
     _, inspect = crowd
     images = tmp_path / 'Images'
     (images / 'p1.jpg').unlink()
-    (images / 'p3.jpg').write_text('no picture')
+    (images / 'p3.jpg').write_text('no image')
     data = (images / 'p4.jpg').read_bytes()
     (images / 'p4.jpg').write_bytes(data[: len(data) // 2])
-    missing, unreadable = (2, 'p1', 'missing picture'), (4, 'p3', 'unreadable picture')
-    assert found(inspect()) == [missing, unreadable, (5, 'p4', 'unreadable picture')]
+    missing, unreadable = (2, 'p1', 'missing image'), (4, 'p3', 'unreadable image')
+    assert found(inspect()) == [missing, unreadable, (5, 'p4', 'unreadable image')]
     assert found(inspect(decode=False)) == [missing, unreadable]
 
 
@@ -118,4 +118,4 @@ def test_sizes_that_disagree_with_a_cache(crowd, tmp_path):
     kind = 'other size remembered'
     assert found(result) == [(3, 'p2', kind), (6, 'p5', kind)]
     assert 'odgt.sizes-' in result.problems[0].message
-    assert 'id_hw_train.json has (60, 50), the picture (50, 60)' in result.problems[1].message
+    assert 'id_hw_train.json has (60, 50), the image (50, 60)' in result.problems[1].message

@@ -17,7 +17,7 @@ from scipy.io import savemat
 
 from mmdet_lla.datasets import CityPersonsDataset, CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
-from mmdet_lla.datasets.odgt import OdgtError, read_instances, record_fault, visible_share
+from mmdet_lla.datasets.odgt import OdgtError, find_record_fault, read_instances, visible_ratio
 from mmdet_lla.datasets.statistics import crowd_statistics
 from mmdet_lla.datasets.text import AnnotationError, decode, parse_json
 from mmdet_lla.evaluation import CityPersonsMetric, CrowdMetric
@@ -38,7 +38,7 @@ def records():
 
 
 def coco(**changes):
-    """CityPersons' JSON, which is COCO's as well; one person and one ignore region a picture."""
+    """CityPersons' JSON, which is COCO's as well; one person and one ignore region a image."""
     seen = dict(bbox=BOX, vis_bbox=[4, 5, 20, 15], height=30, vis_ratio=0.5, category_id=1)
     content = dict(
         images=[
@@ -64,7 +64,7 @@ city_dataset = partial(CityPersonsDataset, serialize_data=False)
 
 @dataclass
 class Reader:
-    """Gives (people, ignore regions) of every picture of a file, or raises."""
+    """Gives (people, ignore regions) of every image of a file, or raises."""
 
     name: str
     suffix: str
@@ -129,7 +129,7 @@ JSON = [one for one in READERS if one.suffix == 'json']
 
 
 @pytest.fixture
-def folder(tmp_path):
+def directory(tmp_path):
     for name in NAMES:
         for path in (f'{name}.jpg', f'{name.split("_")[0]}/{name}.png'):
             path = tmp_path / 'Images' / path
@@ -188,24 +188,24 @@ READ = {'odgt': dict.fromkeys(NAMES, (1, 1)), 'json': {1: (1, 1), 2: (1, 1)}}
     ],
 )  # fmt: skip
 @pytest.mark.parametrize('suffix', ['odgt', 'json'])
-def test_encodings(folder, suffix, encode, read):
-    path = folder / f'people.{suffix}'
+def test_encodings(directory, suffix, encode, read):
+    path = directory / f'people.{suffix}'
     path.write_bytes(encode(TEXTS[suffix]))
     answer = agreed([one for one in READERS if one.suffix == suffix], path)
     assert answer == (READ[suffix] if read else 'refused')
 
 
-def test_a_file_cut_off_anywhere_has_one_answer(folder):
+def test_a_file_cut_off_anywhere_has_one_answer(directory):
     for suffix, text in TEXTS.items():
         content = text.encode()
         for end in range(1, len(content), 37):
-            path = folder / f'cut.{suffix}'
+            path = directory / f'cut.{suffix}'
             path.write_bytes(content[:end])
             agreed([one for one in READERS if one.suffix == suffix], path)
 
 
 def mat(change=lambda rows: rows, variable='anno_val_aligned'):
-    """CityPersons' MAT file; one person and one ignore region a picture."""
+    """CityPersons' MAT file; one person and one ignore region a image."""
     cells = np.empty((1, 2), dtype=object)
     for index, name in enumerate(('bonn_0_0_leftImg8bit', 'koeln_0_1_leftImg8bit')):
         rows = [[1, *BOX, 9, 4, 5, 20, 15], [0, *BOX, 9, 4, 5, 20, 15]]
@@ -237,10 +237,10 @@ def changed_row(place, value):
     ],
     ids='whole class nan inf visible columns cut head empty text hdf5'.split(),
 )  # fmt: skip
-def test_mat_files_have_one_answer(folder, content, read):
-    (folder / 'Images' / 'koeln').mkdir()
-    Image.new('RGB', (64, 48)).save(folder / 'Images' / 'koeln' / 'koeln_0_1_leftImg8bit.png')
-    path = folder / 'anno_val.MAT'
+def test_mat_files_have_one_answer(directory, content, read):
+    (directory / 'Images' / 'koeln').mkdir()
+    Image.new('RGB', (64, 48)).save(directory / 'Images' / 'koeln' / 'koeln_0_1_leftImg8bit.png')
+    path = directory / 'anno_val.MAT'
     path.write_bytes(content)
     found = answers(MAT, path)
     expected = list(READ['json'].values()) if read else ['refused'] * 2
@@ -294,8 +294,8 @@ def odd_records():
             yield place, value, json.dumps(record, ensure_ascii=False).replace('"@"', value)
 
 
-def test_odd_values_of_an_odgt_file_have_one_answer(folder):
-    path = folder / 'odd.odgt'
+def test_odd_values_of_an_odgt_file_have_one_answer(directory):
+    path = directory / 'odd.odgt'
     refused = set()
     for place, value, line in odd_records():
         path.write_text(lines(records()[:1]) + line + '\n', encoding='utf-8')
@@ -320,7 +320,7 @@ def test_the_quick_look_and_the_words_agree(key):
     for place, value, line in odd_records():
         try:
             record = json.loads(line)
-            fault = record_fault(record, required=(key,))
+            fault = find_record_fault(record, required=(key,))
             read_instances(record, key)
         except OdgtError as error:
             assert fault and str(error) == fault, (place, value)
@@ -392,8 +392,8 @@ POLYGONS = dict(imgHeight=1024, imgWidth=2048, objects=[dict(label='person', pol
     ],
 )  # fmt: skip
 @pytest.mark.parametrize('reader', JSON, ids=lambda one: one.name)
-def test_odd_values_of_a_json_file_are_named(folder, reader, content, said):
-    path = folder / 'odd.json'
+def test_odd_values_of_a_json_file_are_named(directory, reader, content, said):
+    path = directory / 'odd.json'
     path.write_text(json.dumps(content))
     with pytest.raises(AnnotationError, match=f'(?m)odd.json.*{said}'):
         reader.read(path)
@@ -410,39 +410,39 @@ def test_odd_values_of_a_json_file_are_named(folder, reader, content, said):
         | dict(annotations=changed_annotation(category_id=0)['annotations']),
     ],
 )
-def test_what_is_marked_is_ignored_by_all(folder, content):
-    path = folder / 'marked.json'
+def test_what_is_marked_is_ignored_by_all(directory, content):
+    path = directory / 'marked.json'
     path.write_text(json.dumps(content))
     # The check takes a category by its name.
     assert agreed(JSON, path) == {1: (1, 1), 2: (0, 2)}
 
 
-def test_a_json_without_sizes_has_those_of_its_pictures(folder):
+def test_a_json_without_sizes_has_those_of_its_pictures(directory):
     content = coco()
     for image in content['images']:
         del image['height'], image['width']
-    path = folder / 'people.json'
+    path = directory / 'people.json'
     path.write_text(json.dumps(content))
     assert agreed(JSON, path) == READ['json']
     dataset = CityPersonsDataset(
-        ann_file=str(path), data_prefix=dict(img=str(folder / 'Images')), serialize_data=False
+        ann_file=str(path), data_prefix=dict(img=str(directory / 'Images')), serialize_data=False
     )
     assert {(one['height'], one['width']) for one in dataset.data_list} == {(48, 64)}
 
 
-def test_the_check_names_what_readers_bear(folder):
+def test_the_check_names_what_readers_bear(directory):
     content = coco()
     content['annotations'][0]['vis_ratio'] = 0.9  # the boxes say 0.5
     content['images'][1]['height'] = 49
     content['images'][1]['file_name'] = content['images'][1]['file_name'].replace('/', '\\')
-    path = folder / 'odd.json'
+    path = directory / 'odd.json'
     path.write_text(json.dumps(content))
     found = {
-        one.kind: str(one) for one in inspect_dataset(str(path), str(folder / 'Images')).problems
+        one.kind: str(one) for one in inspect_dataset(str(path), str(directory / 'Images')).problems
     }
     assert set(found) == {'two visible shares', 'other size remembered', 'odd name'}
     assert "annotations[0]: 'vis_ratio' is 0.9" in found['two visible shares']
-    assert 'odd.json has (49, 64), the picture (48, 64)' in found['other size remembered']
+    assert 'odd.json has (49, 64), the image (48, 64)' in found['other size remembered']
     for reader in JSON[:2]:
         assert reader.read(path) == READ['json']
 
@@ -457,18 +457,18 @@ SHARES = {
 
 
 @pytest.mark.parametrize('case', SHARES)
-def test_visible_share_is_one_for_filter_metric_and_statistics(folder, case):
+def test_visible_share_is_one_for_filter_metric_and_statistics(directory, case):
     annotation, expected = SHARES[case]
-    path = folder / 'people.odgt'
+    path = directory / 'people.odgt'
     record = dict(ID=NAMES[0], gtboxes=[annotation])
     path.write_text(lines([record]), encoding='utf-8')
     by_the_metric = float(load_odgt(str(path))[0].visible[0])
     assert by_the_metric == pytest.approx(expected, nan_ok=True)
     shares = crowd_statistics([record]).visible
     assert shares.tolist() == ([] if np.isnan(expected) or case == 'no area' else [by_the_metric])
-    prefix = dict(img=str(folder / 'Images'))
+    prefix = dict(img=str(directory / 'Images'))
     instance = crowd_dataset(ann_file=str(path), data_prefix=prefix)[0]['instances'][0]
-    assert visible_share(instance) == pytest.approx(by_the_metric, nan_ok=True)
+    assert visible_ratio(instance) == pytest.approx(by_the_metric, nan_ok=True)
     for threshold in (0.1, 0.3, 0.7):
         hidden = crowd_dataset(
             ann_file=str(path), data_prefix=prefix, filter_cfg=dict(min_visible=threshold)
@@ -485,29 +485,29 @@ def test_visible_share_is_one_for_filter_metric_and_statistics(folder, case):
         (dict(vis_ratio=1), 1.0),
     ],
 )
-def test_visible_share_is_one_for_dataset_and_metric_of_citypersons(folder, changes, expected):
+def test_visible_share_is_one_for_dataset_and_metric_of_citypersons(directory, changes, expected):
     content = coco()
     content['annotations'][0].update(changes)
     content['annotations'][0] = {
         key: value for key, value in content['annotations'][0].items() if value is not None
     }
-    path = folder / 'people.json'
+    path = directory / 'people.json'
     path.write_text(json.dumps(content))
     assert load_citypersons(str(path))[0].visible[0] == expected
-    prefix = dict(img=str(folder / 'Images'))
+    prefix = dict(img=str(directory / 'Images'))
     instance = city_dataset(ann_file=str(path), data_prefix=prefix)[0]['instances'][0]
-    assert visible_share(instance) == expected
+    assert visible_ratio(instance) == expected
     if 'vis_bbox' in changes:
         with pytest.raises(AnnotationError, match="image 1: .*no 'vis_bbox', which box='visible'"):
             city_dataset(ann_file=str(path), data_prefix=prefix, box='visible')
 
 
 @pytest.mark.parametrize('box, key, mode', [('visible', 'vbox', 'visible'), ('head', 'hbox', 1)])
-def test_only_the_box_that_is_asked_for_is_needed(folder, box, key, mode):
-    path = folder / 'people.odgt'
+def test_only_the_box_that_is_asked_for_is_needed(directory, box, key, mode):
+    path = directory / 'people.odgt'
     annotation = {name: value for name, value in person().items() if name in ('tag', key)}
     path.write_text(lines([dict(ID=NAMES[0], gtboxes=[annotation])]), encoding='utf-8')
-    images = str(folder / 'Images')
+    images = str(directory / 'Images')
     dataset = crowd_dataset(ann_file=str(path), data_prefix=dict(img=images), box=box)
     x, y, w, h = annotation[key]
     assert dataset[0]['instances'][0]['bbox'] == [x, y, x + w, y + h]
@@ -525,17 +525,17 @@ def test_only_the_box_that_is_asked_for_is_needed(folder, box, key, mode):
 
 
 @pytest.mark.parametrize('kind', [CrowdDataset, CityPersonsDataset])
-def test_ignore_regions_are_no_class(folder, kind):
+def test_ignore_regions_are_no_class(directory, kind):
     """-1 was one more class to mmdet's samplers: rare, so to be repeated, or a KeyError."""
     if kind is CrowdDataset:
-        path = folder / 'people.odgt'
+        path = directory / 'people.odgt'
         full = [dict(ID=NAMES[0], gtboxes=[person(), person(tag='mask')]),
                 dict(ID=NAMES[1], gtboxes=[person(tag='mask')])]  # fmt: skip
         path.write_text(lines(full), encoding='utf-8')
     else:
-        path = folder / 'people.json'
+        path = directory / 'people.json'
         path.write_text(json.dumps(changed_annotation(ignore=1)))
-    dataset = kind(ann_file=str(path), data_prefix=dict(img=str(folder / 'Images')))
+    dataset = kind(ann_file=str(path), data_prefix=dict(img=str(directory / 'Images')))
     assert [dataset.get_cat_ids(i) for i in range(2)] == [[0], []]
     assert len(ClassBalancedDataset(dataset, oversample_thr=0.5)) == 2
     sampler = ClassAwareSampler(dataset, seed=0)
@@ -554,7 +554,7 @@ def test_annotations_are_opened_in_one_place():
         for path in (package / part).glob('*.py')
         if opening.search(path.read_text(encoding='utf-8'))
     }
-    # image_sizes.py opens pictures, build.py what the generator remembers, detection_files.py
+    # image_sizes.py opens images, build.py what the generator remembers, detection_files.py
     # what detectors found
     assert found - {'crowd_generator/build.py', 'evaluation/detection_files.py'} == {
         'datasets/text.py', 'datasets/mat.py', 'datasets/image_sizes.py'

@@ -34,11 +34,11 @@ def test_hand_made():
     assert result.ignored.tolist() == [2, 0]
     assert result.pairs.tolist() == [[3, 2, 1], [0, 0, 0]]
     assert sorted(result.relative_heights) == [20 / 80, 39 / 80, 40 / 80]
-    assert summary['people a picture'] == 1.5
-    assert summary['pairs a picture, IoU > 0.5'] == 1.0
+    assert summary['people a image'] == 1.5
+    assert summary['pairs a image, IoU > 0.5'] == 1.0
     assert summary['visible share, mean'] == pytest.approx((0.25 + 1 + 1) / 3)
     assert summary['people seen less than 65 %'] == pytest.approx(1 / 3)
-    assert summary['pictures without people'] == 1
+    assert summary['images without people'] == 1
 
 
 @settings(max_examples=50, deadline=None)

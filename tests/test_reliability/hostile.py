@@ -22,7 +22,7 @@ from PIL import Image
 from test_assigners.oracle import cost_table, solve
 
 from mmdet_lla.assigners import LLAAssigner
-from mmdet_lla.assigners.instances import PictureError
+from mmdet_lla.assigners.instances import ImageReadError
 from mmdet_lla.datasets import CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
 from mmdet_lla.evaluation import CrowdMetric
@@ -174,7 +174,7 @@ def check_batch(seed):
             gts[-1].bboxes = invert(rng, gts[-1].bboxes)
         try:
             assigner.assign_batch(points, preds, scores, gts, ignored)
-        except PictureError as error:
+        except ImageReadError as error:
             assert error.picture == num_pictures - 1
         else:
             raise AssertionError('no error')

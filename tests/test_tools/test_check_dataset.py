@@ -45,7 +45,7 @@ def test_good_data(check, crowd, tmp_path):
     assert (tmp_path / 'p.png').exists()
     report = json.loads((tmp_path / 'r.json').read_text())
     assert report['problems'] == []
-    assert report['statistics']['people a picture'] == 2
+    assert report['statistics']['people a image'] == 2
 
 
 def test_bad_data(check, crowd, tmp_path):
@@ -54,7 +54,7 @@ def test_bad_data(check, crowd, tmp_path):
     (tmp_path / 'Images' / 'b.jpg').unlink()
     status, out, _ = check(crowd, '--json', tmp_path / 'r.json')
     assert status == 1
-    assert 'line 2 b: missing picture' in out
+    assert 'line 2 b: missing image' in out
     assert 'line 4: bad JSON' in out
     assert 'line 5 a: repeated ID' in out
     assert '2 x bad JSON' in out and '4 problems' in out
@@ -71,8 +71,8 @@ def test_what_cannot_be_checked(check, tmp_path):
     (tmp_path / 'other.json').write_text('{"images": [{}], "annotations": [{}]}')
     status, _, err = check(tmp_path / 'other.json')
     assert status == 2 and 'not in the form of COCO or CityPersons' in err
-    (tmp_path / 'picture.odgt').write_bytes(b'\xff\xd8\xff\xe0')
-    status, _, err = check(tmp_path / 'picture.odgt')
+    (tmp_path / 'image.odgt').write_bytes(b'\xff\xd8\xff\xe0')
+    status, _, err = check(tmp_path / 'image.odgt')
     assert status == 2 and "can't decode" in err
 
 
@@ -88,7 +88,7 @@ def test_a_picture_that_is_too_large_is_named(check, crowd, tmp_path):
     crowd.write_text(crowd.read_text().replace('[1, 2, 10, 20]', '[1, 2, -10, 20]', 1))
     for option in ((), ('--headers-only',)):
         status, out, err = check(crowd, *option)
-        assert status == 2 and f'line 2 b: picture not checked: {path}: ' in out and not err
+        assert status == 2 and f'line 2 b: image not checked: {path}: ' in out and not err
         assert 'line 1 a: negative size' in out and '2 problems' in out
 
 
@@ -102,7 +102,7 @@ def test_coco_and_citypersons(check, tmp_path):
     }
     (tmp_path / 'coco.json').write_text(json.dumps(coco))
     status, out, _ = check(tmp_path / 'coco.json', '--pictures', tmp_path / 'val2017')
-    assert status == 1 and 'line 1 000007: outside the picture' in out
+    assert status == 1 and 'line 1 000007: outside the image' in out
 
     cells = np.empty((1, 1), dtype=object)
     name = 'munster_000000_000019_leftImg8bit.png'

@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 54, 96
 NAN = float('nan')
 
 
-def picture(path, size=(WIDTH, HEIGHT)):
+def image(path, size=(WIDTH, HEIGHT)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('RGB', size).save(path)
 
@@ -48,7 +48,7 @@ class Outcome:
 def outcome(tmp_path, monkeypatch, capsys):
     """Run a converter and hold it to what is promised, whatever the source is."""
 
-    def run(name, *args, out, num_records=None, pictures=None):
+    def run(name, *args, out, num_records=None, images=None):
         out = Path(out)
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
         with pytest.raises(SystemExit) as end:
@@ -60,8 +60,8 @@ def outcome(tmp_path, monkeypatch, capsys):
             assert not out.exists()
             return Outcome(2, [], said.err)
         text = said.out
-        left_out = sum(map(int, re.findall(r'left out: (\d+) (?!pictures)', text)))
-        lost = re.findall(r'^lost: (\d+) of (\d+) records', text, re.M)
+        num_skipped = sum(map(int, re.findall(r'skipped: (\d+) (?!images)', text)))
+        lost = re.findall(r'^rejected: (\d+) of (\d+) records', text, re.M)
         assert bool(lost) == (status == 1), text
         lost, _ = map(int, lost[0]) if lost else (0, 0)
         records = []
@@ -73,13 +73,13 @@ def outcome(tmp_path, monkeypatch, capsys):
                 )
             else:
                 records = [json.loads(line) for line in out.read_text().splitlines()]
-            problems = inspect_dataset(str(out), str(pictures)).problems if pictures else []
+            problems = inspect_dataset(str(out), str(images)).problems if images else []
             assert not problems, 'our own check refuses what was written'
         else:
             assert 'nothing was written' in text and status == 1
         written = sum(len(one['gtboxes']) for one in records)
         if num_records is not None:
-            assert written + left_out + lost == num_records, text
+            assert written + num_skipped + lost == num_records, text
         return Outcome(status, records, text)
 
     return run
@@ -100,10 +100,10 @@ INI = '[Sequence]\nname=one\nimDir=img1\nseqLength=3\nimWidth=96\nimHeight=54\ni
 @pytest.fixture
 def mot(tmp_path, outcome):
     def run(rows=(), ini=INI, names=('000001.jpg', '000002.jpg', '000003.jpg'), labels=None,
-            options=(), encoding='utf-8', folder='img1', base=ROWS):  # fmt: skip
+            options=(), encoding='utf-8', directory='img1', base=ROWS):  # fmt: skip
         sequence = tmp_path / 'one'
         for name in names:
-            picture(sequence / folder / name)
+            image(sequence / directory / name)
         rows = [*base, *rows]
         (sequence / 'gt').mkdir(parents=True)
         (sequence / 'gt' / 'gt.txt').write_text('\n'.join(rows) + '\n', encoding=encoding)
@@ -113,7 +113,7 @@ def mot(tmp_path, outcome):
             (sequence / 'gt' / 'labels.txt').write_text(labels)
         out = tmp_path / 'mot.odgt'
         return outcome(
-            'mot', out, sequence, *options, out=out, num_records=len(rows), pictures=tmp_path
+            'mot', out, sequence, *options, out=out, num_records=len(rows), images=tmp_path
         )
 
     return run
@@ -131,19 +131,19 @@ def mot(tmp_path, outcome):
         ('1,9,11,6,20,40,1,1.5,1', 'class must be one of 1 to 13, got 1.5'),
         ('1,9,11,6,20,40,1,1,2', 'visibility must be 0 to 1'),
         ('1.5,9,11,6,20,40,1,1,1', 'frame must be a whole number'),
-        ('0,9,11,6,20,40,1,1,1', 'frame 0 has no picture in .*img1'),
-        ('9,9,11,6,20,40,1,1,1', 'frame 9 has no picture in .*img1'),
-        ('1,9,11,6,0,40,1,1,1', 'picture one/img1/000001: no area'),
+        ('0,9,11,6,20,40,1,1,1', 'frame 0 has no image in .*img1'),
+        ('9,9,11,6,20,40,1,1,1', 'frame 9 has no image in .*img1'),
+        ('1,9,11,6,0,40,1,1,1', 'image one/img1/000001: no area'),
         ('1,9,11,6,-2,40,1,1,1', 'negative size'),
-        ('1,9,97,6,20,40,1,1,1', 'outside the picture'),
+        ('1,9,97,6,20,40,1,1,1', 'outside the image'),
     ],
 )
 def test_rows_of_mot_that_cannot_be_used_are_named(mot, row, said):
     result = mot([row])
     assert result.status == 1 and result.people == 3
     assert re.search(rf'gt.txt, line 6: .*{said}', result.said), result.said
-    assert 'lost: 1 of 6 records' in result.said
-    assert 'left out: 1 of class car' in result.said
+    assert 'rejected: 1 of 6 records' in result.said
+    assert 'skipped: 1 of class car' in result.said
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_rows_of_mot_that_cannot_be_used_are_named(mot, row, said):
         dict(names=('0001.jpg', '0002.jpg', '0003.jpg')),
         dict(names=('000001.png', '000002.png', '000003.png'), ini=None),
         dict(names=('a9.jpg', 'a10.jpg', 'a11.jpg'), ini=None),  # CVAT's, in their order
-        dict(ini=INI.replace('img1', 'pictures'), folder='pictures'),
-        dict(ini=INI.replace('=3', '=1')),  # truth beyond the length, and pictures for it
+        dict(ini=INI.replace('img1', 'images'), directory='images'),
+        dict(ini=INI.replace('=3', '=1')),  # truth beyond the length, and images for it
         dict(encoding='utf-8-sig'),
         dict(options=('--min-visibility', '0.5')),
         dict(labels='pedestrian\nperson_on_vehicle\ncar\n'),
@@ -178,8 +178,8 @@ def test_all_forms_of_a_sequence_are_read(mot, change):
         (dict(ini=INI.replace('=3', '=three')), "seqinfo.ini: seqlength must be .*'three'"),
         (dict(ini='seqLength=3\n'), r'seqinfo.ini: a section \[Sequence\] was expected'),
         (dict(ini='[Other]\n'), r'seqinfo.ini: a section \[Sequence\] was expected'),
-        (dict(names=()), 'no pictures .* in .*img1'),
-        (dict(names=('1.jpg', '01.jpg'), ini=None), 'two pictures have the number of one frame'),
+        (dict(names=()), 'no images .* in .*img1'),
+        (dict(names=('1.jpg', '01.jpg'), ini=None), 'two images have the number of one frame'),
         (dict(encoding='utf-16'), 'gt.txt is no text in UTF-8, it is marked as UTF-16'),
         (dict(labels='car\nbus\n'), 'labels.txt: a class named pedestrian or person was expected'),
     ],
@@ -192,7 +192,7 @@ def test_sequences_that_cannot_be_read_are_named(mot, change, said):
 def test_frames_that_are_not_taken_are_counted(mot):
     result = mot(options=('--every', '2'))
     assert [one['ID'] for one in result.records] == ['one/img1/000001', 'one/img1/000003']
-    assert 'left out: 1 in frames that are not taken (1 of 2 is)' in result.said
+    assert 'skipped: 1 in frames that are not taken (1 of 2 is)' in result.said
 
 
 def test_classes_of_motsynth_and_of_labels(mot):
@@ -201,13 +201,13 @@ def test_classes_of_motsynth_and_of_labels(mot):
     result = mot(base=rows)
     assert (result.status, result.people) == (0, 3)
     assert result.records[1]['gtboxes'][0]['extra']['visibility'] == 0.4
-    assert 'left out: 1 of class car' in result.said
+    assert 'skipped: 1 of class car' in result.said
 
 
 def test_classes_by_their_names(mot):
     result = mot(labels='car\nbus\nperson\n')
     assert result.people == 1 and result.records[0]['gtboxes'][0]['fbox'] == [0, 0, 50, 50]
-    assert 'left out: 4 of class car' in result.said
+    assert 'skipped: 4 of class car' in result.said
 
 
 def test_mot15_knows_no_visibility(mot):
@@ -241,11 +241,11 @@ def from_coco(tmp_path, outcome):
         text = content if isinstance(content, str) else json.dumps(content)
         path.write_text(text, encoding=encoding)
         for i in (7, 8, 9):
-            picture(tmp_path / 'Images' / 'd' / f'{i:06}.jpg')
+            image(tmp_path / 'Images' / 'd' / f'{i:06}.jpg')
         if num_records is None and isinstance(content, dict):
             num_records = len(content.get('annotations', []))
         return outcome('coco_person', path, out, *options, out=out, num_records=num_records,
-                       pictures=tmp_path / 'Images')  # fmt: skip
+                       images=tmp_path / 'Images')  # fmt: skip
 
     return run
 
@@ -253,9 +253,9 @@ def from_coco(tmp_path, outcome):
 def test_what_coco_marks_is_left_out(from_coco):
     result = from_coco(coco(), options=())
     assert result.status == 0 and result.people == 2
-    assert '2 pictures, 2 people and 1 ignore regions' in result.said
-    assert 'left out: 1 of other categories' in result.said
-    assert 'left out: 1 pictures without any person' in result.said
+    assert '2 images, 2 people and 1 ignore regions' in result.said
+    assert 'skipped: 1 of other categories' in result.said
+    assert 'skipped: 1 images without any person' in result.said
 
 
 def changed(index=2, **changes):
@@ -279,7 +279,7 @@ def changed(index=2, **changes):
         (dict(bbox=[1, 2, 0, 4]), 'no area'),
         (dict(bbox=[1, 2, 3e-4, 4]), 'no area'),
         (dict(bbox=[1, 2, -3, 4]), 'negative size'),
-        (dict(bbox=[96, 2, 3, 4]), 'outside the picture'),
+        (dict(bbox=[96, 2, 3, 4]), 'outside the image'),
         (dict(image_id=99), 'image_id 99, which no image has'),
         (dict(image_id='8'), "image_id '8', which no image has, though one has 8"),
         (dict(image_id=[8]), 'image_id [8], which no image has'),
@@ -296,7 +296,7 @@ def test_annotations_of_coco_that_cannot_be_used_are_named(from_coco, changes, s
     result = from_coco(changed(**changes))
     assert result.status == 1 and result.people == 1
     assert 'coco.json, annotations[2]: ' in result.said and said in result.said, result.said
-    assert 'lost: 1 of 4 records' in result.said
+    assert 'rejected: 1 of 4 records' in result.said
 
 
 def with_image(index=1, **changes):
@@ -325,7 +325,7 @@ def with_image(index=1, **changes):
 def test_pictures_of_coco_that_cannot_be_used_are_named(from_coco, content, lost, said):
     result = from_coco(content)
     assert result.status == 1 and said in result.said, result.said
-    assert f'lost: {lost} of {len(content["annotations"])} records' in result.said
+    assert f'rejected: {lost} of {len(content["annotations"])} records' in result.said
 
 
 def test_backslashes_are_folders(from_coco):
@@ -334,7 +334,7 @@ def test_backslashes_are_folders(from_coco):
         one['file_name'] = one['file_name'].replace('/', '\\')
     result = from_coco(content)
     assert result.status == 0 and result.records[0]['ID'] == 'd/000007'
-    assert 'divides folders by \\, which is read as /' in result.said
+    assert 'divides directories by \\, which is read as /' in result.said
 
 
 @pytest.mark.parametrize(
@@ -370,18 +370,18 @@ def test_a_mark_and_windows_lines_are_read(from_coco):
 @pytest.fixture
 def wider(tmp_path, outcome):
     def run(text='2\n1 10 20 30 50\n4 0 0 9 9\n', names='000040\n000041\n', encoding='utf-8',
-            num_records=4, pictures=True):  # fmt: skip
+            num_records=4, images=True):  # fmt: skip
         (tmp_path / 'Annotations').mkdir()
         (tmp_path / 'val.txt').write_text(names, encoding=encoding)
         for name, content in (('000040', '2\n1 10 20 30 50\n4 0 0 9 9\n'), ('000041', text)):
             if content is not None:
                 path = tmp_path / 'Annotations' / f'{name}.jpg.txt'
                 path.write_text(content, encoding=encoding)
-            if pictures:
-                picture(tmp_path / 'Images' / f'{name}.jpg')
+            if images:
+                image(tmp_path / 'Images' / f'{name}.jpg')
         out = tmp_path / 'val.odgt'
         return outcome('widerperson', tmp_path, 'val', out, out=out, num_records=num_records,
-                       pictures=tmp_path / 'Images' if pictures else None)  # fmt: skip
+                       images=tmp_path / 'Images' if images else None)  # fmt: skip
 
     return run
 
@@ -396,7 +396,7 @@ def wider(tmp_path, outcome):
         ('1 nan 20 30 50', 'must be finite numbers'),
         ('1 30 20 10 50', 'negative size'),
         ('1 10 20 10 50', 'no area'),
-        ('1 96 20 99 50', 'outside the picture'),
+        ('1 96 20 99 50', 'outside the image'),
     ],
 )
 def test_lines_of_widerperson_that_cannot_be_used_are_named(wider, line, said):
@@ -410,13 +410,13 @@ def test_lines_of_widerperson_that_cannot_be_used_are_named(wider, line, said):
     [
         (dict(text='5\n1 10 20 30 50\n', num_records=7), 4, '5 boxes announced, 1 found'),
         (dict(text='0\n1 10 20 30 50\n', num_records=3), 0, '0 boxes announced, 1 found'),
-        (dict(names='000040\n000040\n'), 2, 'picture 000040: it comes more than once'),
+        (dict(names='000040\n000040\n'), 2, 'image 000040: ID occurs more than once'),
     ],
 )
 def test_counts_of_widerperson_that_are_wrong_are_named(wider, change, lost, said):
     result = wider(**change)
     assert result.status == 1 and said in result.said
-    assert f'lost: {lost} of' in result.said
+    assert f'rejected: {lost} of' in result.said
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_counts_of_widerperson_that_are_wrong_are_named(wider, change, lost, sai
         dict(encoding='utf-8-sig'),  # the mark was kept in the first name
         dict(names='000040\r\n000041\r\n', text='2\r\n1 10 20 30 50\r\n4 0 0 9 9\r\n'),
         dict(names='000040.jpg\n000041.jpg\n'),
-        dict(pictures=False),
+        dict(images=False),
     ],
 )
 def test_all_forms_of_widerperson_are_read(wider, change):
@@ -463,7 +463,7 @@ NOBODY = [0, 0, 0, 0]
         ((1, [11, NAN, 20, 40], 0, NOBODY), 'pos must be four finite numbers'),
         ((1, [11, 6, 0, 40], 0, NOBODY), 'no area'),
         ((1, [11, 6, -3, 40], 0, NOBODY), 'negative size'),
-        ((1, [641, 6, 20, 40], 0, NOBODY), 'outside the picture'),
+        ((1, [641, 6, 20, 40], 0, NOBODY), 'outside the image'),
     ],
 )
 def test_objects_of_caltech_that_cannot_be_used_are_named(outcome, tmp_path, item, said):
@@ -472,14 +472,14 @@ def test_objects_of_caltech_that_cannot_be_used_are_named(outcome, tmp_path, ite
                        (4, [1, 1, 9, 9], 0, NOBODY)]]  # fmt: skip
     write_vbb(tmp_path / 'set06' / 'V003.vbb', frames, LABELS)
     for frame in (0, 1):
-        picture(tmp_path / 'Images' / f'set06_V003_I{frame:05}.jpg', (640, 480))
+        image(tmp_path / 'Images' / f'set06_V003_I{frame:05}.jpg', (640, 480))
     out = tmp_path / 'test.odgt'
     result = outcome('caltech', tmp_path, out, '--every', 2, out=out, num_records=6,
-                     pictures=tmp_path / 'Images')  # fmt: skip
+                     images=tmp_path / 'Images')  # fmt: skip
     assert result.status == 1 and result.people == 1
     assert re.search(f'V003.vbb, frame 1, object 1: .*{said}', result.said), result.said
     for reason in ('1 labelled person-fa', '1 labelled rider', '1 in frames that are not taken'):
-        assert f'left out: {reason}' in result.said
+        assert f'skipped: {reason}' in result.said
 
 
 @pytest.mark.parametrize('content', [b'', b'no MAT file', 'cut', 'other'])
@@ -522,20 +522,20 @@ def write_mat(path, rows, columns=10):
         ([1, 10, 5, 0, 50, 1, 10, 5, 20, 25], 'no area'),
         ([1, 10, 5, -9, 50, 1, 10, 5, 20, 25], 'negative size'),
         ([1, 10, 5, 20, 50, 1, 10, 5, 0, 0], 'no area'),
-        ([1, 2048, 5, 20, 50, 1, 2048, 5, 20, 25], 'outside the picture'),
+        ([1, 2048, 5, 20, 50, 1, 2048, 5, 20, 25], 'outside the image'),
     ],
 )
 @pytest.mark.parametrize('suffix', ['odgt', 'json'])
 def test_rows_of_citypersons_that_cannot_be_used_are_named(outcome, tmp_path, row, said, suffix):
     write_mat(tmp_path / 'anno_val.mat', [[1, 10, 5, 20, 50, 1, 10, 5, 20, 25], row])
     for index in (0, 1):
-        picture(tmp_path / 'val' / 'bonn' / f'bonn_0_{index}_leftImg8bit.png', (2048, 1024))
+        image(tmp_path / 'val' / 'bonn' / f'bonn_0_{index}_leftImg8bit.png', (2048, 1024))
     out = tmp_path / f'val.{suffix}'
     result = outcome('citypersons', tmp_path / 'anno_val.mat', out, out=out, num_records=3,
-                     pictures=tmp_path / 'val')  # fmt: skip
+                     images=tmp_path / 'val')  # fmt: skip
     assert result.status == 1 and result.people == 2
     assert 'anno_val.mat' in result.said and said in result.said, result.said
-    assert 'lost: 1 of 3 records' in result.said
+    assert 'rejected: 1 of 3 records' in result.said
 
 
 @pytest.mark.parametrize('content', [b'', b'no MAT file', 'cut', 'columns'])
@@ -590,7 +590,7 @@ def test_broken_at_random_nobody_is_lost_in_silence(tmp_path, capsys, name):
         (f'one/img1/{i:06}.jpg' for i in (1, 2, 3)),
         ('000040.jpg', '000041.jpg'),
     ):
-        picture(images / one)
+        image(images / one)
     (tmp_path / 'Annotations').mkdir()
     (images / 'one' / 'gt').mkdir()
     (images / 'one' / 'seqinfo.ini').write_text(INI)
@@ -600,19 +600,19 @@ def test_broken_at_random_nobody_is_lost_in_silence(tmp_path, capsys, name):
         'mot': (
             images / 'one' / 'gt' / 'gt.txt',
             '\n'.join(ROWS) + '\n',
-            lambda tally: mot_records(str(images / 'one'), tally=tally),
+            lambda report: mot_records(str(images / 'one'), report=report),
         ),
         'coco_person': (
             tmp_path / 'coco.json',
             json.dumps(coco(), indent=1),
-            lambda tally: coco_person_records(
-                read_coco(str(tmp_path / 'coco.json')), tally=tally, where='coco.json'
+            lambda report: coco_person_records(
+                read_coco(str(tmp_path / 'coco.json')), report=report, where='coco.json'
             ),
         ),
         'widerperson': (
             tmp_path / 'Annotations' / '000041.jpg.txt',
             '3\n1 10 20 30 50\n4 0 0 9 9\n2 1 2 30 40\n',
-            lambda tally: widerperson_records(str(tmp_path), 'val', tally),
+            lambda report: widerperson_records(str(tmp_path), 'val', report),
         ),
     }[name]
     statuses = []
@@ -627,12 +627,12 @@ def test_broken_at_random_nobody_is_lost_in_silence(tmp_path, capsys, name):
             assert not out.exists() and path.name in said.err, said.err
         elif out.exists():
             problems = inspect_dataset(str(out), str(images), decode=False).problems
-            # COCO's converter is not told where the pictures are
+            # COCO's converter is not told where the images are
             kinds = {one.kind for one in problems} - {
-                'missing picture' if name == 'coco_person' else ''
+                'missing image' if name == 'coco_person' else ''
             }
             assert not kinds, problems
         else:
             assert status == 1
-        assert ('lost: ' in said.out) == (status == 1)
+        assert ('rejected: ' in said.out) == (status == 1)
     assert {0, 1, 2} == set(statuses)

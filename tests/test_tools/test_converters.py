@@ -47,12 +47,12 @@ def flags(record):
 @pytest.fixture
 def sequence(tmp_path):
     """A MOT17-like sequence of three frames."""
-    folder = tmp_path / 'MOT17-02-FRCNN'
-    (folder / 'gt').mkdir(parents=True)
-    (folder / 'img1').mkdir()
+    directory = tmp_path / 'MOT17-02-FRCNN'
+    (directory / 'gt').mkdir(parents=True)
+    (directory / 'img1').mkdir()
     for frame in (1, 2, 3):
-        Image.new('RGB', (96, 54)).save(folder / 'img1' / f'{frame:06d}.jpg')
-    (folder / 'seqinfo.ini').write_text(
+        Image.new('RGB', (96, 54)).save(directory / 'img1' / f'{frame:06d}.jpg')
+    (directory / 'seqinfo.ini').write_text(
         '[Sequence]\nname=MOT17-02-FRCNN\nimDir=img1\nframeRate=30\nseqLength=3\n'
         'imWidth=96\nimHeight=54\nimExt=.jpg\n'
     )
@@ -66,13 +66,13 @@ def sequence(tmp_path):
         '1,7,1,1,5,5,0,12,1',  # a reflection
         '3,1,12,6,20,40,1,1,1',
     ]
-    (folder / 'gt' / 'gt.txt').write_text('\n'.join(lines) + '\n')
-    return folder
+    (directory / 'gt' / 'gt.txt').write_text('\n'.join(lines) + '\n')
+    return directory
 
 
 def test_mot(run, sequence, tmp_path):
     out = tmp_path / 'mot.odgt'
-    assert '3 pictures' in run('mot', out, sequence)
+    assert '3 images' in run('mot', out, sequence)
     records = read(out)
     assert [r['ID'] for r in records] == [f'MOT17-02-FRCNN/img1/00000{i}' for i in (1, 2, 3)]
     assert flags(records[0]) == [('person', 0)] * 2 + [('mask', 1)] * 3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...datasets.image_sizes import picture_size
+from ...datasets.image_sizes import read_image_size
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.detection_files import UNKNOWN_SIZE, read_detections
 
@@ -67,10 +67,10 @@ def sizes_of(
 
     Raises:
         FileNotFoundError: There is no such folder, or a picture is not in it.
-        PictureError: A header cannot be read.
+        ImageReadError: A header cannot be read.
     """
     find = picture_finder(folder)
-    return {one.img_id: picture_size(str(find(one.img_id))) for one in annotations}
+    return {one.img_id: read_image_size(str(find(one.img_id))) for one in annotations}
 
 
 def picture_finder(folder: Path) -> Callable[[str | int], Path]:

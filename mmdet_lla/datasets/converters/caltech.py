@@ -16,51 +16,51 @@ import numpy as np
 
 from ..mat import read_mat
 from ..odgt import make_annotation
-from ..tally import StrictTally, Tally
+from ..report import ConversionReport, StrictReport
 from ..text import AnnotationError, read_bytes
-from .writing import sound_record
+from .writing import make_valid_record
 
 _PERSON = 'person'
 _IGNORED = ('people', 'person?')
-_SIZE = (480, 640)  # of every picture
+_SIZE = (480, 640)  # of every image
 
 
 def caltech_records(
     annotations: str,
     every: int = 30,
     pattern: str = '{set}_{video}_I{frame:05d}',
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
 ) -> Iterator[dict]:
     """Records of all videos; groups and unclear cases become ignore regions, false alarms nothing.
 
     Args:
-        annotations: Folder with ``set00/V000.vbb`` and so on.
+        annotations: Directory with ``set00/V000.vbb`` and so on.
         every: Take the last of every n frames (30 is the standard test set: frames 29, 59, ...
             from 0).
-        pattern: Name of a frame's picture, without extension; the default is what the benchmark's
+        pattern: Name of a frame's image, without extension; the default is what the benchmark's
             own ``dbExtract`` writes.
-        tally: Is told what is left out and what cannot be used; by default the first object that
+        report: Is told what is left out and what cannot be used; by default the first object that
             cannot is an error.
 
     Raises:
         FileNotFoundError: There are no ``.vbb`` files.
-        AnnotationError: One cannot be read, or what a strict tally raises.
+        AnnotationError: One cannot be read, or what a strict report raises.
     """
     if every < 1:
         raise ValueError(f'every must be at least 1, got {every}')
-    tally = tally or StrictTally()
+    report = report or StrictReport()
     paths = sorted(glob.glob(osp.join(annotations, 'set*', '*.vbb')))
     if not paths:
         raise FileNotFoundError(f'no set*/*.vbb under {annotations}')
     for path in paths:
-        folder, video = osp.split(osp.splitext(path)[0])
+        directory, video = osp.split(osp.splitext(path)[0])
         frames, labels = _read_vbb(path)
         for frame, objects in enumerate(frames):
-            tally.read += len(objects)
+            report.read += len(objects)
             if frame % every != every - 1:
-                tally.leave_out(f'in frames that are not taken (1 of {every} is)', len(objects))
+                report.skip(f'in frames that are not taken (1 of {every} is)', len(objects))
                 continue
-            name = pattern.format(set=osp.basename(folder), video=video, frame=frame)
+            name = pattern.format(set=osp.basename(directory), video=video, frame=frame)
             rows = []
             for index, item in enumerate(objects):
                 place = f'{path}, frame {frame}, object {index}'
@@ -69,11 +69,11 @@ def caltech_records(
                     if label == _PERSON or label in _IGNORED:
                         rows.append((place, _annotation(item, label in _IGNORED)))
                     else:
-                        tally.leave_out(f'labelled {label}')
+                        report.skip(f'labelled {label}')
                 except (AttributeError, TypeError, ValueError) as error:
-                    tally.lose(place, str(error))
-            yield sound_record(
-                name, [box for _, box in rows], [place for place, _ in rows], _SIZE, tally
+                    report.reject(place, str(error))
+            yield make_valid_record(
+                name, [box for _, box in rows], [place for place, _ in rows], _SIZE, report
             )
 
 

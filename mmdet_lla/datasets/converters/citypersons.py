@@ -1,6 +1,6 @@
 """CityPersons: the published MAT files, and the COCO-like JSON its evaluation reads.
 
-``anno_train.mat`` and ``anno_val.mat`` hold one cell a picture with ``cityname``, ``im_name`` and
+``anno_train.mat`` and ``anno_val.mat`` hold one cell a image with ``cityname``, ``im_name`` and
 ``bbs``, a row a person: class, x, y, w, h, instance, and x, y, w, h of the visible part. Classes: 0
 ignore region (people on posters, reflections), 1 pedestrian, 2 rider, 3 sitting, 4 unusual
 posture, 5 group. Source: annotations/README.txt of https://github.com/cvgroup-njust/CityPersons,
@@ -15,12 +15,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..coco_json import CocoPicture, check_annotation, read_coco, read_pictures
+from ..coco_json import CocoImage, check_annotation, read_coco, read_images
 from ..mat import read_mat
 from ..odgt import is_box, is_flagged, make_annotation
-from ..tally import StrictTally, Tally
+from ..report import ConversionReport, StrictReport
 from ..text import AnnotationError, read_bytes
-from .writing import NothingToWrite, sound_record
+from .writing import NothingToWrite, make_valid_record
 
 PEDESTRIAN = 1
 _CLASSES = range(6)
@@ -29,7 +29,7 @@ _CITYSCAPES_SIZE = (1024, 2048)
 _SHARES_DIFFER = 0.05
 
 
-class CityPerson(NamedTuple):
+class CityPersonsAnnotation(NamedTuple):
     """An annotation of CityPersons, one meaning for dataset, metric, check and converter.
 
     Attributes:
@@ -51,7 +51,7 @@ class CityPerson(NamedTuple):
             'bbox_label': -1 if self.ignored else 0,
             'ignore_flag': int(self.ignored),
             'fbox': _corners(self.box),
-            'visible_share': self.share,
+            'visible_ratio': self.share,
         }
         # Of what is to be ignored nobody asks for the visible part.
         if self.visible is not None or self.ignored:
@@ -59,18 +59,18 @@ class CityPerson(NamedTuple):
         return instance
 
 
-class CityPicture(NamedTuple):
-    """A picture of CityPersons.
+class CityPersonsImage(NamedTuple):
+    """A image of CityPersons.
 
     Attributes:
-        picture: As in the file.
+        image: As in the file.
         name: ``city/name``, as under ``leftImg8bit/<split>``.
         people: Its annotations.
     """
 
-    picture: CocoPicture
+    image: CocoImage
     name: str
-    people: list[CityPerson]
+    people: list[CityPersonsAnnotation]
 
 
 def is_mat(ann_file: str) -> bool:
@@ -82,7 +82,7 @@ def open_citypersons(
     ann_file: str,
     backend_args: Mapping | None = None,
     person_classes: Sequence[int] = (PEDESTRIAN,),
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
 ) -> dict:
     """Content of CityPersons' annotations, MAT or JSON, in the form of :func:`mat_to_coco`.
 
@@ -93,11 +93,13 @@ def open_citypersons(
     if not is_mat(ann_file):
         return read_coco(ann_file, backend_args)
     content = read_bytes(ann_file, backend_args)
-    return _to_coco(content, ann_file, None, person_classes, tally or StrictTally())
+    return _to_coco(content, ann_file, None, person_classes, report or StrictReport())
 
 
-def read_people(coco: Mapping, where: str, tally: Tally | None = None) -> list[CityPicture]:
-    """Pictures and people of the COCO-like form, judged.
+def read_annotations(
+    coco: Mapping, where: str, report: ConversionReport | None = None
+) -> list[CityPersonsImage]:
+    """Images and people of the COCO-like form, judged.
 
     An annotation is an ignore region where ``ignore`` or ``iscrowd`` is set or ``category_id`` is
     not 1. A category other than 1 to 5 must be one of the file's ``categories``, or be marked to
@@ -106,21 +108,21 @@ def read_people(coco: Mapping, where: str, tally: Tally | None = None) -> list[C
     Args:
         coco: As :func:`open_citypersons` gives it.
         where: The file, for messages.
-        tally: Is told what cannot be used; by default the first such thing is an error.
+        report: Is told what cannot be used; by default the first such thing is an error.
 
     Raises:
-        AnnotationError: What a strict tally raises, or no picture can be used.
+        AnnotationError: What a strict report raises, or no image can be used.
     """
-    tally = tally or StrictTally()
-    declared = _declared(coco, where, tally)
-    pictures = read_pictures(coco, where, tally, lambda one: _check_fields(one, declared))
+    report = report or StrictReport()
+    declared = _declared(coco, where, report)
+    images = read_images(coco, where, report, lambda one: _check_fields(one, declared))
     result = []
-    for picture in pictures:
+    for image in images:
         people = []
-        for annotation, place in zip(picture.annotations, picture.places, strict=True):
+        for annotation, place in zip(image.annotations, image.places, strict=True):
             people.append(_person(annotation))
-            _compare_shares(annotation, place, picture, tally)
-        result.append(CityPicture(picture, picture_name({'file_name': picture.name}), people))
+            _compare_shares(annotation, place, image, report)
+        result.append(CityPersonsImage(image, image_name({'file_name': image.name}), people))
     return result
 
 
@@ -128,20 +130,20 @@ def mat_to_coco(
     mat: str | BinaryIO,
     sizes: Mapping[str, tuple[int, int]] | None = None,
     person_classes: Sequence[int] = (PEDESTRIAN,),
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
 ) -> dict:
     """Read a published MAT file into the COCO-like form of the public evaluation (``val_gt.json``).
 
     All annotations have ``category_id`` 1; those of other classes than ``person_classes`` have
-    ``ignore`` 1, since the benchmark neither counts them nor punishes finding them. Picture ids
+    ``ignore`` 1, since the benchmark neither counts them nor punishes finding them. Image ids
     count from 1 in the order of the file, as the evaluation expects.
 
     Args:
         mat: ``anno_train.mat`` or ``anno_val.mat``, path or open file.
-        sizes: (height, width) by picture name; every picture is 1024 x 2048, Cityscapes' size,
+        sizes: (height, width) by image name; every image is 1024 x 2048, Cityscapes' size,
             if None.
         person_classes: Classes that count as people.
-        tally: Is told which rows cannot be used; by default the first such row is an error.
+        report: Is told which rows cannot be used; by default the first such row is an error.
 
     Returns:
         dict: ``images`` (id, file_name, height, width), ``annotations`` (id, image_id,
@@ -156,61 +158,65 @@ def mat_to_coco(
         content, where = read_bytes(mat), mat
     else:
         content, where = mat.read(), getattr(mat, 'name', 'MAT file')
-    return _to_coco(content, where, sizes, person_classes, tally or StrictTally())
+    return _to_coco(content, where, sizes, person_classes, report or StrictReport())
 
 
 def citypersons_records(
-    coco: Mapping, tally: Tally | None = None, where: str = ''
+    coco: Mapping, report: ConversionReport | None = None, where: str = ''
 ) -> Iterator[dict]:
     """Records of a COCO-like dict as :func:`open_citypersons` gives it.
 
     Args:
         coco: The dict.
-        tally: Is told what cannot be used; by default the first such thing is an error.
+        report: Is told what cannot be used; by default the first such thing is an error.
         where: The file, for messages.
     """
-    tally = tally or StrictTally()
-    for picture, record in citypersons_pictures(coco, tally, where):
-        yield sound_record(record['ID'], record['gtboxes'], picture.places, picture.size, tally)
+    report = report or StrictReport()
+    for image, record in iter_citypersons(coco, report, where):
+        yield make_valid_record(record['ID'], record['gtboxes'], image.places, image.size, report)
 
 
-def sound_coco(coco: Mapping, tally: Tally, where: str) -> dict:
+def remove_invalid(coco: Mapping, report: ConversionReport, where: str) -> dict:
     """A COCO-like dict without the annotations that the check of a dataset finds faults with.
 
     Args:
         coco: As :func:`open_citypersons` gives it.
-        tally: Is told of those, and counts the others as written.
+        report: Is told of those, and counts the others as written.
         where: The file, for messages.
 
     Raises:
         NothingToWrite: There is none.
     """
     images, kept = [], []
-    for picture, record in citypersons_pictures(coco, tally, where):
-        images.append(coco['images'][picture.number - 1])
+    for image, record in iter_citypersons(coco, report, where):
+        images.append(coco['images'][image.number - 1])
         for one, annotation, place in zip(
-            picture.annotations, record['gtboxes'], picture.places, strict=True
+            image.annotations, record['gtboxes'], image.places, strict=True
         ):
-            if sound_record(record['ID'], [annotation], [place], picture.size, tally)['gtboxes']:
+            if make_valid_record(record['ID'], [annotation], [place], image.size, report)[
+                'gtboxes'
+            ]:
                 kept.append(one)
-    tally.written += len(kept)
-    if not kept and tally.lost:
+    report.written += len(kept)
+    if not kept and report.num_rejected:
         raise NothingToWrite('all that was annotated is lost')
     return {**coco, 'images': images, 'annotations': kept}
 
 
-def citypersons_pictures(
-    coco: Mapping, tally: Tally | None = None, where: str = ''
-) -> Iterator[tuple[CocoPicture, dict]]:
-    """Pictures and their records, whatever their boxes are; see :func:`citypersons_records`."""
-    for picture, name, people in read_people(coco, where or 'annotations of CityPersons', tally):
+def iter_citypersons(
+    coco: Mapping, report: ConversionReport | None = None, where: str = ''
+) -> Iterator[tuple[CocoImage, dict]]:
+    """Images and their records, whatever their boxes are; see :func:`citypersons_records`."""
+    for image, name, people in read_annotations(
+        coco, where or 'annotations of CityPersons', report
+    ):
         boxes = []
         for person in people:
             annotation = make_annotation(person.box, person.visible, ignore=person.ignored)
             if person.visible is None and not math.isnan(person.share):
                 annotation['extra']['visibility'] = round(person.share, 3)
             boxes.append(annotation)
-        yield picture, {'ID': name, 'gtboxes': boxes}
+        yield image, {'ID': name, 'gtboxes': boxes}
 
 
 def is_ignored(annotation: Mapping) -> bool:
@@ -226,7 +232,7 @@ def is_ignored(annotation: Mapping) -> bool:
     )
 
 
-def picture_name(image: Mapping) -> str:
+def image_name(image: Mapping) -> str:
     """``city/name`` of an entry of ``images``; the public JSON gives the bare name, ``im_name``."""
     name = image['file_name'] if 'file_name' in image else image['im_name']
     return name if '/' in name else f'{name.split("_")[0]}/{name}'
@@ -237,7 +243,7 @@ def _to_coco(
     where: str,
     sizes: Mapping[str, tuple[int, int]] | None,
     person_classes: Sequence[int],
-    tally: Tally,
+    report: ConversionReport,
 ) -> dict:
     images, annotations = [], []
     for place, name, rows in _cells(content, where):
@@ -246,9 +252,9 @@ def _to_coco(
         for number, row in enumerate(rows, 1):
             fault = _row_fault(row)
             if fault:
-                tally.read += 1
-                details = dict(number=len(images), picture=name)
-                tally.lose(f'{place}, row {number} of bbs', fault, **details)
+                report.read += 1
+                details = dict(number=len(images), image=name)
+                report.reject(f'{place}, row {number} of bbs', fault, **details)
                 continue
             class_label, x, y, w, h = row[:5]
             visible = row[6:]
@@ -284,7 +290,7 @@ def _row_fault(row: Sequence[float]) -> str | None:
 
 
 def _cells(content: bytes, where: str) -> Iterator[tuple[str, str, list[list[float]]]]:
-    """Yield place in the file, ``city/name`` and the rows of ``bbs`` of every picture."""
+    """Yield place in the file, ``city/name`` and the rows of ``bbs`` of every image."""
     variables = read_mat(content, where)
     keys = [key for key in variables if not key.startswith('__')]
     if len(keys) != 1:
@@ -307,22 +313,22 @@ def _cells(content: bytes, where: str) -> Iterator[tuple[str, str, list[list[flo
             raise AnnotationError(
                 f'{place}: bbs must have {_COLUMNS} columns, got shape {rows.shape}'
             )
-        # The folder is the first word of the name, so cityname is not needed.
-        name = picture_name({'file_name': str(cell.im_name)})
+        # The directory is the first word of the name, so cityname is not needed.
+        name = image_name({'file_name': str(cell.im_name)})
         yield place, name, rows.reshape(-1, _COLUMNS).tolist()
 
 
-def _declared(coco: Mapping, where: str, tally: Tally) -> set[int]:
+def _declared(coco: Mapping, where: str, report: ConversionReport) -> set[int]:
     """IDs of the file's categories; named if the pedestrians' is not 1."""
     declared = set()
     for index, category in enumerate(coco.get('categories', [])):
         place = f'{where}, categories[{index}]'
         if not isinstance(category, dict) or type(category.get('id')) is not int:
-            tally.lose(place, f"a number 'id' was expected, got {category!r:.50}", records=0)
+            report.reject(place, f"a number 'id' was expected, got {category!r:.50}", records=0)
             continue
         declared.add(category['id'])
         if category.get('name') in ('pedestrian', 'person') and category['id'] != PEDESTRIAN:
-            tally.lose(
+            report.reject(
                 place,
                 f'{category["name"]!r} has id {category["id"]}, expected {PEDESTRIAN}; every '
                 'other category is ignored',
@@ -357,11 +363,11 @@ def _check_fields(annotation: Mapping, declared: set[int]) -> None:
         raise ValueError(f'annotation {annotation.get("id")!r} has neither vis_ratio nor vis_bbox')
 
 
-def _person(annotation: Mapping) -> CityPerson:
+def _person(annotation: Mapping) -> CityPersonsAnnotation:
     share = annotation.get('vis_ratio')
     if share is None:
         share = _share_of_boxes(annotation)
-    return CityPerson(
+    return CityPersonsAnnotation(
         annotation['bbox'],
         annotation.get('vis_bbox'),
         min(float(share), 1.0),
@@ -374,19 +380,24 @@ def _share_of_boxes(annotation: Mapping) -> float:
     return visible[2] * visible[3] / (w * h) if visible and w * h > 0 else math.nan
 
 
-def _compare_shares(annotation: Mapping, place: str, picture: CocoPicture, tally: Tally) -> None:
+def _compare_shares(
+    annotation: Mapping, place: str, image: CocoImage, report: ConversionReport
+) -> None:
     """Note where an annotation says two things of how much is seen."""
     said, measured = annotation.get('vis_ratio'), _share_of_boxes(annotation)
     if said is not None and abs(said - measured) > _SHARES_DIFFER and not is_ignored(annotation):
-        tally.note(
+        report.warn(
             place,
             f"'vis_ratio' is {said:g}, but 'vis_bbox' and 'bbox' make {measured:.3g}",
             kind='two visible shares',
-            number=picture.number,
-            picture=picture.name,
+            number=image.number,
+            image=image.name,
         )
 
 
 def _corners(box: Sequence[float]) -> list[float]:
     x, y, w, h = box
     return [x, y, x + w, y + h]
+
+
+sound_coco = remove_invalid

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..coco_json import CocoPicture, check_annotation, check_form, read_pictures
+from ..coco_json import CocoImage, check_annotation, check_form, read_images
 from ..odgt import is_flagged, make_annotation
-from ..tally import StrictTally, Tally
+from ..report import ConversionReport, StrictReport
 from ..text import AnnotationError
-from .writing import sound_record
+from .writing import make_valid_record
 
 
 def coco_person_records(
     coco: Mapping,
     category: str = 'person',
     keep_empty: bool = False,
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
     where: str = 'annotations of COCO',
 ) -> Iterator[dict]:
     """Records of a COCO annotation file; crowds (``iscrowd``) become ignore regions.
@@ -23,39 +23,39 @@ def coco_person_records(
     Args:
         coco: The file's content.
         category: Name of the category taken.
-        keep_empty: Whether to keep pictures without any of them.
-        tally: Is told what cannot be used; by default the first such thing is an error.
+        keep_empty: Whether to keep images without any of them.
+        report: Is told what cannot be used; by default the first such thing is an error.
         where: The file, for messages.
 
     Raises:
         AnnotationError: The file is of another form, or there is no such category.
     """
-    tally = tally or StrictTally()
-    for picture, record in coco_person_pictures(coco, category, True, tally, where):
-        kept = sound_record(record['ID'], record['gtboxes'], picture.places, picture.size, tally)
+    report = report or StrictReport()
+    for image, record in iter_coco_person(coco, category, True, report, where):
+        kept = make_valid_record(record['ID'], record['gtboxes'], image.places, image.size, report)
         if kept['gtboxes'] or keep_empty:
             yield kept
         else:
-            tally.pictures_left_out[f'without any {category}'] += 1
+            report.skipped_images[f'without any {category}'] += 1
 
 
-def coco_person_pictures(
+def iter_coco_person(
     coco: Mapping,
     category: str = 'person',
     keep_empty: bool = False,
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
     where: str = 'annotations of COCO',
-) -> Iterator[tuple[CocoPicture, dict]]:
-    """Pictures and their records, whatever their boxes are; see :func:`coco_person_records`."""
-    tally = tally or StrictTally()
+) -> Iterator[tuple[CocoImage, dict]]:
+    """Images and their records, whatever their boxes are; see :func:`coco_person_records`."""
+    report = report or StrictReport()
     check_form(coco, where)
-    names = _category_names(coco, where)
+    names = read_category_names(coco, where)
     if category not in names.values():
         raise AnnotationError(
             f'{where}: no category {category!r}; there are {", ".join(names.values())}'
         )
 
-    def judge(annotation: Mapping) -> str | None:
+    def check(annotation: Mapping) -> str | None:
         key = annotation.get('category_id')
         if not isinstance(key, int) or key not in names:
             raise ValueError(f"'category_id' is {key!r:.50}, which no category has")
@@ -64,19 +64,19 @@ def coco_person_pictures(
         check_annotation(annotation)
         return None
 
-    for picture in read_pictures(coco, where, tally, judge):
+    for image in read_images(coco, where, report, check):
         boxes = [
             make_annotation(
                 one['bbox'], ignore=is_flagged(one, 'iscrowd') or is_flagged(one, 'ignore')
             )
-            for one in picture.annotations
+            for one in image.annotations
         ]
         if boxes or keep_empty:
             # mmdet's own reader adds .jpg to every ID.
-            yield picture, {'ID': picture.name.removesuffix('.jpg'), 'gtboxes': boxes}
+            yield image, {'ID': image.name.removesuffix('.jpg'), 'gtboxes': boxes}
 
 
-def _category_names(coco: Mapping, where: str) -> dict[int, str]:
+def read_category_names(coco: Mapping, where: str) -> dict[int, str]:
     if not coco.get('categories'):
         raise AnnotationError(
             f"{where}: not in the form of COCO or CityPersons, 'categories' is missing or empty"

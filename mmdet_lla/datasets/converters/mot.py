@@ -1,6 +1,6 @@
 """MOTChallenge sequences (MOT15, MOT16, MOT17, MOT20), MOTSynth's, and CVAT's in that form.
 
-A sequence is a folder with the pictures (``img1``), ``gt/gt.txt`` and perhaps ``seqinfo.ini`` and
+A sequence is a directory with the images (``img1``), ``gt/gt.txt`` and perhaps ``seqinfo.ini`` and
 ``gt/labels.txt``, the names of the classes. Lines of ``gt.txt``: frame, track, x, y, w, h, whether
 to consider it, and then class and visibility (9 columns), class, visibility and world coordinates
 (12, MOTSynth), or world coordinates alone (10, MOT15), or nothing (7). Frames and coordinates
@@ -19,11 +19,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..image_sizes import Size, picture_size
+from ..image_sizes import Size, read_image_size
 from ..odgt import is_box, make_annotation
-from ..tally import StrictTally, Tally
+from ..report import ConversionReport, StrictReport
 from ..text import AnnotationError, read_text
-from .writing import sound_record
+from .writing import make_valid_record
 
 #: By number in gt.txt, from 1.
 _CLASSES = (
@@ -36,20 +36,20 @@ _PEOPLE = ('pedestrian', 'person')
 _IGNORED = ('person_on_vehicle', 'static_person', 'distractor', 'reflection', 'crowd')
 _WITH_CLASS = (9, 12)
 _WITHOUT_CLASS = (7, 10)
-_PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 class _Sequence(NamedTuple):
-    """A sequence's folder.
+    """A sequence's directory.
 
     Attributes:
-        folder: Of the pictures.
+        directory: Of the images.
         names: File names by frame.
         length: Frames that are annotated; None if ``seqinfo.ini`` does not tell.
-        size: Of the pictures.
+        size: Of the images.
     """
 
-    folder: str
+    directory: str
     names: dict[int, str]
     length: int | None
     size: Size
@@ -60,9 +60,9 @@ def mot_records(
     root: str | None = None,
     every: int = 1,
     min_visibility: float = 0.0,
-    tally: Tally | None = None,
+    report: ConversionReport | None = None,
 ) -> Iterator[dict]:
-    """Records of one sequence, of the pictures that are there.
+    """Records of one sequence, of the images that are there.
 
     Pedestrians become people; pedestrians not to be considered, people on vehicles, static
     people, distractors, reflections and crowds become ignore regions; vehicles and occluders are
@@ -70,25 +70,25 @@ def mot_records(
     annotated, so ``vbox`` repeats ``fbox``.
 
     Args:
-        sequence: The sequence's folder.
-        root: Folder that IDs start from, to be used as ``data_prefix``; the sequence's parent if
+        sequence: The sequence's directory.
+        root: Directory that IDs start from, to be used as ``data_prefix``; the sequence's parent if
             None.
         every: Take every n-th frame, the first included.
         min_visibility: Pedestrians of whom less is seen become ignore regions.
-        tally: Is told what is left out and what cannot be used; by default the first row that
+        report: Is told what is left out and what cannot be used; by default the first row that
             cannot is an error.
 
     Raises:
-        FileNotFoundError: No ``gt/gt.txt`` or no pictures.
-        AnnotationError: ``seqinfo.ini`` cannot be read, or what a strict tally raises.
+        FileNotFoundError: No ``gt/gt.txt`` or no images.
+        AnnotationError: ``seqinfo.ini`` cannot be read, or what a strict report raises.
     """
     if every < 1:
         raise ValueError(f'every must be at least 1, got {every}')
-    tally = tally or StrictTally()
-    boxes = _read_boxes(sequence, min_visibility, tally)
-    found = _find(sequence, tally)
+    report = report or StrictReport()
+    boxes = _read_boxes(sequence, min_visibility, report)
+    found = _find(sequence, report)
     root = osp.dirname(osp.abspath(sequence)) if root is None else root
-    prefix = osp.relpath(osp.abspath(found.folder), root).replace(os.sep, '/')
+    prefix = osp.relpath(osp.abspath(found.directory), root).replace(os.sep, '/')
     frames = [
         frame
         for frame in sorted(found.names)
@@ -99,26 +99,26 @@ def mot_records(
         absent = found.length - sum(0 < frame <= found.length for frame in frames)
         for reason, count in (('beyond seqLength', beyond), ('that are not there', absent)):
             if count:
-                tally.pictures_left_out[reason] += count
+                report.skipped_images[reason] += count
     for frame in frames:
         rows = boxes.pop(frame, [])
         if (frame - frames[0]) % every:
-            tally.leave_out(f'in frames that are not taken (1 of {every} is)', len(rows))
+            report.skip(f'in frames that are not taken (1 of {every} is)', len(rows))
             continue
         # mmdet's own reader adds .jpg to every ID.
         name = f'{prefix}/{found.names[frame]}'.removesuffix('.jpg')
-        yield sound_record(
-            name, [box for _, box in rows], [place for place, _ in rows], found.size, tally
+        yield make_valid_record(
+            name, [box for _, box in rows], [place for place, _ in rows], found.size, report
         )
     for frame, rows in sorted(boxes.items()):
         for place, _ in rows:
-            tally.lose(
-                place, f'frame {frame} has no picture in {found.folder}', kind='missing picture'
+            report.reject(
+                place, f'frame {frame} has no image in {found.directory}', kind='missing image'
             )
 
 
-def _find(sequence: str, tally: Tally) -> _Sequence:
-    """Pictures of a sequence, whether it has a ``seqinfo.ini`` or not."""
+def _find(sequence: str, report: ConversionReport) -> _Sequence:
+    """Images of a sequence, whether it has a ``seqinfo.ini`` or not."""
     path = osp.join(sequence, 'seqinfo.ini')
     info: dict[str, str] = {}
     if osp.isfile(path):
@@ -136,33 +136,33 @@ def _find(sequence: str, tally: Tally) -> _Sequence:
                     f'{path}: {key} must be a whole number above 0, got {info[key]!r}'
                 )
             numbers[key] = int(info[key])
-    folder = osp.join(sequence, info.get('imdir') or 'img1')
-    entries = os.listdir(folder) if osp.isdir(folder) else []
-    extensions = (info['imext'].lower(),) if info.get('imext') else _PICTURES
-    pictures = [entry for entry in entries if entry.lower().endswith(extensions)]
-    if not pictures:
+    directory = osp.join(sequence, info.get('imdir') or 'img1')
+    entries = os.listdir(directory) if osp.isdir(directory) else []
+    extensions = (info['imext'].lower(),) if info.get('imext') else IMG_EXTENSIONS
+    images = [entry for entry in entries if entry.lower().endswith(extensions)]
+    if not images:
         raise FileNotFoundError(
-            f'no pictures ({", ".join(extensions)}) in {folder}; their names are needed for IDs'
+            f'no images ({", ".join(extensions)}) in {directory}; their names are needed for IDs'
         )
-    names = _by_frame(pictures, folder, tally)
+    names = _by_frame(images, directory, report)
     if 'imheight' in numbers and 'imwidth' in numbers:
         size = (numbers['imheight'], numbers['imwidth'])
     else:
-        size = picture_size(osp.join(folder, pictures[0]))
-    return _Sequence(folder, names, numbers.get('seqlength'), size)
+        size = read_image_size(osp.join(directory, images[0]))
+    return _Sequence(directory, names, numbers.get('seqlength'), size)
 
 
-def _by_frame(pictures: list[str], folder: str, tally: Tally) -> dict[int, str]:
+def _by_frame(images: list[str], directory: str, report: ConversionReport) -> dict[int, str]:
     """Names by frame: by their numbers, of any number of digits, or else in their order."""
-    stems = {name: osp.splitext(name)[0] for name in pictures}
+    stems = {name: osp.splitext(name)[0] for name in images}
     if all(stem.isdecimal() for stem in stems.values()):
         names = {int(stem): name for name, stem in stems.items()}
-        if len(names) < len(pictures):
-            raise AnnotationError(f'{folder}: two pictures have the number of one frame')
+        if len(names) < len(images):
+            raise AnnotationError(f'{directory}: two images have the number of one frame')
         return names
-    tally.note(
-        folder,
-        'names of pictures are not numbers of frames; they are taken in their order, as CVAT does',
+    report.warn(
+        directory,
+        'names of images are not numbers of frames; they are taken in their order, as CVAT does',
         kind='odd name',
     )
 
@@ -170,11 +170,11 @@ def _by_frame(pictures: list[str], folder: str, tally: Tally) -> dict[int, str]:
         return [(not part.isdecimal(), int(part) if part.isdecimal() else part)
                 for part in re.split(r'(\d+)', name)]  # fmt: skip
 
-    return dict(enumerate(sorted(pictures, key=natural), 1))
+    return dict(enumerate(sorted(images, key=natural), 1))
 
 
 def _read_boxes(
-    sequence: str, min_visibility: float, tally: Tally
+    sequence: str, min_visibility: float, report: ConversionReport
 ) -> dict[int, list[tuple[str, dict]]]:
     """Places and annotations by frame."""
     path = osp.join(sequence, 'gt', 'gt.txt')
@@ -187,15 +187,15 @@ def _read_boxes(
     for number, line in enumerate(read_text(path).split('\n'), 1):
         if not line.strip():
             continue
-        tally.read += 1
+        report.read += 1
         place = f'{path}, line {number}'
         try:
             frame, box, name, considered, visibility = _read_row(line.split(','), classes)
         except ValueError as error:
-            tally.lose(place, str(error))
+            report.reject(place, str(error))
             continue
         if name not in _PEOPLE + _IGNORED:
-            tally.leave_out(f'of class {name}')
+            report.skip(f'of class {name}')
             continue
         hidden = visibility is not None and visibility < min_visibility
         annotation = make_annotation(box, ignore=name in _IGNORED or not considered or hidden)

@@ -1,4 +1,4 @@
-"""From records to an ``.odgt`` file in which nobody is missing without a word."""
+"""Write converted records to ``.odgt`` files and report every record of the source."""
 
 from __future__ import annotations
 
@@ -8,127 +8,140 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from ..box_faults import box_faults
+from ..box_faults import find_box_faults
 from ..image_sizes import Size
-from ..odgt import is_ignored, record_fault
-from ..tally import Tally
+from ..odgt import find_record_fault, is_ignored
+from ..report import ConversionReport
 from ..text import replacing
 
 
 class NothingToWrite(ValueError):
-    """A conversion of which nothing is left."""
+    """No image or no valid annotation is left to write."""
 
 
-def sound_record(
-    name: str, annotations: Sequence[dict], places: Sequence[str], size: Size | None, tally: Tally
+def make_valid_record(
+    img_id: str,
+    annotations: Sequence[dict],
+    places: Sequence[str],
+    size: Size | None,
+    report: ConversionReport,
 ) -> dict:
-    """A record of those annotations that the check of a dataset finds nothing wrong with.
+    """Build a record from those annotations in which ``check`` would find no fault.
 
     Args:
-        name: The picture's ID.
+        img_id: ID of the image.
         annotations: Entries of ``gtboxes``.
-        places: Where in the source each of them stands.
-        size: (height, width) of the picture; None if unknown, then nobody is outside.
-        tally: Is told of the others.
+        places: Position of each annotation in the source.
+        size: (height, width) of the image; None if unknown, then no box is outside of it.
+        report: Receives the rejected annotations.
 
     Returns:
         dict: With ``ID`` and ``gtboxes``.
     """
     kept = []
     for annotation, place in zip(annotations, places, strict=True):
-        form = record_fault({'ID': name, 'gtboxes': [annotation]})
-        faults = [('malformed', form)] if form else list(box_faults(annotation, size))
+        form = find_record_fault({'ID': img_id, 'gtboxes': [annotation]})
+        faults = [('malformed', form)] if form else list(find_box_faults(annotation, size))
         if faults:
             kind, what = faults[0]
-            tally.lose(place, f'picture {name}: {kind}, {what}', kind=kind, picture=name)
+            report.reject(place, f'image {img_id}: {kind}, {what}', kind=kind, image=img_id)
         else:
             kept.append(annotation)
-    return {'ID': name, 'gtboxes': kept}
+    return {'ID': img_id, 'gtboxes': kept}
 
 
-def convert(make: Callable[[Tally], Iterable[dict]], out: str) -> int:
-    """Write the records of a source into an ``.odgt`` file, and say what became of each.
+def convert(make: Callable[[ConversionReport], Iterable[dict]], out: str) -> int:
+    """Write the records of a source to an ``.odgt`` file and print the conversion report.
 
     Args:
-        make: Gives the records, and tells a tally what it leaves out or loses.
+        make: Yields the records; adds skipped and rejected ones to the report.
         out: File to write; it appears only when complete.
 
     Returns:
-        int: Exit status. 0: every record was written or left out as the source or the user marks
-        it; 1: some were lost, all of them named; 2: the conversion could not be done, and nothing
-        was written.
+        int: Exit status. 0: every record was written or skipped on purpose; 1: some were rejected,
+        each of them named; 2: the conversion failed and nothing was written.
     """
-    return account(
-        lambda tally: write_records(tqdm(make(tally), unit=' pictures'), out, tally), out
-    )
+
+    def write(report: ConversionReport) -> str:
+        with replacing(out) as file:
+            written = write_records(tqdm(make(report), unit=' images'), file, report)
+            check_written(report)
+        return written
+
+    return run_conversion(write, out)
 
 
-def account(write: Callable[[Tally], str], out: str) -> int:
-    """Run a conversion, print what became of every record, and give the exit status.
+def run_conversion(write: Callable[[ConversionReport], str], out: str) -> int:
+    """Run a conversion, print its report and return the exit status of :func:`convert`.
 
     Args:
-        write: Writes the file, tells a tally what became of each record, and says in words what
-            was written.
-        out: The file, for messages.
-
-    Returns:
-        int: See :func:`convert`.
+        write: Writes the output, fills the report and describes what was written.
+        out: Output path, for messages.
     """
-    tally = Tally()
+    report = ConversionReport()
     try:
-        written = f'{write(tally)} in {out}'
+        written = f'{write(report)} in {out}'
     except NothingToWrite as error:
         written = f'nothing was written to {out}: {error}'
     except (OSError, ValueError) as error:
         print(f'nothing was written to {out}: {error}', file=sys.stderr)
         return 2
-    tally.check()
-    for loss in tally.losses:
-        print(loss)
+    report.check()
+    for issue in report.issues:
+        print(issue)
     print(written)
-    for what, reasons in (('', tally.left_out), ('pictures ', tally.pictures_left_out)):
+    for what, reasons in (('', report.skipped), ('images ', report.skipped_images)):
         for reason, count in sorted(reasons.items()):
-            print(f'left out: {count} {what}{reason}')
-    severe = sum(loss.severe for loss in tally.losses)
+            print(f'skipped: {count} {what}{reason}')
+    severe = sum(issue.severe for issue in report.issues)
     if severe:
-        print(f'lost: {tally.lost} of {tally.read} records, for {severe} reasons named above')
+        print(
+            f'rejected: {report.num_rejected} of {report.read} records, '
+            f'for {severe} reasons named above'
+        )
     return 1 if severe else 2 if written.startswith('nothing') else 0
 
 
-def write_records(records: Iterable[dict], out: str, tally: Tally) -> str:
-    """Write records, counting what is written; see :func:`convert`.
+def write_records(records: Iterable[dict], file, report: ConversionReport) -> str:
+    """Write records to an open file and describe them in a few words.
 
     Raises:
-        NothingToWrite: There are no pictures, or nobody is left of all that were read.
+        NothingToWrite: There is no image.
     """
-    pictures = people = 0
-    with replacing(out) as file:
-        for record in _unique(records, tally):
-            file.write(json.dumps(record) + '\n')
-            pictures += 1
-            tally.written += len(record['gtboxes'])
-            people += sum(not is_ignored(annotation) for annotation in record['gtboxes'])
-        if not pictures:
-            raise NothingToWrite('there is no picture')
-        if not tally.written and tally.lost:
-            tally.written = 0
-            raise NothingToWrite('all that was annotated is lost')
-    return f'{pictures} pictures, {people} people and {tally.written - people} ignore regions'
+    images = people = written = 0
+    for record in _drop_repeated(records, report):
+        file.write(json.dumps(record) + '\n')
+        images += 1
+        written += len(record['gtboxes'])
+        people += sum(not is_ignored(annotation) for annotation in record['gtboxes'])
+    if not images:
+        raise NothingToWrite('there is no image')
+    report.written += written
+    return f'{images} images, {people} people and {written - people} ignore regions'
 
 
-def _unique(records: Iterable[dict], tally: Tally) -> Iterator[dict]:
-    """Records of IDs that did not come before."""
+def check_written(report: ConversionReport) -> None:
+    """Raise NothingToWrite if every annotation was rejected."""
+    if not report.written and report.num_rejected:
+        raise NothingToWrite('every annotation was rejected')
+
+
+def _drop_repeated(records: Iterable[dict], report: ConversionReport) -> Iterator[dict]:
+    """Yield the first record of each ID and reject the others."""
     seen = set()
     for record in records:
-        name = record['ID']
-        if name in seen:
-            tally.lose(
-                f'picture {name}',
-                'it comes more than once, and no evaluation could tell the two apart',
+        img_id = record['ID']
+        if img_id in seen:
+            report.reject(
+                f'image {img_id}',
+                'ID occurs more than once, so no evaluation can tell the images apart',
                 kind='repeated ID',
-                picture=name,
+                image=img_id,
                 records=len(record['gtboxes']),
             )
             continue
-        seen.add(name)
+        seen.add(img_id)
         yield record
+
+
+account = run_conversion
