@@ -21,6 +21,10 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # read when torch is imported
 
 import torch  # noqa: E402
 from busy import busy
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
 from mmdet.registry import TASK_UTILS
@@ -33,7 +37,6 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout, not installed
-import mmdet_lla
 from mmdet_lla.assigners import View
 
 HEIGHT, WIDTH = 800, 1344

@@ -80,7 +80,7 @@ def detector_in_torch(name: str, args: argparse.Namespace, size: tuple[int, int]
     from mmdet_lla.inference import load_detector
     from mmdet_lla.inference.model import TorchDetector
     from mmdet_lla.inference.published import read_checkpoint
-    from mmdet_lla.inference.zoo import shipped_model
+    from mmdet_lla.models import shipped_model
 
     torch.set_num_threads(args.threads)
     cfg = load_detector(args.model, device='cpu').cfg

@@ -17,6 +17,10 @@ import time
 
 import numpy as np
 import torch
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.evaluation import CrowdHumanMetric
 from mmengine.logging import MMLogger
 

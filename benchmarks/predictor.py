@@ -21,12 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 
 import numpy as np
 import torch
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.apis import DetInferencer
 from mmengine.logging import MMLogger
 
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.inference import Predictor
-from mmdet_lla.inference.zoo import shipped_model
+from mmdet_lla.models import shipped_model
 
 
 def parse_args() -> argparse.Namespace:

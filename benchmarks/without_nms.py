@@ -16,6 +16,10 @@ import sys
 from pathlib import Path
 
 import torch
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.registry import METRICS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, DictAction
@@ -24,7 +28,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a checkout, not installed
-import mmdet_lla  # noqa: E402, F401
 
 CONFIG = ROOT / 'configs/ablations/one_to_one/lla-fcos_mobilenetv2_fpn_dual_1xb4-12e_crowd.py'
 NAMES = ('mAP', 'mMR', 'JI')

@@ -1,45 +1,79 @@
 """LLA (Loss-aware Label Assignment, arXiv 2101.04307) for MMDetection 3.x.
 
-Importing this package registers everything it offers, so a config needs one line::
+Importing this package registers everything it offers, before or after mmdet is imported, so a
+config needs one line::
 
     custom_imports = dict(imports=['mmdet_lla'], allow_failed_imports=False)
 
-Where torch or mmdet is not installed, nothing can be registered and only ``mmdet_lla.runtime``
-works, which needs neither: it runs exported detectors.
+The import itself loads neither torch nor mmdet and patches nothing; :mod:`mmdet_lla.import_hooks`
+says how it registers, :mod:`mmdet_lla.compat` what our commands change in mmengine.
+
+>>> import mmdet_lla
+>>> from mmdet.registry import MODELS, TASK_UTILS
+>>> MODELS.get('LLAHead') is mmdet_lla.LLAHead, TASK_UTILS.get('LLAAssigner').__name__
+(True, 'LLAAssigner')
 """
 
-from importlib.util import find_spec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from . import import_hooks
 from .version import __version__
 
-#: What stands in the way of registering anything; empty where one trains.
-_MISSING = [name for name in ('torch', 'mmengine', 'mmcv', 'mmdet') if find_spec(name) is None]
-
-if not _MISSING:
-    import mmdet_lla_finder  # noqa: F401  (before mmcv asks for its operators)
-
-    from . import (
-        compat,  # noqa: F401  (must run before any checkpoint is read)
-        registry,  # noqa: F401  (lets mmengine read mmdet_lla:: paths)
-    )
-    from .assigners import LLAAssigner
-    from .datasets import *  # noqa: F401,F403
-    from .evaluation import *  # noqa: F401,F403
+if TYPE_CHECKING:
+    from .ablation import ablate
+    from .analysis.errors.report import analyze
+    from .assigners import LLAAssigner, OTAAssigner, POTOAssigner
+    from .evaluation.crowd import evaluate_crowd
+    from .export import export_detector
     from .heads import LLAHead
-    from .hooks import *  # noqa: F401,F403
-    from .optim import *  # noqa: F401,F403
+    from .inference import Predictor, Tiles
 
-__all__ = ['LLAAssigner', 'LLAHead', 'Predictor', '__version__']  # noqa: F405  (Predictor below)
+#: Module of each name, imported when the name is first used.
+_MODULES = dict(
+    LLAAssigner='assigners',
+    LLAHead='heads',
+    OTAAssigner='assigners',
+    POTOAssigner='assigners',
+    Predictor='inference',
+    Tiles='inference',
+    ablate='ablation',
+    analyze='analysis.errors.report',
+    evaluate_crowd='evaluation.crowd',
+    export_detector='export',
+)
+__all__ = [
+    'LLAAssigner',
+    'LLAHead',
+    'OTAAssigner',
+    'POTOAssigner',
+    'Predictor',
+    'Tiles',
+    '__version__',
+    'ablate',
+    'analyze',
+    'evaluate_crowd',
+    'export_detector',
+]
 
 
-def __getattr__(name: str):
-    if name in __all__ and _MISSING:
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    try:
+        module = import_module(f'{__name__}.{_MODULES[name]}')
+    except ModuleNotFoundError as error:
+        if error.name not in ('torch', 'mmengine', 'mmcv', 'mmdet'):
+            raise
         raise ImportError(
-            f'mmdet_lla.{name} needs {", ".join(_MISSING)}, not installed here; '
-            'mmdet_lla.runtime works without'
-        )
-    if name == 'Predictor':  # looked for only when asked for: training needs none of it
-        from .inference import Predictor
+            f'mmdet_lla.{name} needs {error.name}, which is not installed; mmdet_lla.runtime runs '
+            'exported detectors without it'
+        ) from error
+    return getattr(module, name)
 
-        return Predictor
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+import_hooks.install()

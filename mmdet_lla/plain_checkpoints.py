@@ -18,6 +18,8 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
+from .compat import mmengine_log_allowed
+
 _HISTORY = ('log_history', 'count_history', 'max_length')
 
 
@@ -38,7 +40,8 @@ def read_weights(path: str | PathLike, key: str = 'state_dict') -> dict:
     if not Path(path).is_file():
         raise FileNotFoundError(f'No checkpoint {path} here')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        with mmengine_log_allowed():
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f'{path} is not read, it holds more than tensors and plain values: {error}. If you '

@@ -1,9 +1,9 @@
 """A Python for tools that starts in milliseconds, not in seconds of importing torch and mmdet.
 
-``python tests/forked_python.py SERVE SOCKET PROGRAM`` imports the libraries, but no ``mmdet_lla``,
-and forks for each who asks. PROGRAM asks, and stands for ``sys.executable``: streams, folder,
-environment and signals are those of the one who asks, the end is that of an interpreter, and what a
-tool starts by ``sys.executable`` is started so too.
+``python tests/forked_python.py SERVE SOCKET PROGRAM`` imports the libraries and, of ``mmdet_lla``,
+only its import hooks, and forks for each who asks. PROGRAM asks, and stands for ``sys.executable``:
+streams, folder, environment and signals are those of the one who asks, the end is that of an
+interpreter, and what a tool starts by ``sys.executable`` is started so too.
 
 What needs a Python as bare as a user's (what is imported, in which order, and what the environment
 sets before that) starts ``sys.executable`` itself. So does PROGRAM with options that are not known
@@ -21,7 +21,14 @@ from pathlib import Path
 
 #: With all they import; torch._dynamo is what the first optimizer imports.
 MOUNTS = '/proc/self/ns/mnt'
-LIBRARIES = ('torch._dynamo', 'mmdet.apis', 'mmdet.engine', 'mmdet.evaluation', 'scipy.optimize')
+LIBRARIES = (
+    'mmdet_lla',  # first, for its operators; imports nothing itself
+    'torch._dynamo',
+    'mmdet.apis',
+    'mmdet.engine',
+    'mmdet.evaluation',
+    'scipy.optimize',
+)
 
 
 @contextmanager

@@ -11,13 +11,27 @@ from mmengine.hooks import LoggerHook
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmdet_lla.compat import hand_batches
+from mmdet_lla.compat import apply, hand_batches, mmengine_log_allowed
+
+
+@pytest.fixture
+def patched():
+    """The patches, which stay; the safe globals only for this test."""
+    before = torch.serialization.get_safe_globals()
+    apply.cache_clear()
+    apply()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
 
 
 def test_training_log_of_mmengine_survives(tmp_path):
     history = HistoryBuffer([3.0, 1.0, 2.0], [1, 1, 1])
     torch.save(dict(loss=history), tmp_path / 'checkpoint.pth')
-    loaded = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)['loss']
+    before = torch.serialization.get_safe_globals()
+    with mmengine_log_allowed():
+        loaded = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)['loss']
+    assert set(torch.serialization.get_safe_globals()) == set(before)
     assert isinstance(loaded, HistoryBuffer)
     assert (loaded.min(), loaded.mean(), loaded.current()) == (1.0, 2.0, 2.0)
 
@@ -51,11 +65,11 @@ def test_anything_else_is_refused(tmp_path, content):
         assert 'module' in str(error)
         content = Call(getattr, os.path.join, '__globals__')
         torch.save(dict(loss=content), tmp_path / 'checkpoint.pth')
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(pickle.UnpicklingError), mmengine_log_allowed():
         torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
 
 
-def test_mmengine_loads_what_torch_does_and_no_more(tmp_path):
+def test_mmengine_loads_what_torch_does_and_no_more(patched, tmp_path):
     """Its maintained fork goes round torch's refusal, and forgets what is allowed, unless told."""
     log, run = tmp_path / 'log.pth', tmp_path / 'run'
     torch.save(dict(loss=HistoryBuffer([3.0, 1.0], [1, 1])), log)
@@ -83,7 +97,7 @@ def test_loop_gets_the_batches_that_it_has_not_trained_on(skips):
 
 
 @pytest.mark.parametrize('rank, written', [(0, ['now.json']), (1, [])])
-def test_one_process_writes_the_metrics(monkeypatch, tmp_path, rank, written):
+def test_one_process_writes_the_metrics(patched, monkeypatch, tmp_path, rank, written):
     monkeypatch.setattr(dist_utils, 'get_rank', lambda group=None: rank)
     runner = SimpleNamespace(
         log_dir=str(tmp_path),

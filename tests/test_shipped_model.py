@@ -12,7 +12,7 @@ from mmengine.runner import load_checkpoint
 
 from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
 from mmdet_lla.inference import Predictor
-from mmdet_lla.inference.zoo import shipped_model
+from mmdet_lla.models import shipped_model
 from mmdet_lla.utils.boxes import box_iou
 
 NAME = 'lla-s'
@@ -63,7 +63,7 @@ def test_fine_tuning_starts_from_its_weights():
 
 
 def test_a_model_that_does_not_ship_is_named():
-    with pytest.raises(ValueError, match="no model 'lla-x' ships, there are: lla-s"):
+    with pytest.raises(ValueError, match="no model 'lla-x' ships, choose from: lla-s"):
         load_checkpoint(torch.nn.Identity(), 'mmdet_lla://lla-x')
 
 

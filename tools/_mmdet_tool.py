@@ -10,6 +10,7 @@ from pathlib import Path
 import _checkout  # before mmdet_lla is imported
 import mmdet
 
+from mmdet_lla import compat
 from mmdet_lla.datasets.checks import check_dataset_files
 from mmdet_lla.hooks import CheckpointError, NonFiniteError
 from mmdet_lla.named_configs import config_path, read_config
@@ -73,6 +74,7 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         # torchrun starts a session for each process, which nobody would end with a killed torchrun.
         end_with(_checkout.PARENT)
+    compat.apply()
     tool = runpy.run_path(str(find_tool(name)))
     args = tool['parse_args']()
     check(args, dataloaders)

@@ -149,7 +149,7 @@ def draw(config: str, checkpoint: Path, work_dir: Path, options: list[str], pict
 
 def show_shipped(args: argparse.Namespace) -> None:
     """Test and draw the detector that ships, which needs no training."""
-    from mmdet_lla.inference.zoo import shipped_model
+    from mmdet_lla.models import shipped_model
 
     folder = args.work_dir / 'lla-s'
     checkpoint = shipped_model('lla-s')

@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import torch
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.structures import InstanceData
-
-import mmdet_lla  # noqa: F401  (registers)
 
 SIDES = (128, 160, 192)
 WINDOW = 200

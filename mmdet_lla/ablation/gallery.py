@@ -16,6 +16,7 @@ from ..analysis.assignment_stats import wishes
 from ..analysis.pictures import assignment_picture, write_picture
 from ..analysis.recording import assignments_of
 from ..analysis.samples import find_pictures, plain_dataset
+from ..compat import mmengine_log_allowed
 from ..evaluation.annotations import CrowdAnnotation
 from .runs import Run
 
@@ -84,7 +85,8 @@ def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = plain_dataset(cfg, 'val')
     model = MODELS.build(cfg.model)
-    load_checkpoint(model, str(checkpoint), map_location='cpu', logger='silent')
+    with mmengine_log_allowed():
+        load_checkpoint(model, str(checkpoint), map_location='cpu', logger='silent')
     # Some heads (TOODHead) ask the running training for the epoch; theirs is over.
     epochs = cfg.train_cfg.get('max_epochs') or 0
     MessageHub.get_instance('ablation').update_info('epoch', epochs)

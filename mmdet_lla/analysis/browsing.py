@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from tqdm import tqdm
 
+from ..compat import mmengine_log_allowed
 from ..named_configs import read_config
 from .assignment_stats import agreement, summarize, tally, wishes
 from .drawing import in_rows
@@ -240,7 +241,8 @@ def _build_models(
 
 def _load(model: nn.Module, checkpoint: str) -> None:
     """Load weights, all of them."""
-    state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    with mmengine_log_allowed():
+        state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     state = state.get('state_dict', state)
     missing = set(model.state_dict()) - set(state)
     if missing:

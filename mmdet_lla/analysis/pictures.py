@@ -13,6 +13,7 @@ from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from ..compat import mmengine_log_allowed
 from .assignment_stats import centers_of, wishes
 from .drawing import best_threshold, draw_assignment, draw_detections
 from .recording import Assignment, assignments_of
@@ -41,7 +42,8 @@ def resample_images(
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     results = {sample['img_id']: sample for sample in load(detections)}
     seen, seen_by_loss = DATASETS.build(_unresized(cfg)), plain_dataset(cfg, 'val')
-    model = init_detector(cfg, checkpoint, palette=[(220, 20, 60)], device='cpu')
+    with mmengine_log_allowed():
+        model = init_detector(cfg, checkpoint, palette=[(220, 20, 60)], device='cpu')
     threshold = best_threshold(
         [
             (_people(seen.get_data_info(i)), *_predicted(results[seen.get_data_info(i)['img_id']]))

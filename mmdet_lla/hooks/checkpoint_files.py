@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 
+from ..compat import mmengine_log_allowed
+
 #: What a training cannot go on without.
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub')
 
@@ -57,7 +59,8 @@ def checkpoint_fault(path: str | Path) -> str | None:
             damaged = archive.testzip()
         if damaged:
             return f'its part {damaged} is damaged'
-        held = torch.load(path, map_location='cpu', weights_only=True)
+        with mmengine_log_allowed():
+            held = torch.load(path, map_location='cpu', weights_only=True)
         missing = [key for key in RESUME_KEYS if key not in held]
         missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in held.get('meta', ())]
     except FileNotFoundError:

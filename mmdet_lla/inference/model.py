@@ -21,13 +21,13 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_state_dict
 
+from ..models import MODELS as SHIPPED
+from ..models import shipped_model
 from ..named_configs import read_config
 from ..runtime import Detections, Detector
 from ..runtime.detector import Prepared
 from ..runtime.pictures import check_picture
 from .published import config_of, read_checkpoint
-from .zoo import MODELS as SHIPPED
-from .zoo import shipped_model
 
 EXPORTED = ('.onnx', '.xml')
 CHECKPOINTS = ('.pth', '.pt')

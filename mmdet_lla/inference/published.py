@@ -17,6 +17,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import Registry, root
 
+from ..compat import mmengine_log_allowed
 from ..plain_checkpoints import parse_config
 
 #: Prefixes that a type may have, and nothing else with a dot.
@@ -37,7 +38,8 @@ def read_checkpoint(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'No checkpoint {path} here')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        with mmengine_log_allowed():
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f'{path} holds more than weights and is not read ({first})') from error

@@ -12,8 +12,8 @@ from mmdet.apis import DetInferencer
 from mmengine.config import Config
 
 import mmdet_lla
-from mmdet_lla import publishing
-from mmdet_lla.inference import BrokenPicture, Frame, Predictor, zoo
+from mmdet_lla import models, publishing
+from mmdet_lla.inference import BrokenPicture, Frame, Predictor
 from mmdet_lla.inference.ahead import ahead
 from mmdet_lla.inference.published import check_plain
 
@@ -192,17 +192,17 @@ def test_configs_that_ship_are_plain():
 
 def test_a_model_that_ships_is_found_by_name(folder, monkeypatch):
     publish(folder, folder / 'small-1234.pth')
-    monkeypatch.setattr(zoo, 'FOLDER', folder)
-    monkeypatch.setitem(zoo.MODELS, 'small', 'small-1234.pth')
+    monkeypatch.setattr(models, 'DIRECTORY', folder)
+    monkeypatch.setitem(models.MODELS, 'small', 'small-1234.pth')
     assert Predictor('small').threshold == 0.4
-    monkeypatch.setitem(zoo.MODELS, 'lost', 'lost.pth')
+    monkeypatch.setitem(models.MODELS, 'lost', 'lost.pth')
     with pytest.raises(FileNotFoundError, match='reinstall'):
         Predictor('lost')
 
 
 def test_every_model_that_ships_is_there():
-    for name in zoo.MODELS:
-        assert zoo.shipped_model(name).is_file()
+    for name in models.MODELS:
+        assert models.shipped_model(name).is_file()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ from pathlib import Path
 import torch
 import torch._dynamo  # which the first optimizer would import, in each process anew
 import torch.distributed as dist
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.config import utils as config_utils
@@ -33,7 +37,7 @@ from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
 
-import mmdet_lla  # noqa: F401  (registers)
+from mmdet_lla import compat
 
 SIZE = (64, 64)
 NARROW = 8  # channels of a ResNet's stem, for 64
@@ -152,6 +156,7 @@ def train_all(folder, configs, rank, world, port):
 def main():
     folder, crowd, *paths = sys.argv[1:]
     register_all_modules()
+    compat.apply()
     torch.set_num_threads(1)
     # Each costs more time than a training: to set a config nicely, to look at the compiler and to
     # read mmdet's list of models for every config that inherits one of its files.

@@ -15,6 +15,10 @@ from pathlib import Path
 import torch
 import torch._dynamo  # which the first optimizer would import, in each process anew
 import torch.distributed as dist
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
@@ -24,7 +28,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from random_crowds import random_crowd
 
-import mmdet_lla  # noqa: F401  (registers)
+from mmdet_lla import compat
 from mmdet_lla.evaluation import CrowdMetric
 
 WORLDS = (1, 2, 4)
@@ -135,6 +139,7 @@ def work(folder, rank, world):
 def main():
     folder = Path(sys.argv[1])
     register_all_modules()
+    compat.apply()
     torch.set_num_threads(1)
     fork = get_context('fork')  # to import everything once
     for world in WORLDS:

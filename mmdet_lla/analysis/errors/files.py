@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ...compat import mmengine_log_allowed
 from ...datasets.image_sizes import read_image_size
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.detection_files import UNKNOWN_SIZE, read_detections
@@ -100,7 +101,8 @@ def write_threshold(path: Path, threshold: float) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint {path} here')
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    with mmengine_log_allowed():
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     checkpoint.setdefault('meta', {})['score_threshold'] = threshold
     part = path.with_name(path.name + '.part')
     torch.save(checkpoint, part)

@@ -20,6 +20,7 @@ from mmengine.runner import Runner, autocast, load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...compat import mmengine_log_allowed
 from ...evaluation.annotations import CrowdDetections
 
 
@@ -128,7 +129,8 @@ def collect_raw(
             'the one-to-one branch predicts without NMS; model.test_cfg.one_to_one=False lets the '
             "head's own branches predict"
         )
-    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+    with mmengine_log_allowed():
+        load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
     model.to(device).eval()
     loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
     pictures: list[RawPicture] = []
