@@ -87,8 +87,8 @@ def run(monkeypatch, capsys):
             tool = ROOT / 'tools' / 'model_converters' / 'cvpods.py'
             runpy.run_path(str(tool), run_name='__main__')
         except SystemExit as error:
-            return error.code, capsys.readouterr().err
-        return 0, capsys.readouterr().out
+            said = capsys.readouterr()
+            return error.code, said.err if error.code else said.out
 
     return run
 

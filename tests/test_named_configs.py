@@ -1,6 +1,5 @@
 """Configs by the names that mim and ``_base_`` give them, wherever a config is asked for."""
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from mmdet_lla.ablation.variants import short_names
 from mmdet_lla.analysis.browsing import read_assigner
+from mmdet_lla.cli import mmdet_tools
 from mmdet_lla.named_configs import config_path, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,14 +61,12 @@ def test_studies_and_assigners_take_them():
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_mmdets_tools_get_the_file(tmp_path, monkeypatch, tool):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # is set by the tool, and put back
     (tmp_path / 'weights.pth').touch()
     arguments = [] if tool == 'train.py' else ['weights.pth']
     monkeypatch.setattr(sys, 'argv', [tool, 'mmdet::atss_r50_fpn_1x_coco', *arguments])
-    mmdet_tool = importlib.import_module('_mmdet_tool')
     with pytest.raises(SystemExit, match='annotations/instances_train2017.json'):
-        mmdet_tool.run(tool, ('train_dataloader',))
+        mmdet_tools.run(tool, ('train_dataloader',))
 
     built = []
 
@@ -81,6 +79,6 @@ def test_mmdets_tools_get_the_file(tmp_path, monkeypatch, tool):
 
     monkeypatch.setattr('mmengine.runner.Runner.from_cfg', build)
     with pytest.raises(Built):
-        mmdet_tool.run(tool, ())
+        mmdet_tools.run(tool, ())
     assert Path(built[0].filename) == config_path(ATSS)
     assert built[0].work_dir == './work_dirs/atss_r50_fpn_1x_coco'

@@ -1,48 +1,8 @@
-#!/usr/bin/env python
-"""Tables and one figure of several studies of the same configs on other data.
+"""Same as `mmdet-lla compare-studies`; see its --help."""
 
-Example:
-    python tools/compare_studies.py street=work_dirs/study/street dense=work_dirs/study/dense \
-        --figure studies.png
-"""
+import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
 
-import argparse
-import sys
-from pathlib import Path
-
-import _checkout  # noqa: F401  (before mmdet_lla is imported)
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        'studies', nargs='+', metavar='[NAME=]DIR', help='work directories of tools/ablate.py'
-    )
-    parser.add_argument(
-        '--figure', type=Path, help='draw the differences to the baseline here (.png, .svg, .pdf)'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from mmdet_lla.ablation import plots
-    from mmdet_lla.ablation.overview import markdown_table, read_weighed
-    from mmdet_lla.analysis.test_sets import METRICS
-
-    try:
-        studies = {}
-        for spec in args.studies:
-            name, _, folder = spec.rpartition('=')
-            studies[name or Path(folder).name] = read_weighed(Path(folder))
-        for name, weighed in studies.items():
-            print(f'### {name}\n\n{markdown_table(weighed)}\n')
-        if args.figure:
-            plots.studies(studies, METRICS).savefig(args.figure, dpi=150)
-            print(f'drawn: {args.figure}', file=sys.stderr)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(str(error))
-
+from mmdet_lla.cli.compare_studies import main
 
 if __name__ == '__main__':
-    main()
+    raise SystemExit(main())

@@ -1,10 +1,8 @@
-#!/usr/bin/env python
-"""Test a detector: mmdet's own tools/test.py and its options, with mmdet_lla at hand.
+"""Same as `mmdet-lla test`; see its --help."""
 
-Before anything is built, the files of the data set and the checkpoint are looked for.
-"""
+import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
 
-from _mmdet_tool import run
+from mmdet_lla.cli.mmdet_tools import test
 
 if __name__ == '__main__':
-    run('test.py', ('test_dataloader',))
+    raise SystemExit(test())

@@ -1,10 +1,8 @@
-#!/usr/bin/env python
-"""Train a detector: mmdet's own tools/train.py and its options, with mmdet_lla at hand.
+"""Same as `mmdet-lla train`; see its --help."""
 
-Before anything is built, the files of the data sets are looked for.
-"""
+import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
 
-from _mmdet_tool import run
+from mmdet_lla.cli.mmdet_tools import train
 
 if __name__ == '__main__':
-    run('train.py', ('train_dataloader', 'val_dataloader'))
+    raise SystemExit(train())

@@ -8,6 +8,7 @@ import torch
 
 from mmdet_lla.ablation.engines import Done, Failed, Job, LocalEngine
 from mmdet_lla.ablation.engines.processes import ToolFailed
+from mmdet_lla.cli import ablate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,11 +72,7 @@ def test_as_many_runs_at_once_as_there_are_gpus(monkeypatch, visible, words, job
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if visible:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    import ablate
-
-    monkeypatch.setattr('sys.argv', ['ablate.py', 'a.py', *words])
-    engine = ablate.engine_of(ablate.parse_args())
+    engine = ablate.engine_of(ablate.parse_args(['a.py', *words]))
     assert engine.jobs == jobs
     assert sum(engine.groups, []) == (visible or '0,1,2,3').split(',')
 

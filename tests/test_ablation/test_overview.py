@@ -1,9 +1,6 @@
 """Several studies beside each other."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +8,8 @@ from mmdet_lla.ablation import plots
 from mmdet_lla.ablation.evidence import Weighed
 from mmdet_lla.ablation.overview import markdown_table, read_weighed
 from mmdet_lla.analysis.statistics import Estimate
+from mmdet_lla.cli import compare_studies
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'compare_studies.py'
 METRICS = ('AP', 'MR', 'JI', 'recall')
 
 
@@ -84,22 +81,11 @@ def test_studies_of_other_baselines_or_without_a_comparison_are_refused(tmp_path
         plots.studies(dict(a=alone), METRICS)
 
 
-def test_command_prints_tables_and_draws(tmp_path, monkeypatch, capsys):
+def test_command_prints_tables_and_draws(tmp_path, capsys):
     study(tmp_path / 'street')
     study(tmp_path / 'x')
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        [
-            'compare_studies.py',
-            str(tmp_path / 'street'),
-            f'dense={tmp_path}/x',
-            '--figure',
-            f'{tmp_path}/all.png',
-        ],
-    )
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-    runpy.run_path(str(TOOL), run_name='__main__')
+    studies = [str(tmp_path / 'street'), f'dense={tmp_path}/x']
+    assert compare_studies.main([*studies, '--figure', f'{tmp_path}/all.png']) == 0
     printed = capsys.readouterr().out
     assert printed.index('### street') < printed.index('### dense')
     assert printed.count('| other | 60.0 (59.0-61.0) ▲ |') == 2
@@ -109,10 +95,8 @@ def test_command_prints_tables_and_draws(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     'content, message', [(None, 'no study in'), ('{"runs": []}', 'no estimates.*--report-only')]
 )
-def test_command_says_what_is_missing(tmp_path, monkeypatch, content, message):
+def test_command_says_what_is_missing(tmp_path, content, message):
     if content:
         (tmp_path / 'results.json').write_text(content)
-    monkeypatch.setattr(sys, 'argv', ['compare_studies.py', str(tmp_path)])
-    monkeypatch.syspath_prepend(str(TOOL.parent))
     with pytest.raises(SystemExit, match=message):
-        runpy.run_path(str(TOOL), run_name='__main__')
+        compare_studies.main([str(tmp_path)])

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from mmdet_lla.analysis.errors.files import beside
 from mmdet_lla.analysis.nms import collect_raw, plan_settings, sweep
 from mmdet_lla.analysis.nms.sweep import ALL, best_trials, density_groups
 from mmdet_lla.analysis.test_sets import TestSet
+from mmdet_lla.cli import sweep_nms
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,15 +153,12 @@ def test_density_divides_the_pictures_with_people():
 def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys):
     cfg, checkpoint = config(crowd, 'lla')
     cfg.dump(tmp_path / 'detector.py')
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    tool = runpy.run_path(str(ROOT / 'tools/sweep_nms.py'))
     out = tmp_path / 'out'
 
     def run(*arguments):
-        command = ['sweep_nms.py', tmp_path / 'detector.py', *arguments, '--out-dir', out]
-        monkeypatch.setattr(sys, 'argv', [str(word) for word in command])
-        return tool['main']()
+        command = [tmp_path / 'detector.py', *arguments, '--out-dir', out]
+        return sweep_nms.main([str(word) for word in command])
 
     assert run(checkpoint, '--plain-product', '--draws', 5, '--raw-out', tmp_path / 'raw.pkl') == 0
     text = capsys.readouterr().out

@@ -1,8 +1,6 @@
 """Every evaluation's own code and its rules say the same, and each rule is told by itself."""
 
 import json
-import runpy
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from mmdet_lla.analysis.protocols import Judge, Rules, compare
 from mmdet_lla.analysis.protocols.comparison import SENTENCES, describe, steps_to
 from mmdet_lla.analysis.protocols.report import as_text
 from mmdet_lla.analysis.protocols.toolkits import TOOLKITS, Task
+from mmdet_lla.cli import compare_metrics
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections, load_odgt
 from mmdet_lla.evaluation.crowd_metric import CrowdMetric
 
@@ -154,10 +153,8 @@ def test_every_switch_has_its_sentence():
     assert step.rule == 'max_dets' and '7 best' in step.sentence and not step.matters(step.value)
 
 
-def run_tool(monkeypatch, *arguments):
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    monkeypatch.setattr(sys, 'argv', ['compare_metrics.py', *map(str, arguments)])
-    return runpy.run_path(str(ROOT / 'tools/compare_metrics.py'))['main']()
+def run_tool(*arguments):
+    return compare_metrics.main([str(word) for word in arguments])
 
 
 def test_the_tool_from_files_to_the_page(tmp_path, monkeypatch, capsys):
@@ -167,7 +164,7 @@ def test_the_tool_from_files_to_the_page(tmp_path, monkeypatch, capsys):
     path = metric.dump_detections(detections_of(samples), str(tmp_path / 'found.coco.json'))
     out = tmp_path / 'out'
     arguments = ['--ann-file', ann_file, '--out-dir', out]
-    assert run_tool(monkeypatch, f'mine={path}', *arguments, '--write-coco') == 0
+    assert run_tool(f'mine={path}', *arguments, '--write-coco') == 0
     text = capsys.readouterr().out
     rows = json.loads((out / 'comparison.json').read_text())
     page = (out / 'report.html').read_text()
@@ -179,5 +176,5 @@ def test_the_tool_from_files_to_the_page(tmp_path, monkeypatch, capsys):
     assert len(found.anns) == sum(len(one['pred_instances']['scores']) for one in samples)
 
     (tmp_path / 'other.json').write_text('[{"image_id": "x", "bbox": [1, 1, 2, 2], "score": 1}]')
-    assert run_tool(monkeypatch, tmp_path / 'other.json', *arguments) == 2
+    assert run_tool(tmp_path / 'other.json', *arguments) == 2
     assert "the first is 'x'" in capsys.readouterr().err

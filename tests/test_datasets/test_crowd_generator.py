@@ -1,8 +1,6 @@
 import hashlib
 import json
-import runpy
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 from mmdet.datasets import CrowdHumanDataset
 from mmdet.evaluation import CrowdHumanMetric
 
+from mmdet_lla.cli import make_crowd
 from mmdet_lla.datasets.crowd_generator import (
     CrowdParams,
     build_dataset,
@@ -388,7 +387,6 @@ def test_the_tool_names_what_is_wrong(tmp_path, python):
 def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, capsys):
     def run(*more):
         command = [
-            str(TOOL),
             str(tmp_path / 'set'),
             '--train',
             '2',
@@ -402,8 +400,7 @@ def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, ca
             '1',
             *more,
         ]
-        monkeypatch.setattr(sys, 'argv', command)
-        runpy.run_path(str(TOOL), run_name='__main__')
+        assert make_crowd.main(command) == 0
         return capsys.readouterr().out
 
     first = run()
@@ -535,7 +532,7 @@ def test_a_data_set_made_before_a_field_existed_still_counts_as_the_same(tmp_pat
 
 
 def test_the_tool_sets_fields_and_names_wrong_ones(tmp_path):
-    fields = runpy.run_path(str(TOOL))['parse_fields']
+    fields = make_crowd.parse_fields
     assert fields(['night=0.5', 'jpeg_quality=30,95', 'max_people=7']) == dict(
         night=0.5, jpeg_quality=(30, 95), max_people=7
     )

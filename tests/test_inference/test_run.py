@@ -2,7 +2,6 @@
 
 import csv
 import http.server
-import importlib
 import json
 import sys
 import time
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_lla.cli.predict import main
 from mmdet_lla.evaluation import CrowdMetric
 from mmdet_lla.inference import Predictor, run
 from mmdet_lla.inference.run import predict_files
@@ -255,12 +255,9 @@ def test_tool_names_what_is_broken(folder, pictures, tmp_path, monkeypatch, caps
     (tmp_path / 'in' / 'broken.png').write_bytes((pictures / '0.png').read_bytes()[:500])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-    tool = importlib.import_module('predict')
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', ['predict.py', str(folder / 'config.py'), *args])
-        return tool.main(), capsys.readouterr()
+        return main([str(folder / 'config.py'), *args]), capsys.readouterr()
 
     status, said = run('in', '--weights', str(folder / 'weights.pth'), '--threshold', 'auto')
     assert status == 1

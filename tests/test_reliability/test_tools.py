@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import importlib
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmdet_lla.cli import mmdet_tools
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.hooks.checkpoint_files import checkpoint_fault
 
@@ -66,7 +66,6 @@ def scene(crowd, tmp_path, monkeypatch):
     """The current folder, with config.py."""
     (tmp_path / 'config.py').write_text(CONFIG.format(root=ROOT, crowd=crowd))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     monkeypatch.setattr(Config, 'pretty_text', property(str))
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # ours, and undone
     monkeypatch.setenv('LOCAL_RANK', '0')
@@ -80,7 +79,7 @@ def call(scene, monkeypatch):
         monkeypatch.setattr(sys, 'argv', [tool, 'config.py', *args])
         loaders = ('test_dataloader',) if tool == 'test.py' else ('train_dataloader',)
         try:
-            importlib.import_module('_mmdet_tool').run(tool, loaders)
+            mmdet_tools.run(tool, loaders)
         except SystemExit as error:
             return str(error)
         return None

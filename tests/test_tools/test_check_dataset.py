@@ -1,27 +1,22 @@
 """The command line of the data set check: table, problems, files, exit status."""
 
 import json
-import runpy
-import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'check_dataset.py'
+from mmdet_lla.cli.check_dataset import main
 
 
 @pytest.fixture
-def check(monkeypatch, capsys):
+def check(capsys):
     def check(*args):
-        monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *map(str, args)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
+        status = main([str(word) for word in args])
         output = capsys.readouterr()
-        return end.value.code, output.out, output.err
+        return status, output.out, output.err
 
     return check
 

@@ -1,6 +1,5 @@
 """From annotations to metrics through the command lines, ours and mmdet's own."""
 
-import importlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import pytest
 import torch
 from mmengine.fileio import load
 
+from mmdet_lla.cli import mmdet_tools
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,14 +132,12 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
 def test_missing_things_end_with_what_to_do(scene, monkeypatch, tool, args, words):
     monkeypatch.chdir(scene)
     monkeypatch.setenv('CROWD_ROOT', f'{scene}/crowd/')
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     monkeypatch.setattr(sys, 'argv', [tool, *args])
     (scene / 'no_weights.py').write_text(
         "_base_ = './config.py'\nmodel = dict(backbone=dict(init_cfg=dict(\n"
         "    _delete_=True, type='Pretrained', checkpoint='no_weights.pth')))\n"
     )
-    mmdet_tool = importlib.import_module('_mmdet_tool')
     loaders = ('train_dataloader',) if tool == 'train.py' else ('test_dataloader',)
     with pytest.raises(SystemExit) as error:
-        mmdet_tool.run(tool, loaders)
+        mmdet_tools.run(tool, loaders)
     assert re.search(words, str(error.value)), error.value

@@ -5,17 +5,19 @@ import errno
 import os
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import _checkout  # before mmdet_lla is imported
 import mmdet
 
-from mmdet_lla import compat
-from mmdet_lla.datasets.checks import check_dataset_files
-from mmdet_lla.hooks import CheckpointError, NonFiniteError
-from mmdet_lla.named_configs import config_path, read_config
-from mmdet_lla.processes import end_with, orderly_end
+from .. import compat
+from ..datasets.checks import check_dataset_files
+from ..hooks import CheckpointError, NonFiniteError
+from ..named_configs import config_path, read_config
+from ..processes import end_with, orderly_end
 
+PARENT = os.getppid()  # before work that takes seconds, during which it may die
 #: What writing to a full disk, or beyond a quota or a limit, fails with.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -65,7 +67,7 @@ def _is_missing(path: str | None) -> bool:
     return path is not None and '://' not in path and not Path(path).expanduser().is_file()
 
 
-def run(name: str, dataloaders: tuple[str, ...]) -> None:
+def run(name: str, dataloaders: tuple[str, ...], argv: list[str] | None = None) -> int:
     """Check, then let mmdet's tool of that name do its work.
 
     Whatever files of weights it reads, also those from the net that mmengine would unpickle, only
@@ -73,10 +75,11 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
     """
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         # torchrun starts a session for each process, which nobody would end with a killed torchrun.
-        end_with(_checkout.PARENT)
+        end_with(PARENT)
     compat.apply()
     tool = runpy.run_path(str(find_tool(name)))
-    args = tool['parse_args']()
+    with using_argv(name, argv):
+        args = tool['parse_args']()
     check(args, dataloaders)
     args.config = str(config_path(args.config))  # 'mmdet::...' is nothing that mmdet's tools know
     tool['main'].__globals__['parse_args'] = lambda: args
@@ -94,3 +97,25 @@ def run(name: str, dataloaders: tuple[str, ...]) -> None:
             f'No room to write {error.filename or "logs or scalars"}: {error.strerror}. '
             'Checkpoints that were written are whole; make room and go on with --resume'
         )
+    return 0
+
+
+@contextmanager
+def using_argv(name: str, argv: list[str] | None) -> Iterator[None]:
+    """Let a tool that reads ``sys.argv`` see other arguments."""
+    before = sys.argv
+    sys.argv = before if argv is None else [name, *argv]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def train(argv: list[str] | None = None) -> int:
+    """Train a detector: mmdet's own tools/train.py and its options, with mmdet_lla at hand."""
+    return run('train.py', ('train_dataloader', 'val_dataloader'), argv)
+
+
+def test(argv: list[str] | None = None) -> int:
+    """Test a detector: mmdet's own tools/test.py and its options, with mmdet_lla at hand."""
+    return run('test.py', ('test_dataloader',), argv)
