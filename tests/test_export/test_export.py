@@ -2,7 +2,6 @@
 
 import copy
 import json
-import runpy
 import subprocess
 import sys
 from functools import cache, partial
@@ -20,6 +19,7 @@ from tiny_crowd import HEADS, make_crowd, tiny_config
 pytest.importorskip('onnxscript')  # of the extra `export`
 pytest.importorskip('onnxruntime')
 
+from mmdet_lla.cli import export
 from mmdet_lla.export import export_detector
 from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
@@ -314,14 +314,9 @@ def test_pictures_to_verify_on_bring_no_size_along(folder, tmp_path, monkeypatch
     cfg.test_dataloader.dataset.pipeline[1].scale = (96, 72)
     cfg.test_dataloader.dataset.data_root = 'elsewhere/'
     cfg.dump(tmp_path / 'tests.py')
-    tool = str(ROOT / 'tools/export.py')
-    monkeypatch.setattr(sys, 'argv', [tool, 'x', 'x.onnx', '--config', str(tmp_path / 'tests.py')])
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    monkeypatch.setattr('mmdet_lla.inference.load_detector', lambda *args: detector)
+    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
     monkeypatch.setattr('mmdet_lla.export.export_detector', lambda *args: seen.extend(args) or [])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(tool, run_name='__main__')
-    assert done.value.code == 0
+    assert export.main(['x', 'x.onnx', '--config', str(tmp_path / 'tests.py')]) == 0
     assert size_rule(seen[0].cfg) == rule != size_rule(seen[-1])
     assert seen[-1].test_dataloader.dataset.data_root == 'elsewhere/'
 
