@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mmdet_lla.ablation.engines import Done, Engine, Failed, Job, LocalEngine, Place
+from mmdet_lla.ablation.engines import Engine, Job, JobContext, JobError, JobResult, LocalEngine
 
 TESTS = Path(__file__).parents[1] / 'tests'
 TOOL = """
@@ -30,12 +30,14 @@ with open(sys.argv[1], 'a') as file:
 """
 
 
-def stand_in(folder: Path, name: str, place: Place) -> tuple[float, float]:
+def stand_in(folder: Path, name: str, context: JobContext) -> tuple[float, float]:
     """Two tools, one after the other; when they began and how long they took."""
     begin = time.time()
     for half in ('train', 'test'):
-        for _ in place.lines([folder / 'tool.py', folder / name], folder / f'{name}.{half}.log'):
-            place.tell(0.5, half)
+        for _ in context.run_tool(
+            [folder / 'tool.py', folder / name], folder / f'{name}.{half}.log'
+        ):
+            context.report(0.5, half)
     return begin, time.time() - begin
 
 
@@ -46,11 +48,11 @@ def measure(engine: Engine, folder: Path, runs: int, at_once: int) -> dict:
     names = [f'run{i}' for i in range(runs)]
     done, failed, start = {}, [], time.time()
     for event in engine.run([Job(name, partial(stand_in, folder, name)) for name in names]):
-        if isinstance(event, Done):
+        if isinstance(event, JobResult):
             done[event.name] = (*event.result, time.time())
             if len(done) % 50 == 0:
                 print(f'{len(done)} runs are done', flush=True)
-        elif isinstance(event, Failed):
+        elif isinstance(event, JobError):
             failed.append(f'{event.name}: {event.error}')
     begin = min(begin for begin, _, _ in done.values())
     work = [duration for _, duration, _ in done.values()]

@@ -3,23 +3,23 @@
 import os
 
 
-def answer(place):
-    place.tell(0.5, 'half')
-    return place.cpus, place.processes.env['OMP_NUM_THREADS']
+def answer(context):
+    context.report(0.5, 'half')
+    return context.cpus, context.tools.env['OMP_NUM_THREADS']
 
 
-def gpus(place):
-    return place.gpus, place.processes.env['CUDA_VISIBLE_DEVICES'].split(',')
+def gpus(context):
+    return context.gpus, context.tools.env['CUDA_VISIBLE_DEVICES'].split(',')
 
 
-def complain(place):
+def complain(context):
     class Odd(Exception):
         """Of a class that cannot be pickled."""
 
     raise Odd('no')
 
 
-def die(place, note):
+def die(context, note):
     with open(note, 'a') as file:
         file.write('tried\n')
     os._exit(3)

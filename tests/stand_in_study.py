@@ -96,12 +96,12 @@ class Silent(StudyProgress):
     """
 
     def __init__(self, seconds=240):
-        self.said = []
+        self.lines = []
         self.seconds, self.end = seconds, time.monotonic() + seconds
         super().__init__(stream=open(os.devnull, 'w'))
 
-    def say(self, text):
-        self.said.append(text)
+    def write(self, text):
+        self.lines.append(text)
 
     def refresh(self):
-        assert time.monotonic() < self.end, f'after {self.seconds} s: {self.line()}; {self.said}'
+        assert time.monotonic() < self.end, f'after {self.seconds} s: {self.line()}; {self.lines}'

@@ -1,5 +1,5 @@
-"""Ablation studies: run many trainings, weigh what came of them, report it."""
+"""Ablation studies: train and test many configs, compare them over seeds, write a report."""
 
-from .ablate import ablate
+from .study import ablate
 
 __all__ = ['ablate']

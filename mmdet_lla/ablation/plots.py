@@ -1,7 +1,4 @@
-"""Figures of a study: one colour and line per config throughout, told apart by the colour-blind.
-
-Each function gives a matplotlib figure, so that it can be saved in any format.
-"""
+"""Figures of a study; each function returns a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -14,29 +11,21 @@ from matplotlib.ticker import PercentFormatter
 
 from ..analysis.figures import Style, plot_style
 from ..analysis.test_sets import LOWER_IS_BETTER
-from .evidence import (
-    Evidence,
-    Group,
-    Weighed,
-    mean_miss_rate,
-    mean_precision,
-    verdict,
-)
-from .training_curves import smoothed
+from .compare import Comparison, Group, RunResults, mean_miss_rate, mean_precision, significance
 
-WIDTH = 7.2  # inches, of a figure without its legend
-GROUP_WORDS = {
-    'crowded': 'largest IoU with another person',
-    'height': 'height in pixels of the original picture',
-    'visible': 'visible share of the body',
+WIDTH = 7.2  # inches, without the legend
+ATTRIBUTE_LABELS = {
+    'crowded': 'largest IoU with another gt',
+    'height': 'height in pixels of the original image',
+    'visible': 'visible fraction of the body',
 }
 
 
-def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
-    """Precision over recall, mean over seeds."""
+def precision_recall(configs: Sequence[RunResults], style: Style) -> Figure:
+    """Plot precision over recall, mean over seeds."""
     recall = np.linspace(0, 1, 301)
     figure, axes = _figure(4.6)
-    for one in evidence:
+    for one in configs:
         axes.plot(
             recall,
             mean_precision(one.results.values(), recall),
@@ -48,17 +37,17 @@ def precision_recall(evidence: Sequence[Evidence], style: Style) -> Figure:
     return figure
 
 
-def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
-    """Miss rate over false positives per picture, both logarithmic, mean over seeds."""
+def miss_rate(configs: Sequence[RunResults], style: Style) -> Figure:
+    """Plot miss rate over false positives per image, both logarithmic, mean over seeds."""
     fppi = np.geomspace(0.01, 10, 301)
     figure, axes = _figure(4.6)
-    rates = [mean_miss_rate(one.results.values(), fppi) for one in evidence]
-    for one, rate in zip(evidence, rates, strict=True):
+    rates = [mean_miss_rate(one.results.values(), fppi) for one in configs]
+    for one, rate in zip(configs, rates, strict=True):
         axes.plot(fppi, rate, label=one.name, **style.line(one.name))
     lowest = max(min(rate.min() for rate in rates), 1e-3)
     axes.axvspan(0.01, 1, color='#f0f0f0', zorder=0, linewidth=0)
     axes.set(
-        xlabel='false positives per picture',
+        xlabel='false positives per image',
         ylabel='miss rate',
         xscale='log',
         yscale='log',
@@ -76,10 +65,10 @@ def miss_rate(evidence: Sequence[Evidence], style: Style) -> Figure:
 
 
 def differences(
-    weighed: Sequence[Weighed], metrics: Sequence[str], baseline: str, style: Style
+    comparisons: Sequence[Comparison], metrics: Sequence[str], baseline: str, style: Style
 ) -> Figure | None:
-    """Paired differences to the baseline with intervals; None where there are none."""
-    rows = [one for one in weighed if one.differences is not None]
+    """Plot paired differences to the baseline with intervals; None if there are none."""
+    rows = [one for one in comparisons if one.differences is not None]
     if not rows:
         return None
     with plot_style():
@@ -95,50 +84,56 @@ def differences(
     return figure
 
 
-def studies(weighed: Mapping[str, Sequence[Weighed]], metrics: Sequence[str]) -> Figure:
-    """Paired differences to the baseline in several studies, one colour each.
+def studies(comparisons: Mapping[str, Sequence[Comparison]], metrics: Sequence[str]) -> Figure:
+    """Plot paired differences to the baseline in several studies, one color each.
 
     Args:
-        weighed (Mapping[str, Sequence[Weighed]]): By study, the same baseline first.
-        metrics (Sequence[str]): A panel each.
+        comparisons (Mapping[str, Sequence[Comparison]]): By study, the same baseline first.
+        metrics (Sequence[str]): One panel each.
 
     Raises:
-        ValueError: The studies have other baselines, or none has anything to compare.
+        ValueError: The baselines differ, or no study has a difference.
     """
-    bases = {some[0].name for some in weighed.values()}
+    bases = {some[0].name for some in comparisons.values()}
     if len(bases) > 1:
-        raise ValueError(f'the studies have the baselines {sorted(bases)}, expected the same one')
+        raise ValueError(f'the studies have the baselines {sorted(bases)}, expected the same')
     names = list(
         dict.fromkeys(
-            one.name for some in weighed.values() for one in some if one.differences is not None
+            one.name for some in comparisons.values() for one in some if one.differences is not None
         )
     )
     if not names:
         raise ValueError('no config was compared with the baseline in any study')
-    style = Style(list(weighed))
+    style = Style(list(comparisons))
     with plot_style():
         figure = Figure(figsize=(WIDTH + 2, 1.1 + 0.5 * len(names)), layout='constrained')
         panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
     for axes, metric in zip(panels, metrics, strict=True):
-        for i, (study, some) in enumerate(weighed.items()):
-            shift = 0.6 * ((i + 0.5) / len(weighed) - 0.5)
+        for i, (study, some) in enumerate(comparisons.items()):
+            shift = 0.6 * ((i + 0.5) / len(comparisons) - 0.5)
             for one in some:
                 if one.differences is not None:
                     _difference(axes, names.index(one.name) + shift, one, metric, style, study)
         _difference_axes(axes, metric)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    handles = [Line2D([], [], linewidth=2, label=study, **style.point(study)) for study in weighed]
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(weighed), frameon=False)
-    figure.suptitle(f'Difference to {bases.pop()} in percentage points; faint: noise', fontsize=10)
+    handles = [
+        Line2D([], [], linewidth=2, label=study, **style.point(study)) for study in comparisons
+    ]
+    figure.legend(
+        handles=handles, loc='outside lower center', ncols=len(comparisons), frameon=False
+    )
+    figure.suptitle(
+        f'Difference to {bases.pop()} in percentage points; faint: inconclusive', fontsize=10
+    )
     return figure
 
 
-def _difference(axes, y: float, one: Weighed, metric: str, style: Style, name: str) -> None:
-    """One interval, faint where it is noise, in the colour of ``name``."""
-    assert one.differences is not None  # others are not drawn
+def _difference(axes, y: float, one: Comparison, metric: str, style: Style, name: str) -> None:
+    """Plot one interval in the color of ``name``, faint if it is inconclusive."""
+    assert one.differences is not None
     found = one.differences[metric]
-    clear = verdict(metric, found) in ('better', 'worse')
+    clear = significance(metric, found) in ('better', 'worse')
     axes.plot(
         [100 * found.low, 100 * found.high],
         [y, y],
@@ -156,19 +151,19 @@ def _difference_axes(axes, metric: str) -> None:
 
 
 def by_group(
-    groups: Mapping[str, Sequence[Group]], metric: str, trait: str, style: Style
+    groups: Mapping[str, Sequence[Group]], metric: str, attribute: str, style: Style
 ) -> Figure:
-    """A metric by a trait of people, points with intervals side by side.
+    """Plot a metric by an attribute of the gts, with intervals.
 
     Args:
-        groups (Mapping[str, Sequence[Group]]): By config.
-        metric (str): Of ``GROUP_METRICS``.
-        trait (str): A key of ``GROUP_WORDS``.
-        style (Style): Of the configs.
+        groups (Mapping[str, Sequence[Group]]): Groups by config.
+        metric (str): One of ``GROUP_METRICS``.
+        attribute (str): A key of ``ATTRIBUTE_LABELS``.
+        style (Style): Style of the configs.
     """
     figure, axes = _figure(3.6)
-    places = {(g.low, g.high): g.num_people for some in groups.values() for g in some}
-    order = sorted(places)
+    counts = {(g.low, g.high): g.num_gts for some in groups.values() for g in some}
+    order = sorted(counts)
     spread = min(0.8, 0.12 * len(groups))
     for i, (name, some) in enumerate(groups.items()):
         shift = spread * ((i + 0.5) / len(groups) - 0.5)
@@ -192,12 +187,15 @@ def by_group(
         )
     axes.set_xticks(
         range(len(order)),
-        [f'{_range(low, high)}\n{places[low, high]} people' for low, high in order],
+        [f'{_range(low, high)}\n{counts[low, high]} gts' for low, high in order],
     )
     for edge in range(1, len(order)):
         axes.axvline(edge - 0.5, color='#dddddd', linewidth=0.8)
     axes.set(
-        xlabel=GROUP_WORDS[trait], ylabel=metric, xlim=(-0.5, len(order) - 0.5), ylim=(0, 1.02)
+        xlabel=ATTRIBUTE_LABELS[attribute],
+        ylabel=metric,
+        xlim=(-0.5, len(order) - 0.5),
+        ylim=(0, 1.02),
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     axes.grid(axis='x', visible=False)
@@ -206,25 +204,27 @@ def by_group(
 
 
 def training(
-    curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], style: Style, what: str = 'loss'
+    curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    style: Style,
+    scalar: str = 'loss',
 ) -> Figure:
-    """A scalar over the iterations, smoothed over a fortieth of them, mean over seeds.
+    """Plot a scalar over iterations, smoothed over a fortieth of them, mean over seeds.
 
     Args:
-        curves (Mapping[str, Sequence[tuple]]): By config, of each seed the steps and the values,
-            shape (N, ) each.
-        style (Style): Of the configs.
-        what (str): Name of the scalar. Defaults to 'loss'.
+        curves (Mapping[str, Sequence[tuple]]): By config, steps and values of each seed, shape
+            (n,) each.
+        style (Style): Style of the configs.
+        scalar (str): Name of the scalar. Defaults to 'loss'.
     """
     figure, axes = _figure(4.0)
     for name, runs in curves.items():
         last = max(steps[-1] for steps, _ in runs)
         grid = np.unique(np.concatenate([steps for steps, _ in runs]))
         smooth = [
-            np.interp(grid, steps, smoothed(steps, values, last / 40)) for steps, values in runs
+            np.interp(grid, steps, _smooth(steps, values, last / 40)) for steps, values in runs
         ]
         axes.plot(grid, np.mean(smooth, axis=0), label=name, **style.line(name))
-    axes.set(xlabel='iteration', ylabel=what, xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel='iteration', ylabel=scalar, xlim=(0, None), ylim=(0, None))
     _legend(axes)
     return figure
 
@@ -242,4 +242,12 @@ def _legend(axes) -> None:
 
 
 def _range(low: float, high: float) -> str:
-    return f'{low:g} and more' if np.isinf(high) else f'{low:g} to {high:g}'
+    return f'{low:g} or more' if np.isinf(high) else f'{low:g} to {high:g}'
+
+
+def _smooth(steps: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
+    """Average the values within half a width of each step, shape (n,)."""
+    first = np.searchsorted(steps, steps - width / 2, side='left')
+    last = np.searchsorted(steps, steps + width / 2, side='right')
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return (total[last] - total[first]) / (last - first)

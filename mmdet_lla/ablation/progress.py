@@ -1,4 +1,4 @@
-"""One bar, or one line now and then, over a whole study."""
+"""Progress of a study: one bar in a terminal, one line per minute in a log."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from tqdm import tqdm
 
 
 class StudyProgress:
-    """Shows how far a study is and when it will be done.
-
-    In a terminal it is a bar; elsewhere (a log) a line after every run and every so many seconds.
-    Safe to use from several threads.
+    """Shows the completed fraction of a study and the remaining time. Thread-safe.
 
     Args:
         interval (float): Seconds between two lines in a log. Defaults to 60.
         stream (TextIO, optional): Defaults to standard error.
-        clock (Callable): Seconds. Defaults to ``time.monotonic``.
+        clock (Callable): Returns seconds. Defaults to ``time.monotonic``.
     """
 
     def __init__(self, interval: float = 60.0, stream=None, clock=time.monotonic) -> None:
         self.interval = interval
         self.stream = stream or sys.stderr
         self.clock = clock
-        self._shares: dict[str, float] = {}
-        self._words: dict[str, str] = {}
+        self._fractions: dict[str, float] = {}
+        self._status: dict[str, str] = {}
         self._failed: set[str] = set()
         self._lock = threading.RLock()
         self._start = self._last = clock()
@@ -45,38 +42,32 @@ class StudyProgress:
         )
 
     def add(self, name: str, done: bool) -> None:
-        """Announce a run."""
+        """Register a run."""
         with self._lock:
-            self._shares[name] = float(done)
+            self._fractions[name] = float(done)
 
-    def update(self, name: str, share: float, words: str) -> None:
-        """Say how far a run is.
-
-        Args:
-            name (str): Of the run.
-            share (float): 0 to 1.
-            words (str): Where it is.
-        """
+    def update(self, name: str, fraction: float, status: str) -> None:
+        """Set the completed fraction, in [0, 1], and the status message of a run."""
         with self._lock:
-            # What an interrupted training had done already was not done just now.
-            if name in self._words:
-                self._gained += max(share - self._shares[name], 0.0)
-            self._shares[name] = max(share, self._shares[name])
-            self._words[name] = words
+            # The first report of a resumed run contains earlier work, which took no time now.
+            if name in self._status:
+                self._gained += max(fraction - self._fractions[name], 0.0)
+            self._fractions[name] = max(fraction, self._fractions[name])
+            self._status[name] = status
 
-    def finish(self, name: str, words: str) -> None:
-        """Say that a run is done, and what came of it."""
+    def finish(self, name: str, message: str) -> None:
+        """Mark a run as finished and print its result."""
         self.update(name, 1.0, '')
-        self._end(name, f'{name}: {words}')
+        self._end(name, f'{name}: {message}')
 
     def fail(self, name: str, reason: str) -> None:
-        """Say that a run failed, and why."""
+        """Mark a run as failed and print the reason."""
         with self._lock:
             self._failed.add(name)
         self._end(name, f'{name} FAILED: {reason}')
 
-    def say(self, text: str) -> None:
-        """Print a line of its own."""
+    def write(self, text: str) -> None:
+        """Print a line above the bar."""
         with self._lock:
             if self._bar is None:
                 print(text, file=self.stream, flush=True)
@@ -84,49 +75,48 @@ class StudyProgress:
                 self._bar.write(text, file=self.stream)
 
     def refresh(self) -> None:
-        """Show the state, in a log only if the last line is old enough."""
+        """Show the current state; in a log only once per interval."""
         with self._lock:
             if self._bar is not None:
-                share = self.share()
-                self._bar.n = round(100 * share, 1)
+                self._bar.n = round(100 * self.fraction(), 1)
                 self._bar.set_postfix_str(self.line(), refresh=True)
             elif self.clock() - self._last >= self.interval:
                 self._print_line()
 
     def close(self) -> None:
-        """Leave the terminal to others."""
+        """Release the terminal."""
         if self._bar is not None:
             self.refresh()
             self._bar.close()
 
-    def share(self) -> float:
-        """Share of the whole study that is done or has failed, 0 to 1."""
-        shares = [1.0 if name in self._failed else share for name, share in self._shares.items()]
-        return sum(shares) / max(len(shares), 1)
+    def fraction(self) -> float:
+        """Return the fraction of the study that has finished or failed."""
+        done = [1.0 if name in self._failed else part for name, part in self._fractions.items()]
+        return sum(done) / max(len(done), 1)
 
     def eta(self) -> float | None:
-        """Seconds left at the pace so far; None while there is no telling."""
-        left = len(self._shares) * (1 - self.share())
+        """Return the remaining seconds at the current pace; None if unknown."""
+        remaining = len(self._fractions) * (1 - self.fraction())
         elapsed = self.clock() - self._start
-        return elapsed * left / self._gained if self._gained > 0 else None
+        return elapsed * remaining / self._gained if self._gained > 0 else None
 
     def line(self) -> str:
-        """The state in one line."""
-        done = sum(share == 1.0 for share in self._shares.values())
-        parts = [f'{done}/{len(self._shares)} runs']
+        """Return the state in one line."""
+        done = sum(fraction == 1.0 for fraction in self._fractions.values())
+        parts = [f'{done}/{len(self._fractions)} runs']
         if self._failed:
             parts.append(f'{len(self._failed)} failed')
-        parts.append(f'{_duration(self.clock() - self._start)} so far')
+        parts.append(f'{_format_duration(self.clock() - self._start)} elapsed')
         eta = self.eta()
         if eta is not None:
-            parts.append(f'{_duration(eta)} left')
-        parts += [f'{name}: {words}' for name, words in self._words.items()]
+            parts.append(f'{_format_duration(eta)} left')
+        parts += [f'{name}: {status}' for name, status in self._status.items()]
         return ' | '.join(parts)
 
     def _end(self, name: str, text: str) -> None:
         with self._lock:
-            self._words.pop(name, None)
-            self.say(text)
+            self._status.pop(name, None)
+            self.write(text)
             if self._bar is None:
                 self._print_line()
             else:
@@ -134,8 +124,8 @@ class StudyProgress:
 
     def _print_line(self) -> None:
         self._last = self.clock()
-        print(f'{100 * self.share():3.0f} % | {self.line()}', file=self.stream, flush=True)
+        print(f'{100 * self.fraction():3.0f} % | {self.line()}', file=self.stream, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))

@@ -1,43 +1,47 @@
-"""One HTML file that says what a study found, with all it takes to believe it."""
+"""HTML report of a study, one self-contained file."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from ..analysis.errors.kinds import MEANINGS as KIND_MEANINGS
+from ..analysis.errors.kinds import MEANINGS as ERROR_MEANINGS
 from ..analysis.figures import Style, data_uri, to_svg
 from ..analysis.page import render
-from ..analysis.statistics import Estimate
-from ..analysis.test_sets import METRICS, TestSet, load_detections
+from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, TestSet, load_detections
+from ..utils.files import atomic_write
 from . import plots
-from .error_kinds import KINDS, RunErrors, errors_of, weigh_errors
-from .evidence import (
+from .compare import (
+    ERROR_TYPES,
     GROUP_METRICS,
-    LOWER_IS_BETTER,
-    VERDICTS,
-    Evidence,
-    Weighed,
-    traits_of,
-    verdict,
-    weigh,
-    weigh_groups,
+    SIGNIFICANCES,
+    Comparison,
+    RunErrors,
+    RunResults,
+    compare_errors,
+    compare_runs,
+    evaluate_groups,
+    find_run_errors,
+    known_attributes,
+    significance,
 )
-from .gallery import choose_pictures, draw_gallery
-from .runs import DETECTIONS, Run, write_text
-from .study import Failure
-from .training_curves import read_scalars
+from .gallery import draw_gallery, select_images
+from .runs import DETECTIONS, Run, read_scalars
 from .variants import Variant
+
+if TYPE_CHECKING:
+    from .study import Failure
 
 MEANINGS = {
     'AP': 'average precision at IoU 0.5',
     'MR': 'log-average miss rate',
     'JI': 'Jaccard index',
-    'recall': 'share of people found at any score',
+    'recall': 'fraction of gts detected at any score',
 }
 
 
@@ -46,32 +50,32 @@ def write_report(
     variants: Sequence[Variant],
     runs: Sequence[Run],
     rows: Sequence[dict],
-    differing: dict[str, dict],
+    diffs: dict[str, dict],
     failures: Sequence[Failure],
     command: str,
-    num_draws: int = 1000,
-) -> list[Weighed]:
-    """Weigh the runs that are done and write the report.
+    num_samples: int = 1000,
+) -> list[Comparison]:
+    """Compare the finished runs and write the report.
 
     Args:
-        path (Path): Of the HTML file.
-        variants (Sequence[Variant]): The baseline first.
-        runs (Sequence[Run]): Of the study, done or not.
-        rows (Sequence[dict]): What ``rows_of`` gives; at least one.
-        differing (dict[str, dict]): What ``config_differences`` gives.
-        failures (Sequence[Failure]): Runs that failed.
-        command (str): How the study was called.
-        num_draws (int): Of the bootstrap. Defaults to 1000.
+        path (Path): HTML file.
+        variants (Sequence[Variant]): Configs, the baseline first.
+        runs (Sequence[Run]): All runs of the study.
+        rows (Sequence[dict]): At least one row of :func:`result_rows`.
+        diffs (dict[str, dict]): Differences to the first config, by config and dotted key.
+        failures (Sequence[Failure]): Failed runs.
+        command (str): Command line of the study.
+        num_samples (int): Bootstrap samples. Defaults to 1000.
 
     Returns:
-        list[Weighed]: The numbers of the table, for those who want to go on with them.
+        list[Comparison]: The numbers of the main table.
     """
-    evidence, errors = gather(variants, runs)
+    configs, errors = _evaluate_runs(variants, runs)
     style = Style([variant.name for variant in variants])
-    weighed = weigh(
-        evidence,
-        num_draws,
-        watch=lambda items: tqdm(items, desc='intervals', unit='run', dynamic_ncols=True),
+    comparisons = compare_runs(
+        configs,
+        num_samples,
+        track=lambda items: tqdm(items, desc='intervals', unit='run', dynamic_ncols=True),
     )
     content = dict(
         command=command,
@@ -79,139 +83,137 @@ def write_report(
         metrics=METRICS,
         meanings=MEANINGS,
         lower=LOWER_IS_BETTER,
-        baseline=evidence[0].name,
-        weighed=weighed,
-        verdict=verdict,
-        num_pictures=len(evidence[0].img_ids),
-        num_draws=num_draws,
-        num_people=len(next(iter(evidence[0].results.values())).main.gt_picture),
-        num_seeds={one.name: len(one.seeds) for one in evidence},
-        verdicts=_verdicts(weighed),
-        minutes=_minutes(rows),
+        baseline=configs[0].name,
+        comparisons=comparisons,
+        significance=significance,
+        num_images=len(configs[0].img_ids),
+        num_samples=num_samples,
+        num_gts=len(next(iter(configs[0].results.values())).main.gt_picture),
+        num_seeds={one.name: len(one.seeds) for one in configs},
+        summary=_summarize_significance(comparisons),
+        minutes=_training_minutes(rows),
         variants=variants,
-        differing=differing,
+        diffs=diffs,
         failures=failures,
-        figures=_figures(evidence, weighed, runs, style),
-        gallery=_gallery(runs, evidence),
-        commands=_commands(runs),
-        versions=_versions(runs),
-        caveats=_caveats(variants, runs, evidence, weighed),
-        kinds=KINDS,
-        kind_meanings=KIND_MEANINGS,
-        errors=weigh_errors(errors),
+        figures=_draw_figures(configs, comparisons, runs, style),
+        gallery=_collect_gallery(runs, configs),
+        commands=_collect_commands(runs),
+        versions=_collect_versions(runs),
+        caveats=_find_caveats(variants, runs, configs, comparisons),
+        error_types=ERROR_TYPES,
+        error_meanings=ERROR_MEANINGS,
+        errors=compare_errors(errors),
     )
-    write_text(path, render('ablation.html', **content))
-    return weighed
+    with atomic_write(path) as file:
+        file.write(render('ablation.html', **content))
+    return comparisons
 
 
-def gather(
+def _evaluate_runs(
     variants: Sequence[Variant], runs: Sequence[Run]
-) -> tuple[list[Evidence], dict[str, dict[int, RunErrors]]]:
-    """Evaluations of the runs that are done, config by config, and their errors."""
-    evidence: list[Evidence] = []
+) -> tuple[list[RunResults], dict[str, dict[int, RunErrors]]]:
+    configs: list[RunResults] = []
     errors: dict[str, dict[int, RunErrors]] = {}
     for variant in tqdm(variants, desc='evaluations', unit='config', dynamic_ncols=True):
         done = [run for run in runs if run.variant is variant and run.result() is not None]
-        if done:
-            tested = TestSet(variant.cfg)
-            results = {}
-            errors[variant.name] = found = {}
-            for run in done:
-                detections = load_detections(run.folder / DETECTIONS)
-                results[run.seed] = tested.evaluate(detections)
-                found[run.seed] = errors_of(tested, detections)
-            evidence.append(Evidence(variant.name, results))
-    return evidence, errors
+        if not done:
+            continue
+        test_set = TestSet(variant.cfg)
+        results, found = {}, {}
+        for run in done:
+            detections = load_detections(run.work_dir / DETECTIONS)
+            results[run.seed] = test_set.evaluate(detections)
+            found[run.seed] = find_run_errors(test_set, detections)
+        configs.append(RunResults(variant.name, results))
+        errors[variant.name] = found
+    return configs, errors
 
 
-def _verdicts(weighed: Sequence[Weighed]) -> dict[str, dict[str, list[str]]]:
-    """By metric and verdict, the configs."""
+def _summarize_significance(comparisons: Sequence[Comparison]) -> dict[str, dict[str, list[str]]]:
+    """List the configs by metric and significance."""
     found: dict[str, dict[str, list[str]]] = {
-        metric: {word: [] for word in VERDICTS} for metric in METRICS
+        metric: {word: [] for word in SIGNIFICANCES} for metric in METRICS
     }
-    for one in weighed:
+    for one in comparisons:
         for metric, difference in (one.differences or {}).items():
-            found[metric][verdict(metric, difference)].append(one.name)
+            found[metric][significance(metric, difference)].append(one.name)
     return found
 
 
-def _minutes(rows: Sequence[dict]) -> dict[str, float]:
-    """Mean minutes of a training, by config."""
+def _training_minutes(rows: Sequence[dict]) -> dict[str, float]:
     times: dict[str, list[float]] = {}
     for row in rows:
         times.setdefault(row['config'], []).append(row['train_seconds'] / 60)
-    return {name: float(np.mean(some)) for name, some in times.items()}
+    return {name: float(np.mean(values)) for name, values in times.items()}
 
 
-def _figures(
-    evidence: Sequence[Evidence],
-    weighed: Sequence[Weighed],
+def _draw_figures(
+    configs: Sequence[RunResults],
+    comparisons: Sequence[Comparison],
     runs: Sequence[Run],
     style: Style,
 ) -> dict:
-    """Addresses of the figures; those by group by trait and metric."""
+    """Return data URIs of the figures; those of groups by attribute and metric."""
     curves = _training_curves(runs)
     figures = dict(
-        differences=plots.differences(weighed, METRICS, evidence[0].name, style),
-        precision_recall=plots.precision_recall(evidence, style),
-        miss_rate=plots.miss_rate(evidence, style),
+        differences=plots.differences(comparisons, METRICS, configs[0].name, style),
+        precision_recall=plots.precision_recall(configs, style),
+        miss_rate=plots.miss_rate(configs, style),
         training=plots.training(curves, style) if curves else None,
     )
-    groups_shown: dict[str, dict[str, str]] = {}
-    traits = traits_of(evidence)
-    with tqdm(total=len(traits) * len(evidence), desc='groups', dynamic_ncols=True) as bar:
-        for trait in traits:
+    group_figures: dict[str, dict[str, str]] = {}
+    attributes = known_attributes(configs)
+    with tqdm(total=len(attributes) * len(configs), desc='groups', dynamic_ncols=True) as bar:
+        for attribute in attributes:
             groups = {}
-            for one in evidence:
-                groups[one.name] = weigh_groups(one, trait)
+            for one in configs:
+                groups[one.name] = evaluate_groups(one, attribute)
                 bar.update()
-            groups_shown[trait] = {
-                metric: _address(plots.by_group(groups, metric, trait, style))
+            group_figures[attribute] = {
+                metric: _svg_uri(plots.by_group(groups, metric, attribute, style))
                 for metric in GROUP_METRICS
             }
-    shown = {name: figure and _address(figure) for name, figure in figures.items()}
-    return dict(shown, groups=groups_shown)
+    uris = {name: figure and _svg_uri(figure) for name, figure in figures.items()}
+    return dict(uris, groups=group_figures)
 
 
-def _address(figure) -> str:
+def _svg_uri(figure) -> str:
     return data_uri(to_svg(figure), 'image/svg+xml')
 
 
 def _training_curves(runs: Sequence[Run]) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
     curves: dict[str, list] = {}
     for run in runs:
-        records = read_scalars(run.training_folder) if run.result() is not None else []
+        records = read_scalars(run.training_dir) if run.result() is not None else []
         if records:
-            curves.setdefault(run.variant.name, []).append(
-                tuple(
-                    np.array([record[key] for record in records], float) for key in ('step', 'loss')
-                )
+            steps, losses = (
+                np.array([record[key] for record in records], float) for key in ('step', 'loss')
             )
+            curves.setdefault(run.variant.name, []).append((steps, losses))
     return curves
 
 
-def _gallery(runs: Sequence[Run], evidence: Sequence[Evidence]) -> dict:
-    """Pictures by ID, of each config that has one; and why some have none."""
+def _collect_gallery(runs: Sequence[Run], configs: Sequence[RunResults]) -> dict:
+    """Draw assignments of the first seed; also return why a config has none."""
     seed = runs[0].seed
-    img_ids = choose_pictures(next(iter(evidence[0].results.values())).annotations)
-    pictures: dict = {img_id: [] for img_id in img_ids}
+    img_ids = select_images(next(iter(configs[0].results.values())).annotations)
+    images: dict = {img_id: [] for img_id in img_ids}
     missing = {}
-    firsts = [run for run in runs if run.seed == seed and run.result() is not None]
-    for run in tqdm(firsts, desc='assignments', unit='config', dynamic_ncols=True):
+    first_runs = [run for run in runs if run.seed == seed and run.result() is not None]
+    for run in tqdm(first_runs, desc='assignments', unit='config', dynamic_ncols=True):
         try:
             paths = draw_gallery(run, img_ids)
         except ValueError as error:
             missing[run.variant.name] = str(error)
             continue
         if not paths:
-            missing[run.variant.name] = 'its checkpoint is gone'
+            missing[run.variant.name] = 'its checkpoint was removed'
         for img_id, path in paths.items():
-            pictures[img_id].append((run.variant.name, data_uri(path.read_bytes(), 'image/jpeg')))
-    return dict(pictures=pictures, missing=missing, seed=seed)
+            images[img_id].append((run.variant.name, data_uri(path.read_bytes(), 'image/jpeg')))
+    return dict(images=images, missing=missing, seed=seed)
 
 
-def _commands(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """By run, the lines that made it."""
+def _collect_commands(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return [
         (run.name, [shlex.join(command) for command in result['commands'].values()])
         for run in runs
@@ -219,14 +221,14 @@ def _commands(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """By package or part of the machine, all that was seen, usually one."""
+def _collect_versions(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """List the distinct versions by package and part of the machine."""
     seen: dict[str, list[str]] = {}
     for run in runs:
-        result = run.result() or dict(versions={})
-        found = dict(result['versions'])
-        if found:
-            found.update({name: result[name] for name in ('threads', 'gpus') if name in result})
+        result = run.result()
+        if result is None:
+            continue
+        found = dict(result['versions'], threads=result['threads'], gpus=result['gpus'])
         for name, value in found.items():
             values = seen.setdefault(name.replace('_', '-'), [])
             text = 'none' if value is None else str(value)
@@ -235,70 +237,45 @@ def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
     return seen
 
 
-def _caveats(
+def _find_caveats(
     variants: Sequence[Variant],
     runs: Sequence[Run],
-    evidence: Sequence[Evidence],
-    weighed: Sequence[Weighed],
+    configs: Sequence[RunResults],
+    comparisons: Sequence[Comparison],
 ) -> list[str]:
-    """What a reader has to know before he believes the numbers."""
+    """List what limits the conclusions."""
     found = []
-    present = {one.name for one in evidence}
-    seeds = {len(one.seeds) for one in evidence}
-    if variants[0].name not in present:
+    if variants[0].name not in {one.name for one in configs}:
         found.append(
-            f'No run of the baseline {variants[0].name} is done; {evidence[0].name} takes '
-            'its place.'
+            f'The baseline {variants[0].name} has no finished run; {configs[0].name} replaces it.'
         )
-    if min(seeds) == 1:
-        alone = ', '.join(one.name for one in evidence if len(one.seeds) == 1)
+    fewest = min(len(one.seeds) for one in configs)
+    if fewest < 3:
+        few = ', '.join(one.name for one in configs if len(one.seeds) == fewest)
+        number, consequence = {
+            1: ('one seed', 'intervals cover image sampling only, and nothing is called better'),
+            2: ('two seeds', 'intervals are wide'),
+        }[fewest]
+        found.append(f'Only {number} finished for {few}: {consequence}.')
+    unfinished = [run.name for run in runs if run.result() is None]
+    if unfinished:
         found.append(
-            f'Only one seed is done of {alone}: intervals speak of the pictures and know '
-            'nothing of the noise of training, so no verdict is given.'
+            f'{len(unfinished)} of {len(runs)} runs are not finished: {"; ".join(unfinished)}.'
         )
-    elif min(seeds) == 2:
-        two = ', '.join(one.name for one in evidence if len(one.seeds) == 2)
-        found.append(
-            f'Only two seeds are done of {two}: they tell little of the noise of '
-            'training, so intervals are wide.'
-        )
-    undone = [run.name for run in runs if run.result() is None]
-    if undone:
-        found.append(f'{len(undone)} of {len(runs)} runs are not done: {"; ".join(undone)}.')
-    unpaired = [one.name for one in weighed[1:] if one.differences is None]
+    unpaired = [one.name for one in comparisons[1:] if one.differences is None]
     if unpaired:
         found.append(
-            f'Not compared with the baseline, for lack of common seeds or because of '
-            f'other test pictures: {", ".join(unpaired)}.'
+            f'Without common seeds or images, not compared with the baseline: '
+            f'{", ".join(unpaired)}.'
         )
-    compared = sum(one.differences is not None for one in weighed)
+    compared = sum(one.differences is not None for one in comparisons)
     if compared > 1:
         found.append(
-            f'{compared} configs are compared by {len(METRICS)} metrics. Of intervals '
-            'that hold the truth 19 times in 20, one in 20 does not: by chance alone, '
-            f'{compared / 20:.2g} of the {compared} seem to differ in a given metric.'
+            f'{compared} configs are compared by {len(METRICS)} metrics, without a correction for '
+            f'multiple comparisons: by chance alone, {compared / 20:.2g} of the {compared} appear '
+            'different in a given metric.'
         )
-    for name, values in _versions(runs).items():
+    for name, values in _collect_versions(runs).items():
         if len(values) > 1 and name in ('commit', 'torch', 'mmdet', 'mmdet-lla', 'cpu', 'gpu'):
-            found.append(f'The runs were not all made with the same {name}: {", ".join(values)}.')
+            found.append(f'Runs used different versions of {name}: {", ".join(values)}.')
     return found
-
-
-def estimates(weighed: Sequence[Weighed]) -> dict[str, dict]:
-    """The numbers of the table, ready for JSON."""
-
-    def plain(some: dict[str, Estimate] | None) -> dict | None:
-        return some and {
-            metric: dict(value=one.value, low=one.low, high=one.high, num_seeds=one.num_seeds)
-            for metric, one in some.items()
-        }
-
-    return {
-        one.name: dict(
-            means=plain(one.means),
-            differences=plain(one.differences),
-            verdicts=one.differences
-            and {metric: verdict(metric, found) for metric, found in one.differences.items()},
-        )
-        for one in weighed
-    }

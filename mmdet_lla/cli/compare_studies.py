@@ -24,16 +24,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from ..ablation import plots
-    from ..ablation.overview import markdown_table, read_weighed
+    from ..ablation.results import markdown_table, read_comparisons
     from ..analysis.test_sets import METRICS
 
     try:
         studies = {}
         for spec in args.studies:
             name, _, folder = spec.rpartition('=')
-            studies[name or Path(folder).name] = read_weighed(Path(folder))
-        for name, weighed in studies.items():
-            print(f'### {name}\n\n{markdown_table(weighed)}\n')
+            studies[name or Path(folder).name] = read_comparisons(Path(folder))
+        for name, comparisons in studies.items():
+            print(f'### {name}\n\n{markdown_table(comparisons)}\n')
         if args.figure:
             plots.studies(studies, METRICS).savefig(args.figure, dpi=150)
             print(f'drawn: {args.figure}', file=sys.stderr)

@@ -62,10 +62,10 @@ def call(*command, log: Path) -> None:
 
 def lines_of(*command, log: Path):
     """Run a tool of ours and give its output line by line, writing it to a log too."""
-    from ..ablation.engines.processes import Processes, ToolFailed
+    from ..ablation.engines.tools import ToolFailed, ToolRunner
 
     try:
-        yield from Processes(cwd=ROOT).lines(command, log)
+        yield from ToolRunner(cwd=ROOT).run(command, log)
     except ToolFailed as error:
         sys.exit(str(error))
 
@@ -74,7 +74,7 @@ def train(args: argparse.Namespace, options: list[str]) -> Path:
     """Train with a progress bar; gives the last checkpoint."""
     from tqdm import tqdm
 
-    from ..ablation.engines.processes import parse_step
+    from ..ablation.engines.tools import parse_step
 
     checkpoint = args.work_dir / f'epoch_{args.epochs}.pth'
     if checkpoint.is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_lla.ablation import ablate
-from mmdet_lla.ablation.gallery import choose_pictures
+from mmdet_lla.ablation.gallery import select_images
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
 
@@ -103,14 +103,14 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     results = json.loads((work / 'results.json').read_text())
     for row in results['runs']:
         # the numbers of the run's own test
-        (tested,) = (work / row['folder'] / 'test').glob('*/*.json')
+        (tested,) = (work / row['work_dir'] / 'test').glob('*/*.json')
         values = json.loads(tested.read_text().splitlines()[-1])
         for name, key in dict(AP='mAP', MR='mMR', JI='JI', recall='recall').items():
             assert row[name] == pytest.approx(values[f'crowd_human/{key}'])
         assert row['train_seconds'] > 0
-        log = (work / row['folder'] / 'train.log').read_text()
+        log = (work / row['work_dir'] / 'train.log').read_text()
         assert log.count('Epoch(train) [1][4/4]') == log.count('Epoch(train) [2][4/4]') == 1
-        assert not list((work / row['folder']).glob('*.pth'))
+        assert not list((work / row['work_dir']).glob('*.pth'))
     estimates = results['estimates']
     assert estimates['lla']['differences'] is None
     assert estimates['K 3']['differences']['AP']['value'] == pytest.approx(
@@ -132,7 +132,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     text = ' '.join(page.words)
     for words in (
         'Against lla',
-        'Only one seed is done of lla, K 3',
+        'Only one seed finished for lla, K 3',
         'model.train_cfg.assigner',
         '--seeds 0 --jobs 2',
         'torch 2',
@@ -160,9 +160,9 @@ def test_pictures_are_of_few_and_many_people_who_overlap():
 
     crowded = [picture(f'crowded {n}', n, 0.6) for n in range(2, 22)]
     others = [picture(f'other {n}', n, 0.0) for n in range(0, 40)]
-    chosen = choose_pictures(others + crowded, 3)
+    chosen = select_images(others + crowded, 3)
     assert len(chosen) == 3 and all(img_id.startswith('crowded') for img_id in chosen)
     counts = [int(img_id.split()[1]) for img_id in chosen]
     assert counts == sorted(counts) and counts[0] < 6 and counts[-1] > 14
-    assert len(choose_pictures(others[:3], 3)) == 2  # there is nobody in the first
-    assert choose_pictures([others[0]], 3) == []
+    assert len(select_images(others[:3], 3)) == 2  # there is nobody in the first
+    assert select_images([others[0]], 3) == []

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from mmdet_lla.ablation.error_kinds import KINDS, SAYINGS, errors_of, weigh_errors
-from mmdet_lla.ablation.evidence import verdict
+from mmdet_lla.ablation.compare import (
+    ERROR_NUMBERS,
+    ERROR_TYPES,
+    compare_errors,
+    find_run_errors,
+    significance,
+)
 from mmdet_lla.analysis.errors import find_errors, price_errors
 from mmdet_lla.analysis.test_sets import TestSet
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
@@ -42,16 +47,19 @@ def detected(annotations, seed, twice=0, missed=0):
 def test_rates_and_prices_are_those_of_the_errors():
     annotations = crowd()
     detections = detected(annotations, 0, twice=2, missed=1)
-    run = errors_of(stand_in(annotations), detections[::-1], num_draws=8)
-    assert run.img_ids == list(range(12)) and run.points.shape == (len(KINDS), len(SAYINGS))
+    run = find_run_errors(stand_in(annotations), detections[::-1], num_samples=8)
+    assert run.img_ids == list(range(12)) and run.points.shape == (
+        len(ERROR_TYPES),
+        len(ERROR_NUMBERS),
+    )
     assert run.values.shape == (*run.points.shape, 8)
-    rates = dict(zip(KINDS, run.points[:, 0], strict=True))
+    rates = dict(zip(ERROR_TYPES, run.points[:, 0], strict=True))
     assert rates['never'] == pytest.approx(1 / 6) and rates['background'] == 0
     # the threshold that is best by JI shows some of the second boxes at most
     assert 0 < rates['duplicate'] <= 2 / 6
     errors = find_errors(annotations, detections, 0.0)
     prices = {one.kind: one.gain for one in price_errors(errors, np.zeros((0, 12), int))}
-    row = dict(zip(KINDS, run.points, strict=True))['duplicate']
+    row = dict(zip(ERROR_TYPES, run.points, strict=True))['duplicate']
     assert row[1] == pytest.approx(prices['duplicate']['AP']) and row[1] > 0
     assert row[2] == pytest.approx(-prices['duplicate']['MR']) and row[2] > 0
 
@@ -62,18 +70,19 @@ def test_a_trade_is_told_from_noise():
 
     def runs(**options):
         return {
-            seed: errors_of(tested, detected(annotations, seed, **options), 20) for seed in range(3)
+            seed: find_run_errors(tested, detected(annotations, seed, **options), 20)
+            for seed in range(3)
         }
 
     base = runs(missed=2)
-    weighed = weigh_errors({'base': base, 'again': base, 'other': runs(twice=2, missed=1)})
-    assert [one.name for one in weighed] == ['base', 'again', 'other']
-    first, again, other = weighed
+    comparisons = compare_errors({'base': base, 'again': base, 'other': runs(twice=2, missed=1)})
+    assert [one.name for one in comparisons] == ['base', 'again', 'other']
+    first, again, other = comparisons
     assert first.differences is None
-    for saying in SAYINGS:
-        assert {verdict('MR', one) for one in again.differences[saying].values()} == {'equal'}
-    assert verdict('MR', other.differences['rate']['never']) == 'better'
-    assert verdict('MR', other.differences['rate']['duplicate']) == 'worse'
+    for saying in ERROR_NUMBERS:
+        assert {significance('MR', one) for one in again.differences[saying].values()} == {'equal'}
+    assert significance('MR', other.differences['rate']['never']) == 'better'
+    assert significance('MR', other.differences['rate']['duplicate']) == 'worse'
     assert other.differences['AP']['duplicate'].value > 0
     assert other.means['rate']['never'].value == pytest.approx(1 / 6)
 
@@ -81,13 +90,13 @@ def test_a_trade_is_told_from_noise():
 def test_what_has_other_pictures_is_not_compared():
     few, many = crowd(3), crowd(4)
     runs = {
-        name: {0: errors_of(stand_in(some), detected(some, 0), 4)}
+        name: {0: find_run_errors(stand_in(some), detected(some, 0), 4)}
         for name, some in (('few', few), ('many', many))
     }
-    assert weigh_errors(runs)[1].differences is None
+    assert compare_errors(runs)[1].differences is None
 
 
 def test_a_stranger_among_the_detections_is_named():
     tested = stand_in(crowd(1))
     with pytest.raises(ValueError, match="image 'x' has detections"):
-        errors_of(tested, [CrowdDetections.create('x', [], [], 10, 10)])
+        find_run_errors(tested, [CrowdDetections.create('x', [], [], 10, 10)])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_lla.ablation.engines import Done, Failed, Job, LocalEngine
-from mmdet_lla.ablation.engines.processes import ToolFailed
+from mmdet_lla.ablation.engines import Job, JobError, JobResult, LocalEngine
+from mmdet_lla.ablation.engines.tools import ToolFailed
 from mmdet_lla.cli import ablate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def results_of(engine, call, count):
     events = engine.run([Job(str(i), call) for i in range(count)])
-    ended = [event for event in events if isinstance(event, (Done, Failed))]
+    ended = [event for event in events if isinstance(event, (JobResult, JobError))]
     assert sorted(event.name for event in ended) == [str(i) for i in range(count)]
-    assert not [event for event in ended if isinstance(event, Failed)], ended
+    assert not [event for event in ended if isinstance(event, JobError)], ended
     return [event.result for event in ended]
 
 
@@ -34,15 +34,15 @@ def test_every_run_has_gpus_of_its_own(gpus, each, groups):
     together = threading.Barrier(len(groups), timeout=60)
     held, lock = set(), threading.Lock()
 
-    def hold(place):
-        group = place.processes.env['CUDA_VISIBLE_DEVICES']
+    def hold(context):
+        group = context.tools.env['CUDA_VISIBLE_DEVICES']
         with lock:
             assert group not in held
             held.add(group)
         together.wait()
         with lock:
             held.remove(group)
-        return group, place.gpus
+        return group, context.gpus
 
     assert engine.jobs == len(groups)
     seen = results_of(engine, hold, 3 * len(groups))
@@ -51,7 +51,7 @@ def test_every_run_has_gpus_of_its_own(gpus, each, groups):
 
 def test_runs_share_gpus_that_are_too_few():
     engine = LocalEngine(jobs=4, gpus=['0', '1'])
-    seen = results_of(engine, lambda place: place.processes.env['CUDA_VISIBLE_DEVICES'], 4)
+    seen = results_of(engine, lambda context: context.tools.env['CUDA_VISIBLE_DEVICES'], 4)
     assert set(seen) <= {'0', '1'} and engine.groups == [['0'], ['1']] * 2
 
 
@@ -59,7 +59,7 @@ def test_without_gpus_a_run_is_not_told_what_to_see(monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     engine = LocalEngine(gpus=[])
     assert (engine.jobs, engine.gpus_per_run) == (1, 0)
-    (env,) = results_of(engine, lambda place: place.processes.env, 1)
+    (env,) = results_of(engine, lambda context: context.tools.env, 1)
     assert 'CUDA_VISIBLE_DEVICES' not in env
 
 
@@ -93,10 +93,10 @@ def test_a_run_of_two_gpus_is_two_processes(tmp_path):
         'sys.exit(sys.argv[1] == "fail" and os.environ["RANK"] == "1")\n'
     )
 
-    def run(place):
+    def run(context):
         return [
             line.split()[2:]
-            for line in place.lines([tool, 'go'], tmp_path / 'log')
+            for line in context.run_tool([tool, 'go'], tmp_path / 'log')
             if line.startswith('I am')
         ]
 
@@ -104,7 +104,7 @@ def test_a_run_of_two_gpus_is_two_processes(tmp_path):
     (seen,) = results_of(engine, run, 1)
     assert sorted(seen) == [[rank, '2', '4,5', 'go', '--launcher', 'pytorch'] for rank in '01']
 
-    failing = Job('a', lambda place: list(place.lines([tool, 'fail'], tmp_path / 'log')))
+    failing = Job('a', lambda context: list(context.run_tool([tool, 'fail'], tmp_path / 'log')))
     (failed,) = [event for event in engine.run([failing]) if event is not None]
     assert isinstance(failed.error, ToolFailed)
     assert (failed.error.tool, failed.error.status) == ('tool.py', 1)

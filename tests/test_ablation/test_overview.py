@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mmdet_lla.ablation import plots
-from mmdet_lla.ablation.evidence import Weighed
-from mmdet_lla.ablation.overview import markdown_table, read_weighed
+from mmdet_lla.ablation.compare import Comparison
+from mmdet_lla.ablation.results import markdown_table, read_comparisons
 from mmdet_lla.analysis.statistics import Estimate
 from mmdet_lla.cli import compare_studies
 
@@ -28,12 +28,12 @@ def study(folder, shift=0.0, baseline='LLA'):
         baseline: dict(
             means=plain({m: estimate(0.5 + shift) for m in METRICS}),
             differences=None,
-            verdicts=None,
+            significance=None,
         ),
         'other': dict(
             means=plain({m: estimate(0.5 + shift + shifts[m]) for m in METRICS}),
             differences=plain({m: estimate(shifts[m]) for m in METRICS}),
-            verdicts={},
+            significance={},
         ),
     }
     folder.mkdir()
@@ -42,7 +42,7 @@ def study(folder, shift=0.0, baseline='LLA'):
 
 
 def test_table_marks_what_is_no_noise(tmp_path):
-    lines = markdown_table(read_weighed(study(tmp_path / 'a'))).splitlines()
+    lines = markdown_table(read_comparisons(study(tmp_path / 'a'))).splitlines()
     assert lines == [
         '|  | AP ↑ | MR ↓ | JI ↑ | recall ↑ |',
         '| --- | --- | --- | --- | --- |',
@@ -52,7 +52,7 @@ def test_table_marks_what_is_no_noise(tmp_path):
 
 
 def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
-    studies = {name: read_weighed(study(tmp_path / name)) for name in ('sparse', 'dense')}
+    studies = {name: read_comparisons(study(tmp_path / name)) for name in ('sparse', 'dense')}
     figure = plots.studies(studies, METRICS)
     for axes, expected in zip(figure.axes, (10, 10, 0.1, 0), strict=True):
         points = [line for line in axes.lines if len(line.get_xdata()) == 1]
@@ -73,10 +73,10 @@ def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
 
 
 def test_studies_of_other_baselines_or_without_a_comparison_are_refused(tmp_path):
-    a, b = (read_weighed(study(tmp_path / name, baseline=name)) for name in ('A', 'B'))
+    a, b = (read_comparisons(study(tmp_path / name, baseline=name)) for name in ('A', 'B'))
     with pytest.raises(ValueError, match=r"baselines \['A', 'B'\]"):
         plots.studies(dict(a=a, b=b), METRICS)
-    alone = [Weighed('A', {m: estimate(0.5) for m in METRICS}, None)]
+    alone = [Comparison('A', {m: estimate(0.5) for m in METRICS}, None)]
     with pytest.raises(ValueError, match='no config was compared'):
         plots.studies(dict(a=alone), METRICS)
 
@@ -93,7 +93,7 @@ def test_command_prints_tables_and_draws(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'content, message', [(None, 'no study in'), ('{"runs": []}', 'no estimates.*--report-only')]
+    'content, message', [(None, 'results.json not found'), ('{"runs": []}', 'no estimates')]
 )
 def test_command_says_what_is_missing(tmp_path, content, message):
     if content:

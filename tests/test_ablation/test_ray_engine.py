@@ -11,8 +11,8 @@ from ray_jobs import answer, complain, die, gpus
 from stand_in_study import Silent, study_of
 from waiting import running_in, wait_until
 
-from mmdet_lla.ablation.engines import Done, Failed, Job, Said
-from mmdet_lla.ablation.engines.processes import ToolFailed
+from mmdet_lla.ablation.engines import Job, JobError, JobMessage, JobResult
+from mmdet_lla.ablation.engines.tools import ToolFailed
 
 ray_engine = pytest.importorskip(
     'mmdet_lla.ablation.engines.ray_engine', reason='the engine of Ray wants Ray'
@@ -24,10 +24,10 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path):
     note = tmp_path / 'note'
     jobs = [Job('a', answer), Job('b', complain), Job('c', partial(die, note=note))]
     engine = RayEngine(tmp_path, cpus_per_run=2, retries=1)
-    ended = [e for e in engine.run(jobs) if isinstance(e, (Done, Failed))]
+    ended = [e for e in engine.run(jobs) if isinstance(e, (JobResult, JobError))]
     by_name = {event.name: event for event in ended}
     assert len(ended) == 3 and set(by_name) == {'a', 'b', 'c'}
-    assert by_name['a'] == Done('a', (2, '2'))
+    assert by_name['a'] == JobResult('a', (2, '2'))
     assert str(by_name['b'].error).endswith('Odd: no')
     assert 'WorkerCrashed' in str(by_name['c'].error)
     assert note.read_text().split() == ['tried'] * 2  # and once again
@@ -41,7 +41,7 @@ def test_a_worker_may_end_before_it_says_that_its_tool_was_killed(
     """One that loses its node kills its tools first, and what it says is not tried again."""
     error = ToolFailed('train.py', status, tmp_path / 'train.log', '')
 
-    def fail(place):
+    def fail(context):
         raise error
 
     slept = []
@@ -50,13 +50,13 @@ def test_a_worker_may_end_before_it_says_that_its_tool_was_killed(
     monkeypatch.setattr(ray_engine, 'time', clock)
     answer = ray_engine._call._function(Job('a', fail), 1, 0, str(tmp_path), tmp_path, None)
     assert answer == (False, error)
-    assert slept == [ray_engine.LAST_S] * waits
+    assert slept == [ray_engine.WORKER_EXIT_S] * waits
 
 
 def test_a_run_has_gpus_of_its_own(ray_cluster, tmp_path):
     engine = RayEngine(tmp_path, cpus_per_run=1, gpus_per_run=2)
     events = engine.run([Job('a', gpus), Job('b', gpus)])
-    results = [event.result for event in events if isinstance(event, Done)]
+    results = [event.result for event in events if isinstance(event, JobResult)]
     assert [(count, sorted(seen)) for count, seen in results] == [(2, ['0', '1'])] * 2
 
 
@@ -68,7 +68,7 @@ def test_what_a_node_does_not_see_is_named(ray_cluster, tmp_path):
 
 def test_too_large_a_run_is_named(ray_cluster, tmp_path):
     events = RayEngine(tmp_path, cpus_per_run=64, gpus_per_run=8).run([Job('a', answer)])
-    (said,) = [event.text for event in take_until(Said, events)]
+    (said,) = [event.text for event in take_until(JobMessage, events)]
     assert '64 cores and 8 GPUs' in said
 
 

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_lla.ablation.evidence import (
-    Evidence,
+from mmdet_lla.ablation.compare import (
+    RunResults,
+    compare_runs,
+    evaluate_groups,
     mean_miss_rate,
     mean_precision,
-    verdict,
-    weigh,
-    weigh_groups,
+    significance,
 )
-from mmdet_lla.ablation.training_curves import smoothed
+from mmdet_lla.ablation.plots import _smooth
 from mmdet_lla.analysis.statistics import (
     Estimate,
     estimate,
@@ -27,21 +27,21 @@ from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
 
 
-def measured(effects, pictures, num_draws=400, seed=0):
+def measured(effects, pictures, num_samples=400, seed=0):
     """Points and values of runs whose metric is a mean over pictures."""
     pictures = np.asarray(effects, float)[:, None] + pictures
-    counts = resample_images(pictures.shape[1], num_draws, seed)
+    counts = resample_images(pictures.shape[1], num_samples, seed)
     return pictures.mean(axis=1), pictures @ counts.T / pictures.shape[1]
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_draws_add_up_and_repeat(size, num_draws, seed):
+def test_draws_add_up_and_repeat(size, num_samples, seed):
     for draw in (resample_images, resample_seeds):
-        counts = draw(size, num_draws, seed)
-        assert counts.shape == (num_draws, size)
+        counts = draw(size, num_samples, seed)
+        assert counts.shape == (num_samples, size)
         assert (counts.sum(axis=1) == size).all() and (counts >= 0).all()
-        assert (counts == draw(size, num_draws, seed)).all()
+        assert (counts == draw(size, num_samples, seed)).all()
 
 
 def test_draws_of_pictures_and_seeds_are_not_the_same():
@@ -129,16 +129,16 @@ def test_refuses_what_does_not_fit():
     [
         ('AP', 0.01, 0.02, 'better'),
         ('AP', -0.02, -0.01, 'worse'),
-        ('AP', -0.01, 0.02, 'noise'),
+        ('AP', -0.01, 0.02, 'inconclusive'),
         ('MR', 0.01, 0.02, 'worse'),
         ('MR', -0.02, -0.01, 'better'),
-        ('MR', 0, 0.02, 'noise'),
+        ('MR', 0, 0.02, 'inconclusive'),
         ('AP', 0, 0, 'equal'),
     ],
 )
 def test_says_it_in_a_word(metric, low, high, word):
-    assert verdict(metric, Estimate((low + high) / 2, low, high, 3)) == word
-    alone = verdict(metric, Estimate((low + high) / 2, low, high, 1))
+    assert significance(metric, Estimate((low + high) / 2, low, high, 3)) == word
+    alone = significance(metric, Estimate((low + high) / 2, low, high, 1))
     assert alone == ('equal' if word == 'equal' else 'one seed')
 
 
@@ -170,54 +170,54 @@ def detected(annotations, quality, seed):
     return evaluate_crowd(annotations, detections)
 
 
-def evidence_of(annotations, name, quality, seeds=(0, 1, 2)):
-    return Evidence(name, {s: detected(annotations, quality, s) for s in seeds})
+def results_of_config(annotations, name, quality, seeds=(0, 1, 2)):
+    return RunResults(name, {s: detected(annotations, quality, s) for s in seeds})
 
 
 def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
-    base = evidence_of(crowd, 'base', 0.6)
-    weighed = weigh(
+    base = results_of_config(crowd, 'base', 0.6)
+    comparisons = compare_runs(
         [
             base,
-            Evidence('again', base.results),
-            evidence_of(crowd, 'good', 0.9),
-            evidence_of(crowd, 'bad', 0.3),
+            RunResults('again', base.results),
+            results_of_config(crowd, 'good', 0.9),
+            results_of_config(crowd, 'bad', 0.3),
         ],
-        num_draws=100,
+        num_samples=100,
     )
-    assert [one.name for one in weighed] == ['base', 'again', 'good', 'bad']
-    assert weighed[0].differences is None
-    for metric, found in weighed[1].differences.items():
+    assert [one.name for one in comparisons] == ['base', 'again', 'good', 'bad']
+    assert comparisons[0].differences is None
+    for metric, found in comparisons[1].differences.items():
         assert (found.value, found.low, found.high) == (0, 0, 0)
-        assert verdict(metric, found) == 'equal'
-        assert weighed[1].means[metric] == weighed[0].means[metric]
+        assert significance(metric, found) == 'equal'
+        assert comparisons[1].means[metric] == comparisons[0].means[metric]
     for metric in ('AP', 'MR', 'JI', 'recall'):
-        assert verdict(metric, weighed[2].differences[metric]) == 'better'
-        assert verdict(metric, weighed[3].differences[metric]) == 'worse'
+        assert significance(metric, comparisons[2].differences[metric]) == 'better'
+        assert significance(metric, comparisons[3].differences[metric]) == 'worse'
     points = [result.scores().ap for result in base.results.values()]
-    ap = weighed[0].means['AP']
+    ap = comparisons[0].means['AP']
     assert ap.value == pytest.approx(np.mean(points)) and ap.low < ap.value < ap.high
 
 
 def test_differences_are_over_common_seeds_and_pictures(crowd):
-    base = evidence_of(crowd, 'base', 0.6)
+    base = results_of_config(crowd, 'base', 0.6)
     few, other, elsewhere = (
-        evidence_of(crowd, 'few', 0.6, seeds=(2, 7)),
-        evidence_of(crowd, 'other', 0.6, seeds=(8,)),
-        evidence_of(crowd[:20], 'elsewhere', 0.6),
+        results_of_config(crowd, 'few', 0.6, seeds=(2, 7)),
+        results_of_config(crowd, 'other', 0.6, seeds=(8,)),
+        results_of_config(crowd[:20], 'elsewhere', 0.6),
     )
-    _, few, other, elsewhere = weigh([base, few, other, elsewhere], num_draws=20)
+    _, few, other, elsewhere = compare_runs([base, few, other, elsewhere], num_samples=20)
     assert few.differences['AP'].value == 0 and few.differences['AP'].num_seeds == 1
     assert few.means['AP'].num_seeds == 2
     assert other.differences is None and elsewhere.differences is None
 
 
 def test_groups_hold_everybody_and_their_own_recall(crowd):
-    one = evidence_of(crowd, 'base', 0.6)
-    for trait in ('crowded', 'height', 'visible'):
-        groups = weigh_groups(one, trait, num_draws=20)
-        assert sum(group.num_people for group in groups) == 30 * 12
-        total = sum(group.num_people * group.means['recall'].value for group in groups)
+    one = results_of_config(crowd, 'base', 0.6)
+    for attribute in ('crowded', 'height', 'visible'):
+        groups = evaluate_groups(one, attribute, num_samples=20)
+        assert sum(group.num_gts for group in groups) == 30 * 12
+        total = sum(group.num_gts * group.means['recall'].value for group in groups)
         recall = np.mean([result.scores().recall for result in one.results.values()])
         assert total / 360 == pytest.approx(recall)
         assert all(g.means['AP'].low <= g.means['AP'].high for g in groups)
@@ -243,7 +243,7 @@ def test_mean_curves_read_what_the_runs_reach(crowd):
 @settings(max_examples=50, deadline=None)
 def test_smoothing_keeps_within_the_values(values, width):
     steps = np.arange(len(values)) * 3.0
-    smooth = smoothed(steps, np.array(values), width)
+    smooth = _smooth(steps, np.array(values), width)
     assert smooth.shape == steps.shape
     assert (smooth >= min(values) - 1e-9).all() and (smooth <= max(values) + 1e-9).all()
-    assert smoothed(steps, np.array(values), 0) == pytest.approx(values)
+    assert _smooth(steps, np.array(values), 0) == pytest.approx(values)

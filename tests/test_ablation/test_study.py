@@ -12,19 +12,17 @@ from mmengine.config import Config
 from stand_in_study import CONFIG, TEST, TRAIN, Silent, study_of, write_configs
 from waiting import running_in, started, wait_until
 
-from mmdet_lla.ablation.ablate import ablate
 from mmdet_lla.ablation.engines import LocalEngine
-from mmdet_lla.ablation.engines.processes import (
-    Processes,
+from mmdet_lla.ablation.engines.tools import (
     Stopped,
     ToolFailed,
+    ToolRunner,
     parse_step,
 )
 from mmdet_lla.ablation.progress import StudyProgress
-from mmdet_lla.ablation.results import config_differences, rows_of, write_results
-from mmdet_lla.ablation.retest import with_weights_of
+from mmdet_lla.ablation.results import result_rows, write_results
 from mmdet_lla.ablation.runs import repair_checkpoints, run_config
-from mmdet_lla.ablation.study import Study, outdated, plan_runs
+from mmdet_lla.ablation.study import Study, ablate, find_outdated, plan_runs, use_weights_of
 from mmdet_lla.ablation.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +41,7 @@ def engine(request, study_folder):
 
 def epochs_of(study):
     return {
-        (run.variant.name, run.seed): (run.folder / 'epochs').read_text().split()
+        (run.variant.name, run.seed): (run.work_dir / 'epochs').read_text().split()
         for run in study.runs
     }
 
@@ -57,17 +55,17 @@ def test_runs_every_config_with_every_seed_once(study_folder, engine):
         ('two', 1),
     ]
     assert study.execute(progress) == []
-    assert progress.share() == 1
+    assert progress.fraction() == 1
     for run in study.runs:
         result = run.result()
         assert result['metrics']['recall'] == {'one': 0.5, 'two': 1.0}[run.variant.name]
         assert (
             result['seed']
             == run.seed
-            == Config.fromfile(run.folder / 'config.py')['randomness']['seed']
+            == Config.fromfile(run.work_dir / 'config.py')['randomness']['seed']
         )
-        assert [path.name for path in run.folder.glob('*.pth')] == ['epoch_4.pth']
-    assert len(progress.said) == 4
+        assert [path.name for path in run.work_dir.glob('*.pth')] == ['epoch_4.pth']
+    assert len(progress.lines) == 4
 
     # Nothing is done twice.
     again = study_of(study_folder, engine=engine)
@@ -85,21 +83,21 @@ def test_a_failed_run_is_named_and_the_others_go_on(study_folder, engine):
     assert 'exit status 1' in failure.reason and failure.reason.endswith('no more paper')
     assert failure.log.read_text().endswith('no more paper\n')
     assert [run.result() is None for run in study.runs] == [True, False]
-    assert any('one, seed 0 FAILED' in text for text in progress.said)
-    assert progress.share() == 1
+    assert any('one, seed 0 FAILED' in text for text in progress.lines)
+    assert progress.fraction() == 1
 
 
 def test_goes_on_after_the_last_whole_checkpoint(study_folder, engine):
     study = study_of(study_folder, {'model.dies_after': 3}, seeds=[0], engine=engine)
     assert len(study.execute(Silent())) == 2
-    folder = study.runs[0].folder
+    folder = study.runs[0].work_dir
     # What kill -9 leaves of a checkpoint, and a note that leads nowhere.
     (folder / 'epoch_3.pth').write_bytes(b'PK\x03\x04 and no more')
-    (study.runs[1].folder / 'epoch_3.pth').unlink()
+    (study.runs[1].work_dir / 'epoch_3.pth').unlink()
     (study_folder / 'tools' / 'train.py').write_text(TRAIN.replace('dies_after', 'dies_not'))
     assert study.execute(Silent()) == []
     assert (folder / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
-    assert (study.runs[1].folder / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
+    assert (study.runs[1].work_dir / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
     assert study.runs[0].result()['attempts'] == 2
 
 
@@ -115,7 +113,7 @@ def test_a_finished_training_whose_test_failed_is_only_tested(study_folder, engi
 def test_without_checkpoints_those_of_one_seed_stay(study_folder, engine):
     study = study_of(study_folder, engine=engine, keep_checkpoints=False, kept_seed=0)
     study.execute(Silent())
-    assert [bool(list(run.folder.glob('*.pth'))) for run in study.runs] == [
+    assert [bool(list(run.work_dir.glob('*.pth'))) for run in study.runs] == [
         True,
         True,
         False,
@@ -132,8 +130,8 @@ def test_a_changed_config_or_annotation_is_trained_anew(study_folder):
     changed = study_of(study_folder, seeds=[0])
     one, two = changed.runs
     assert one.result() is None and two.result() is not None
-    assert outdated(one.variant, study_folder / 'work') == [study.runs[0].folder.parent]
-    assert outdated(two.variant, study_folder / 'work') == []
+    assert find_outdated(one.variant, study_folder / 'work') == [study.runs[0].work_dir.parent]
+    assert find_outdated(two.variant, study_folder / 'work') == []
     changed.execute(Silent())
     assert one.result()['metrics']['recall'] == 0
     # Back again, the old results are found again.
@@ -148,12 +146,13 @@ def test_weights_of_another_study_are_tested_elsewhere(study_folder):
     trained = study_of(study_folder)
     trained.execute(Silent())
     variants = [run.variant for run in trained.runs[:2]]
-    rows = rows_of(trained.runs, config_differences(variants), study_folder / 'work')
+    diffs = {variant.name: {} for variant in variants}
+    rows = result_rows(trained.runs, diffs, study_folder / 'work')
     write_results(study_folder / 'work', rows, [])
 
     # As mmengine writes a config again when it trains.
     for run in trained.runs:
-        with open(run.folder / 'config.py', 'a') as file:
+        with open(run.work_dir / 'config.py', 'a') as file:
             file.write("launcher = 'none'\n")
 
     # Elsewhere only the first of the two people is there.
@@ -165,26 +164,30 @@ def test_weights_of_another_study_are_tested_elsewhere(study_folder):
 
     def elsewhere(options):
         runs = plan_runs(load_variants(['one.py', 'two.py'], options), (0, 1), Path('elsewhere'))
-        return Study(with_weights_of(runs, study_folder / 'work'), tools=study_folder / 'tools')
+        return Study(use_weights_of(runs, study_folder / 'work'), tools=study_folder / 'tools')
 
     study = elsewhere(options)
     assert study.execute(Silent()) == []
     assert [run.result()['metrics']['recall'] for run in study.runs] == [1, 1, 1, 1]
     for run, other in zip(study.runs, trained.runs, strict=True):
-        assert str(other.folder) in run.result()['commands']['test'][3]
-        assert 'train' not in run.result()['commands'] and not (run.folder / 'epochs').exists()
-        assert not list(run.folder.glob('*.pth')) and list(other.folder.glob('*.pth'))
-        assert replace(run, weights=run.folder).result() is None  # other weights, to be tested
+        assert str(other.work_dir) in run.result()['commands']['test'][3]
+        assert 'train' not in run.result()['commands'] and not (run.work_dir / 'epochs').exists()
+        assert not list(run.work_dir.glob('*.pth')) and list(other.work_dir.glob('*.pth'))
+        assert (
+            replace(run, weights_dir=run.work_dir).result() is None
+        )  # other weights, to be tested
 
     with pytest.raises(ValueError, match=r'one, seed 0: train_cfg.max_epochs is 5, but 4 in'):
         elsewhere(dict(options, **{'train_cfg.max_epochs': 5}))
-    (trained.runs[1].folder / 'epoch_4.pth').unlink()
+    (trained.runs[1].work_dir / 'epoch_4.pth').unlink()
     with pytest.raises(FileNotFoundError, match='no checkpoint in .*two.*seed0'):
         elsewhere(options)
     runs = plan_runs(variants, (7,), Path('elsewhere'))
-    with pytest.raises(ValueError, match='no finished run one, seed 7; there are: one, seed 0'):
-        with_weights_of(runs, study_folder / 'work')
-    with pytest.raises(FileNotFoundError, match='results.json, expected the work directory'):
+    with pytest.raises(ValueError, match='no finished run one, seed 7; available: one, seed 0'):
+        use_weights_of(runs, study_folder / 'work')
+    with pytest.raises(
+        FileNotFoundError, match='results.json not found: expected the work directory'
+    ):
         ablate(['one.py'], (0,), Path('nowhere'), weights_of=Path('nothing'))
     assert not Path('nowhere').exists()
 
@@ -292,7 +295,7 @@ def test_reads_how_far_a_tool_is():
 def test_a_killed_tool_says_so(tmp_path):
     tool = tmp_path / 'tool.py'
     tool.write_text('import os\nprint("so far", flush=True)\nos.kill(os.getpid(), 9)')
-    lines = Processes().lines([tool], tmp_path / 'log')
+    lines = ToolRunner().run([tool], tmp_path / 'log')
     assert next(lines) == 'so far\n'
     with pytest.raises(ToolFailed, match='SIGKILL.*out of memory') as error:
         next(lines)
@@ -302,10 +305,10 @@ def test_a_killed_tool_says_so(tmp_path):
 def test_stopped_processes_start_nothing_more(tmp_path):
     tool = tmp_path / 'tool.py'
     tool.write_text('raise SystemExit("must not run")')
-    processes = Processes()
-    processes.stop()
+    tools = ToolRunner()
+    tools.stop()
     with pytest.raises(Stopped):
-        next(processes.lines([tool], tmp_path / 'log'))
+        next(tools.run([tool], tmp_path / 'log'))
 
 
 def test_progress_counts_only_what_is_done_now():
@@ -321,15 +324,15 @@ def test_progress_counts_only_what_is_done_now():
         progress.add('a', done=True)
         for name in 'bcd':
             progress.add(name, done=False)
-        assert progress.eta() is None and progress.share() == 0.25
+        assert progress.eta() is None and progress.fraction() == 0.25
         progress.update('b', 0.5, 'epoch 5')  # stood there already
         clock.now = 30.0
         progress.update('b', 0.75, 'epoch 7')
         # 0.25 runs in 30 s, 2.25 to go
         assert progress.eta() == pytest.approx(270)
-        assert progress.line() == '1/4 runs | 0:00:30 so far | 0:04:30 left | b: epoch 7'
+        assert progress.line() == '1/4 runs | 0:00:30 elapsed | 0:04:30 left | b: epoch 7'
         progress.fail('c', 'broke')
-        assert progress.share() == pytest.approx(0.6875) and '1 failed' in progress.line()
+        assert progress.fraction() == pytest.approx(0.6875) and '1 failed' in progress.line()
 
 
 def test_a_log_gets_a_line_now_and_then(tmp_path):
@@ -340,4 +343,4 @@ def test_a_log_gets_a_line_now_and_then(tmp_path):
         progress.refresh()
         progress.refresh()
         progress.close()
-    assert (tmp_path / 'log').read_text() == '  0 % | 0/1 runs | 0:01:40 so far\n'
+    assert (tmp_path / 'log').read_text() == '  0 % | 0/1 runs | 0:01:40 elapsed\n'

@@ -7,13 +7,13 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmdet_lla.ablation.results import csv_of, in_short
-from mmdet_lla.ablation.training_curves import read_scalars, training_seconds
+from mmdet_lla.ablation.results import format_diffs, to_csv
+from mmdet_lla.ablation.runs import read_scalars, training_seconds
 from mmdet_lla.ablation.variants import (
     ABSENT,
-    differences,
-    digest_of,
-    in_words,
+    compute_digest,
+    diff_configs,
+    format_value,
     load_variants,
     short_names,
 )
@@ -53,7 +53,7 @@ def test_names_of_ones_own(tmp_path):
     assert (first.name, second.name) == ('my K 5', 'b=c')
     assert first.path == f'{tmp_path}/a.py'
     assert first.digest == second.digest
-    with pytest.raises(ValueError, match="config name 'x' comes 2 times"):
+    with pytest.raises(ValueError, match="config name 'x' occurs 2 times"):
         load_variants([f'x={tmp_path}/a.py', f'x={tmp_path}/b=c.py'])
     with pytest.raises(FileNotFoundError, match='No config .*nothing.py'):
         load_variants([f'x={tmp_path}/nothing.py'])
@@ -73,14 +73,14 @@ def test_missing_data_is_said_before_anything_is_trained(tmp_path):
 
 def test_digest_is_of_what_a_config_says_not_of_its_seed(tmp_path):
     def digest(**entries):
-        return digest_of(Config(dict(model=dict(topk=10), **entries)))
+        return compute_digest(Config(dict(model=dict(topk=10), **entries)))
 
     plain = digest()
-    assert plain == digest() == digest_of(Config(dict(model=dict(topk=10))))
+    assert plain == digest() == compute_digest(Config(dict(model=dict(topk=10))))
     assert digest(randomness=dict(seed=1)) == digest(randomness=dict(seed=2))
-    assert plain != digest_of(Config(dict(model=dict(topk=9))))
+    assert plain != compute_digest(Config(dict(model=dict(topk=9))))
     cfg = Config(dict(randomness=dict(seed=1)))
-    digest_of(cfg)
+    compute_digest(cfg)
     assert cfg.randomness.seed == 1  # it is not changed
 
     ann_file = tmp_path / 'train.odgt'
@@ -119,27 +119,27 @@ def test_differences_are_readable():
             custom_hooks=[dict(type='Hook')],
         )
     )
-    assert differences(base, base) == {}
-    assert differences(base, other) == {
+    assert diff_configs(base, base) == {}
+    assert diff_configs(base, other) == {
         'custom_hooks': (ABSENT, '[Hook()]'),
         'model.train_cfg.assigner': ('LLAAssigner(topk=10)', 'ATSSAssigner(topk=9)'),
         'model.neck.depth': ('2', '3'),
         'train_dataloader.dataset.pipeline.1.p': ('0.5', '0.0'),
     }
-    back = differences(other, base)
-    assert {key: pair[::-1] for key, pair in back.items()} == differences(base, other)
+    back = diff_configs(other, base)
+    assert {key: pair[::-1] for key, pair in back.items()} == diff_configs(base, other)
 
 
 def test_tuples_and_lists_say_the_same():
-    assert differences(dict(model=dict(scale=(1, 2))), dict(model=dict(scale=[1, 2]))) == {}
-    assert differences(dict(model=dict(a=None)), dict(model={})) == {'model.a': ('None', ABSENT)}
+    assert diff_configs(dict(model=dict(scale=(1, 2))), dict(model=dict(scale=[1, 2]))) == {}
+    assert diff_configs(dict(model=dict(a=None)), dict(model={})) == {'model.a': ('None', ABSENT)}
 
 
-def test_values_in_words():
-    assert in_words(dict(type='A', _scope_='mmdet', b=dict(c=1), d=[1, 'x'])) == (
+def test_values_format_value():
+    assert format_value(dict(type='A', _scope_='mmdet', b=dict(c=1), d=[1, 'x'])) == (
         'A(b=dict(c=1), d=[1, x])'
     )
-    assert in_words(None) == 'None' and in_words('x') == 'x'
+    assert format_value(None) == 'None' and format_value('x') == 'x'
 
 
 def test_csv_keeps_commas_and_says_what_differs():
@@ -155,7 +155,7 @@ def test_csv_keeps_commas_and_says_what_differs():
         path='a.py',
         folder='/somewhere',
     )
-    (read,) = csv.DictReader(io.StringIO(csv_of([row])))
+    (read,) = csv.DictReader(io.StringIO(to_csv([row])))
     assert read == {
         'config': 'K, 5',
         'seed': '1',
@@ -167,7 +167,7 @@ def test_csv_keeps_commas_and_says_what_differs():
         'differs': 'model.topk=5; model.x removed',
         'path': 'a.py',
     }
-    assert in_short({}) == ''
+    assert format_diffs({}) == ''
 
 
 def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
@@ -201,3 +201,17 @@ def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
     records.append(dict(loss=6, step=40, time=3600.0))
     assert training_seconds(records) == 40 * 2
     assert read_scalars(tmp_path / 'nowhere') == [] and training_seconds([]) == 0
+
+
+def test_a_sweep_varies_one_key_of_the_first_config(tmp_path):
+    (tmp_path / 'a.py').write_text(CONFIG + 'model = dict(train_cfg=dict(assigner=dict(topk=10)))')
+    variants = load_variants(
+        [f'LLA={tmp_path}/a.py'], dict(seed=1), ['topk=5,dynamic', 'train_cfg.max_epochs=2']
+    )
+    assert [one.name for one in variants] == ['LLA', 'topk=5', 'topk=dynamic', 'max_epochs=2']
+    assert [one.cfg.model.train_cfg.assigner.topk for one in variants] == [10, 5, 'dynamic', 10]
+    assert [one.cfg.train_cfg.max_epochs for one in variants] == [1, 1, 1, 2]
+    assert all(one.cfg.seed == 1 for one in variants) and len({v.digest for v in variants}) == 4
+    for spec in ('topk', 'topk=', '=5', 'topk=5,,6'):
+        with pytest.raises(ValueError, match='expected KEY=VALUE,VALUE'):
+            load_variants([f'{tmp_path}/a.py'], sweeps=[spec])

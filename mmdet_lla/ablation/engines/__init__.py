@@ -1,9 +1,15 @@
-"""Who runs the jobs of a study: this machine, or a cluster of Ray's.
+"""Engines that run the jobs of a study: this machine, or a Ray cluster."""
 
-An engine knows jobs and no study; a study knows the interface of :mod:`engine` alone.
-"""
-
-from .engine import Done, Engine, Failed, Job, Place, Said, Told
+from .base import Engine, Job, JobContext, JobError, JobMessage, JobProgress, JobResult
 from .local import LocalEngine
 
-__all__ = ['Done', 'Engine', 'Failed', 'Job', 'LocalEngine', 'Place', 'Said', 'Told']
+__all__ = [
+    'Engine',
+    'Job',
+    'JobContext',
+    'JobError',
+    'JobMessage',
+    'JobProgress',
+    'JobResult',
+    'LocalEngine',
+]

@@ -1,4 +1,4 @@
-"""Runs jobs on this machine, some at once, each on GPUs of its own where there are any."""
+"""Run jobs on this machine, several at once, each on its own GPUs if there are any."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from .engine import Done, Event, Failed, Job, Place, Told, num_cores, threads
-from .processes import Processes
+from .base import (
+    Job,
+    JobContext,
+    JobError,
+    JobEvent,
+    JobProgress,
+    JobResult,
+    num_cores,
+    thread_env,
+)
+from .tools import ToolRunner
 
 TICK_S = 1.0
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that a new process would see, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs that a new process would see, named as in ``CUDA_VISIBLE_DEVICES``."""
     count = torch.cuda.device_count()
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     return named.split(',')[:count] if named else [str(i) for i in range(count)]
 
 
 class LocalEngine:
-    """Threads that wait for processes.
+    """Runs each job in a thread that waits for subprocesses.
 
     Args:
-        jobs (int, optional): How many at once. Defaults to one a group of GPUs, or to 1. More than
-            there are groups share them.
-        cpus_per_run (int, optional): Threads of each. Defaults to an equal share of the cores.
-        gpus_per_run (int, optional): GPUs of each, all its own. Defaults to 1, or to 0 where there
-            are none.
-        gpus (Sequence[str], optional): GPUs to deal out. Defaults to all that are visible.
+        jobs (int, optional): Jobs that run at once. Defaults to one per group of GPUs, or 1. If
+            there are more jobs than groups, jobs share groups.
+        cpus_per_run (int, optional): Threads per job. Defaults to an equal part of the cores.
+        gpus_per_run (int, optional): GPUs per job. Defaults to 1, or 0 without GPUs.
+        gpus (Sequence[str], optional): GPUs to distribute. Defaults to all visible ones.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     name = 'local'
@@ -50,8 +58,8 @@ class LocalEngine:
         self.gpus_per_run = min(len(gpus), 1) if gpus_per_run is None else gpus_per_run
         if not 0 <= self.gpus_per_run <= len(gpus):
             raise ValueError(
-                f'gpus_per_run is {gpus_per_run}, expected 0 to {len(gpus)}, the GPUs of this '
-                'machine'
+                f'gpus_per_run is {gpus_per_run}, expected 0 to {len(gpus)}, the number of '
+                'GPUs of this machine'
             )
         size = self.gpus_per_run
         groups = [gpus[i : i + size] for i in range(0, len(gpus) - size + 1, size)] if size else []
@@ -63,28 +71,28 @@ class LocalEngine:
         )
         if self.cpus_per_run < 1:
             raise ValueError(f'cpus_per_run is {cpus_per_run}, expected at least 1')
-        # None: a job is not told what to see
+        # None leaves CUDA_VISIBLE_DEVICES unchanged.
         self.groups = [groups[i % len(groups)] if groups else None for i in range(self.jobs)]
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Event, None, None]:
+    def run(self, jobs: Sequence[Job]) -> Generator[JobEvent, None, None]:
         """See :class:`Engine`."""
         free: queue.Queue = queue.Queue()
         for group in self.groups:
             free.put(group)
         events: queue.Queue = queue.Queue()
-        processes = Processes(threads(self.cpus_per_run))
+        tools = ToolRunner(thread_env(self.cpus_per_run))
 
         def work(job: Job) -> None:
-            def tell(share: float, words: str) -> None:
-                events.put(Told(job.name, share, words))
+            def report(fraction: float, status: str) -> None:
+                events.put(JobProgress(job.name, fraction, status))
 
             group = free.get()
             own = {} if group is None else {'CUDA_VISIBLE_DEVICES': ','.join(group)}
-            place = Place(processes.with_env(own), tell, self.cpus_per_run, self.gpus_per_run)
+            context = JobContext(tools.with_env(own), report, self.cpus_per_run, self.gpus_per_run)
             try:
-                events.put(Done(job.name, job.call(place)))
-            except Exception as error:  # of a job: the others go on
-                events.put(Failed(job.name, error))
+                events.put(JobResult(job.name, job.call(context)))
+            except Exception as error:  # the other jobs continue
+                events.put(JobError(job.name, error))
             finally:
                 free.put(group)
 
@@ -92,16 +100,16 @@ class LocalEngine:
         try:
             for job in jobs:
                 pool.submit(work, job)
-            left = len(jobs)
-            while left:
+            remaining = len(jobs)
+            while remaining:
                 try:
                     event = events.get(timeout=TICK_S)
                 except queue.Empty:
-                    event = None  # an interruption is seen between two waits
-                left -= isinstance(event, (Done, Failed))
+                    event = None  # lets the caller handle an interruption
+                remaining -= isinstance(event, (JobResult, JobError))
                 yield event
         finally:
-            # Nothing more is started, and nothing is left behind, however this ends.
+            # Start nothing more and leave nothing running, however the generator ends.
             pool.shutdown(wait=False, cancel_futures=True)
-            processes.stop()
+            tools.stop()
             pool.shutdown()

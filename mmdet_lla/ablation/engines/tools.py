@@ -1,4 +1,4 @@
-"""Runs command-line tools as processes, and reads how far they are."""
+"""Run command-line tools as subprocesses and parse their progress."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOSS = re.compile(r'\bloss: (nan|inf|[\d.]+)')
 
 
 class Step(NamedTuple):
-    """Where a tool of mmdet says it is.
+    """Progress that a tool of mmdet has logged.
 
     Attributes:
         phase (str): ``train`` or ``test``.
-        epoch (int, optional): From 1; None in a test or a training that counts iterations alone.
-        done (int): Iterations done of the epoch, the training or the test.
-        total (int): Iterations it has.
-        loss (str, optional): As it was printed.
+        epoch (int, optional): 1-based epoch; None in a test or an iteration-based training.
+        done (int): Completed iterations of the epoch, training or test.
+        total (int): Number of iterations.
+        loss (str, optional): Loss as printed.
     """
 
     phase: str
@@ -39,7 +39,7 @@ class Step(NamedTuple):
     loss: str | None
 
     def fraction(self, max_epochs: int | None = None) -> float:
-        """Share of the training or of the test that is done, 0 to 1."""
+        """Return the completed fraction of the training or test."""
         part = self.done / max(self.total, 1)
         if self.epoch is None or not max_epochs:
             return min(part, 1.0)
@@ -47,7 +47,11 @@ class Step(NamedTuple):
 
 
 def parse_step(line: str) -> Step | None:
-    """Read a line of mmengine's log; None if it speaks of something else."""
+    """Parse a line of mmengine's log; None if it reports no progress.
+
+    >>> parse_step('Iter(train) [ 50/200]  loss: 0.5').done
+    50
+    """
     match = _STEP.search(line)
     if match is None:
         return None
@@ -61,46 +65,46 @@ class ToolFailed(RuntimeError):
     """A tool ended with an error.
 
     Attributes:
-        tool (str): Its file name.
-        status (int): Its exit status, negative for a signal.
-        log (Path): All it wrote.
-        tail (str): The last lines of it.
+        tool (str): File name of the tool.
+        status (int): Exit status, negative for a signal.
+        log (Path): Log file with all output.
+        tail (str): Last lines of the log.
     """
 
     def __init__(self, tool: str, status: int, log: Path, tail: str) -> None:
-        # All arguments are kept as such, so that the error can be pickled.
+        # BaseException pickles its arguments, so all are passed on.
         super().__init__(tool, status, log, tail)
         self.tool, self.status, self.log, self.tail = tool, status, log, tail
 
     def __str__(self) -> str:
         if self.status < 0:
-            how = f'was ended by {signal.Signals(-self.status).name}'
+            how = f'was terminated by {signal.Signals(-self.status).name}'
             if -self.status == signal.SIGKILL:
                 how += ' (out of memory?)'
         else:
             how = f'failed (exit status {self.status})'
-        return f'{self.tool} {how}; the end of {self.log}:\n{self.tail}'
+        return f'{self.tool} {how}; last lines of {self.log}:\n{self.tail}'
 
 
-def tail_of(log: Path, num_lines: int = 15) -> str:
-    """The last lines of a log."""
+def read_tail(log: Path, num_lines: int = 15) -> str:
+    """Return the last lines of a log."""
     lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
     return '\n'.join(lines[-num_lines:])
 
 
 class Stopped(RuntimeError):
-    """The processes were told to stop."""
+    """The tool runner was stopped."""
 
 
-class Processes:
-    """Tools that run as processes and never outlive this one.
+class ToolRunner:
+    """Runs tools as subprocesses that never outlive this process.
 
-    Safe to use from several threads. They end with this process even when it is killed: a training
-    left behind would write into the same files as the next one.
+    Thread-safe. The subprocesses end with this process even when it is killed: an orphaned training
+    would write to the same files as the next one.
 
     Args:
-        env (dict[str, str], optional): Environment on top of this process's own.
-        cwd (Path, optional): Folder they run in. Defaults to this process's own.
+        env (dict[str, str], optional): Variables added to this process's environment.
+        cwd (Path, optional): Working directory. Defaults to that of this process.
     """
 
     def __init__(self, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
@@ -110,22 +114,22 @@ class Processes:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
-    def with_env(self, env: dict[str, str]) -> Processes:
-        """Processes that are stopped with these, with more in their environment."""
+    def with_env(self, env: dict[str, str]) -> ToolRunner:
+        """Return a runner with more variables that is stopped together with this one."""
         other = copy.copy(self)
         other.env = {**self.env, **env}
         return other
 
-    def lines(self, command: Sequence, log: Path) -> Iterator[str]:
-        """Run a Python tool and give its output line by line, adding it to a log.
+    def run(self, command: Sequence, log: Path) -> Iterator[str]:
+        """Run a Python tool, yield its output line by line and append it to a log.
 
         Args:
-            command (Sequence): Path of the tool, and its arguments.
-            log (Path): Written on from its end.
+            command (Sequence): Path of the tool and its arguments.
+            log (Path): Log file to append to.
 
         Raises:
             ToolFailed: The exit status was not 0.
-            Stopped: ``stop`` was called.
+            Stopped: :meth:`stop` was called.
         """
         command = [sys.executable, *map(str, command)]
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +144,7 @@ class Processes:
                     file.flush()
                     yield line
             finally:
-                # The one who reads may have stopped reading, by an exception of his.
+                # The caller may have stopped reading because of an exception.
                 if process.poll() is None and sys.exc_info()[0] is not None:
                     _signal(process, signal.SIGKILL)
                 process.stdout.close()
@@ -151,7 +155,7 @@ class Processes:
             raise Stopped
         if process.returncode:
             tool = next(Path(word).name for word in command[1:] if word.endswith('.py'))
-            raise ToolFailed(tool, process.returncode, log, tail_of(log))
+            raise ToolFailed(tool, process.returncode, log, read_tail(log))
 
     def _start(self, command: list[str]) -> subprocess.Popen:
         with self._lock:
@@ -166,7 +170,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors='replace',
-                # Ctrl-C in a terminal goes to us alone, who pass it on.
+                # Ctrl-C in a terminal reaches this process only, which passes it on.
                 start_new_session=True,
                 preexec_fn=partial(end_with, os.getpid()),
             )
@@ -174,10 +178,10 @@ class Processes:
         return process
 
     def stop(self, grace: float = 10.0) -> None:
-        """End all that runs, with what it started, and start nothing more.
+        """Terminate all tools with their children, and refuse to start others.
 
         Args:
-            grace (float): Seconds to end in an orderly way. Defaults to 10.
+            grace (float): Seconds between SIGTERM and SIGKILL. Defaults to 10.
         """
         with self._lock:
             self._stopped.set()
@@ -192,7 +196,7 @@ class Processes:
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:
-    """Signal a process and all in its session's group, such as the workers of data loaders."""
+    """Signal a process and its process group, which includes data loader workers."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

@@ -1,0 +1,362 @@
+"""Compare the runs of a study: means over seeds, paired differences, groups of gts, error types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..analysis.errors import (
+    FALSE_ALARMS,
+    MISSES,
+    Errors,
+    best_thresholds,
+    find_errors,
+    price_errors,
+)
+from ..analysis.statistics import (
+    Estimate,
+    estimate,
+    estimate_fraction,
+    paired_difference,
+    resample_images,
+)
+from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, TestSet, summarize
+from ..evaluation.annotations import CrowdDetections
+from ..evaluation.crowd import GROUPS, CrowdResult
+
+SIGNIFICANCES = ('better', 'worse', 'inconclusive', 'one seed', 'equal')
+GROUP_METRICS = ('AP', 'recall')
+ERROR_TYPES = FALSE_ALARMS + MISSES
+#: Numbers of each error type: errors per gt, impact on AP, impact on MR. Lower is better.
+ERROR_NUMBERS = ('rate', 'AP', 'MR')
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Evaluations of one config.
+
+    Attributes:
+        name (str): Name of the config.
+        results (dict[int, CrowdResult]): At least one evaluation by seed, on the same images.
+    """
+
+    name: str
+    results: dict[int, CrowdResult]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds in increasing order."""
+        return tuple(sorted(self.results))
+
+    @property
+    def img_ids(self) -> list:
+        """IDs of the evaluated images."""
+        return next(iter(self.results.values())).img_ids
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Means of one config and its differences to the baseline.
+
+    Attributes:
+        name (str): Name of the config.
+        means (dict[str, Estimate]): By metric, fractions of 1.
+        differences (dict[str, Estimate] | None): By metric, over the seeds that both have. None for
+            the baseline, and without common seeds or images.
+    """
+
+    name: str
+    means: dict[str, Estimate]
+    differences: dict[str, Estimate] | None
+
+
+def significance(metric: str, difference: Estimate) -> str:
+    """Classify a difference as one of ``SIGNIFICANCES``.
+
+    One seed carries no information about the variance between trainings.
+
+    >>> significance('MR', Estimate(-0.02, -0.03, -0.01, 3))
+    'better'
+    """
+    if difference.value == difference.low == difference.high == 0:
+        return 'equal'
+    if difference.num_seeds == 1:
+        return 'one seed'
+    if difference.is_inconclusive:
+        return 'inconclusive'
+    return 'better' if (difference.value > 0) != (metric in LOWER_IS_BETTER) else 'worse'
+
+
+def compare_runs(
+    configs: Sequence[RunResults],
+    num_samples: int = 1000,
+    seed: int = 0,
+    track: Callable[[Sequence], Iterable] = iter,
+) -> list[Comparison]:
+    """Compute means over seeds, paired differences to the first config, and their intervals.
+
+    Args:
+        configs (Sequence[RunResults]): Results per config, the baseline first.
+        num_samples (int): Bootstrap samples. Defaults to 1000.
+        seed (int): Seed of the bootstrap. Defaults to 0.
+        track (Callable): Wraps the sequence of runs, for a progress bar.
+
+    Returns:
+        list[Comparison]: One per config, in order.
+    """
+    points: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics,)
+    values: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics, num_samples)
+    runs = [(config.name, s, config.results[s]) for config in configs for s in config.seeds]
+    for name, s, result in track(runs):
+        counts = resample_images(len(result.img_ids), num_samples, seed)
+        points[name, s] = _metric_array(result)
+        values[name, s] = np.array([_metric_array(result, row) for row in counts]).T
+
+    def select(name: str, seeds: Iterable[int], i: int) -> tuple[np.ndarray, np.ndarray]:
+        keys = [(name, s) for s in seeds]
+        return np.array([points[k][i] for k in keys]), np.array([values[k][i] for k in keys])
+
+    base = configs[0]
+    comparisons = []
+    for config in configs:
+        means = {
+            metric: estimate_fraction(*select(config.name, config.seeds, i), seed)
+            for i, metric in enumerate(METRICS)
+        }
+        differences = None
+        common = [s for s in config.seeds if s in base.results]
+        if config is not base and common and config.img_ids == base.img_ids:
+            differences = {
+                metric: paired_difference(
+                    *select(config.name, common, i), *select(base.name, common, i), seed
+                )
+                for i, metric in enumerate(METRICS)
+            }
+        comparisons.append(Comparison(config.name, means, differences))
+    return comparisons
+
+
+def _metric_array(result: CrowdResult, image_counts: np.ndarray | None = None) -> np.ndarray:
+    numbers = summarize(result, image_counts)
+    return np.array([numbers[metric] for metric in METRICS])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Gts with a similar attribute, and how well a config detects them.
+
+    Attributes:
+        low (float): Lower end of the attribute.
+        high (float): Upper end.
+        num_gts (int): Gts in the images.
+        means (dict[str, Estimate]): By metric of ``GROUP_METRICS``.
+    """
+
+    low: float
+    high: float
+    num_gts: int
+    means: dict[str, Estimate]
+
+
+def evaluate_groups(
+    config: RunResults, attribute: str, num_samples: int = 200, seed: int = 0
+) -> list[Group]:
+    """Compute AP and recall of a config by an attribute of the gts; empty groups are omitted.
+
+    Args:
+        config (RunResults): Evaluations of the config.
+        attribute (str): A key of ``GROUPS``.
+        num_samples (int): Bootstrap samples. Defaults to 200.
+        seed (int): Seed of the bootstrap. Defaults to 0.
+    """
+    results = [config.results[s] for s in config.seeds]
+    counts = resample_images(len(config.img_ids), num_samples, seed)
+    groups = []
+    for (low, high), mask in results[0].groups(attribute).items():
+        if not mask.any():
+            continue
+
+        def compute(result: CrowdResult, row: np.ndarray | None = None, mask=mask) -> tuple:
+            scores = result.scores(mask, row)
+            return scores.ap, scores.recall
+
+        points = np.array([compute(result) for result in results])
+        values = np.array([[compute(result, row) for row in counts] for result in results])
+        means = {
+            metric: estimate_fraction(points[:, i], values[:, :, i], seed)
+            for i, metric in enumerate(GROUP_METRICS)
+        }
+        groups.append(Group(low, high, int(mask.sum()), means))
+    return groups
+
+
+def known_attributes(configs: Sequence[RunResults]) -> list[str]:
+    """List the attributes that some gt has in the images of every config."""
+    firsts = [next(iter(config.results.values())) for config in configs]
+    return [
+        attribute
+        for attribute in GROUPS
+        if all(np.isfinite(result.traits[attribute]).any() for result in firsts)
+    ]
+
+
+def mean_precision(results: Iterable[CrowdResult], recall: np.ndarray) -> np.ndarray:
+    """Compute the mean precision over runs; NaN beyond the lowest recall that a run reaches.
+
+    Args:
+        results (Iterable[CrowdResult]): One evaluation per run.
+        recall (np.ndarray): Increasing recall, shape (n,).
+
+    Returns:
+        np.ndarray: Shape (n,).
+    """
+    curves = [result.curve() for result in results]
+    return np.mean(
+        [
+            np.interp(recall, curve.recall, curve.precision, right=np.nan)
+            if len(curve.recall)
+            else np.full(len(recall), np.nan)
+            for curve in curves
+        ],
+        axis=0,
+    )
+
+
+def mean_miss_rate(results: Iterable[CrowdResult], fppi: np.ndarray) -> np.ndarray:
+    """Compute the mean miss rate over runs at given numbers of false positives per image.
+
+    Args:
+        results (Iterable[CrowdResult]): One evaluation per run.
+        fppi (np.ndarray): Increasing numbers, shape (n,). Beyond a run's last number its last miss
+            rate holds.
+
+    Returns:
+        np.ndarray: Shape (n,).
+    """
+    rates = []
+    for result in results:
+        curve = result.curve()
+        # The first detection that reaches the number, as in the log-average miss rate.
+        index = np.searchsorted(curve.fppi, fppi, side='left')
+        rate = np.append(curve.miss_rate, curve.miss_rate[-1] if len(curve.score) else 1.0)
+        rates.append(rate[np.minimum(index, len(rate) - 1)])
+    return np.mean(rates, axis=0)
+
+
+@dataclass(frozen=True)
+class RunErrors:
+    """Errors of one run at its best score threshold by JI.
+
+    Attributes:
+        img_ids (list): Image IDs.
+        points (np.ndarray): ``ERROR_NUMBERS`` of each error type, fractions of 1, shape
+            (num_types, 3).
+        values (np.ndarray): The same on each bootstrap sample, shape (num_types, 3, num_samples).
+    """
+
+    img_ids: list
+    points: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class ErrorComparison:
+    """Errors of one config, and its differences to the baseline.
+
+    Attributes:
+        name (str): Name of the config.
+        means (dict[str, dict[str, Estimate]]): By number of ``ERROR_NUMBERS`` and error type.
+        differences (dict[str, dict[str, Estimate]] | None): To the baseline; see
+            :class:`Comparison`.
+    """
+
+    name: str
+    means: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]] | None
+
+
+def find_run_errors(
+    test_set: TestSet, detections: Sequence[CrowdDetections], num_samples: int = 50
+) -> RunErrors:
+    """Find the errors of the detections of one run.
+
+    Args:
+        test_set (TestSet): Ground truth.
+        detections (Sequence[CrowdDetections]): Detections of some or all images.
+        num_samples (int): Bootstrap samples. Defaults to 50.
+    """
+    annotations, ordered = test_set.match_images(detections)
+    samples = resample_images(len(annotations), num_samples)
+    errors = find_errors(annotations, ordered, 0.0, test_set.iou_thr)
+    score_thr = best_thresholds(errors.pairs, errors.matches, samples[:0])['JI']['threshold']
+    errors = find_errors(annotations, ordered, score_thr, test_set.iou_thr)
+    num_gts = np.bincount(errors.pairs.gt_picture, minlength=errors.pairs.num_pictures)
+    weights = np.concatenate([np.ones((1, len(num_gts)), int), samples])
+    rates = _count_errors(errors) @ weights.T / np.maximum(weights @ num_gts, 1)
+    numbers = [rates]  # (num_types, 1 + num_samples) each
+    impacts = {impact.kind: impact for impact in price_errors(errors, samples, test_set.mr_ref)}
+    for column, (metric, sign) in enumerate((('AP', 1), ('MR', -1))):
+        rows = [
+            np.concatenate([[impacts[kind].gain[metric]], impacts[kind].drawn[:, column]])
+            for kind in ERROR_TYPES
+        ]
+        numbers.append(sign * np.array(rows))
+    table = np.stack(numbers, axis=1)
+    return RunErrors(errors.pairs.img_ids, table[:, :, 0], table[:, :, 1:])
+
+
+def _count_errors(errors: Errors) -> np.ndarray:
+    """Count the errors of each type in each image, shape (num_types, num_images)."""
+    pairs = errors.pairs
+    shown = pairs.det_score >= errors.score_thr
+    rows = [
+        np.bincount(image[kinds == i], minlength=pairs.num_pictures)
+        for kinds, image, names in (
+            (np.where(shown, errors.alarm, -1), pairs.det_picture, FALSE_ALARMS),
+            (errors.miss, pairs.gt_picture, MISSES),
+        )
+        for i in range(len(names))
+    ]
+    return np.array(rows)
+
+
+def compare_errors(runs: dict[str, dict[int, RunErrors]]) -> list[ErrorComparison]:
+    """Compute means over seeds, paired differences to the first config, and their intervals.
+
+    Args:
+        runs (dict[str, dict[int, RunErrors]]): By config, the baseline first, and by seed.
+    """
+    base = next(iter(runs.values()))
+    base_ids = next(iter(base.values())).img_ids
+    comparisons: list[ErrorComparison] = []
+    for name, own in runs.items():
+        common = [seed for seed in sorted(own) if seed in base]
+        differences = None
+        if comparisons and common and next(iter(own.values())).img_ids == base_ids:
+            differences = {
+                number: {
+                    kind: paired_difference(
+                        *_select(own, common, i, j), *_select(base, common, i, j)
+                    )
+                    for i, kind in enumerate(ERROR_TYPES)
+                }
+                for j, number in enumerate(ERROR_NUMBERS)
+            }
+        means = {
+            number: {
+                kind: estimate(*_select(own, sorted(own), i, j))
+                for i, kind in enumerate(ERROR_TYPES)
+            }
+            for j, number in enumerate(ERROR_NUMBERS)
+        }
+        comparisons.append(ErrorComparison(name, means, differences))
+    return comparisons
+
+
+def _select(
+    runs: dict[int, RunErrors], seeds: Sequence[int], kind: int, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    points = np.array([runs[seed].points[kind, number] for seed in seeds])
+    return points, np.array([runs[seed].values[kind, number] for seed in seeds])
