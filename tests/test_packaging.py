@@ -1,10 +1,10 @@
 """Configs and tools travel with the package, and mmengine finds them there."""
 
-import configparser
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -168,42 +168,77 @@ def test_types_are_looked_up_from_our_scope_to_mmdet_to_mmengine():
     assert modules == ['mmdet_lla', 'mmdet', 'mmdet', 'mmengine']
 
 
-def requirements(text):
-    return [
-        Requirement(line) for line in text.splitlines() if line.strip() and not line.startswith('#')
-    ]
+def parse(lines):
+    """Requirements by name, without those whose marker never holds."""
+    found = [Requirement(line) for line in lines if line.strip() and not line.startswith('#')]
+    return {one.name.lower(): one for one in found}
 
 
 @pytest.mark.parametrize(
     'stack, family', [('', 'lite'), ('numpy1', 'lite'), ('full', 'openmmlab'), ('onedl', 'onedl')]
 )
-def test_requirements_allow_the_pins(stack, family):
-    """People's own environments may differ from the pins, and the pins must be among them."""
-    config = configparser.ConfigParser()
-    config.read(REPO / 'setup.cfg')
-    extras = dict(config['options.extras_require'])
-    for other in {'lite', 'openmmlab', 'onedl'} - {family}:
-        del extras[other]
-    loose = {
-        requirement.name: requirement.specifier
-        for text in [config['options']['install_requires'], *extras.values()]
-        for requirement in requirements(text)
-    }
+def test_pins_of_every_stack_satisfy_the_package(stack, family):
+    """make merges the files as here: a later line replaces an earlier one of that package."""
+    project = tomllib.loads((REPO / 'pyproject.toml').read_text())['project']
+    extras = project['optional-dependencies']
+    chosen = [extras[name] for name in extras if name in (family, 'export', 'predict', 'ray')]
+    loose = parse(sum([project['dependencies'], extras['tests'], *chosen], []))
     pins = {}
-    files = ['requirements.txt', 'requirements-extras.txt']
-    for name in [*files, *([f'requirements-{stack}.txt'] if stack else [])]:
-        pins.update({pin.name: pin for pin in requirements((REPO / name).read_text())})
-    for pin in pins.values():
-        version = str(pin.specifier)[2:]
-        assert version in loose.pop(pin.name, pin.specifier), pin
-    assert loose == {}, 'required but not pinned'
+    for name in ['', '-extras', *([f'-{stack}'] if stack else [])]:
+        pins.update(parse((REPO / f'requirements{name}.txt').read_text().splitlines()))
+    removed = {name for name, pin in pins.items() if pin.marker and not pin.marker.evaluate()}
+    assert (
+        removed
+        == {
+            '': set(),
+            'full': {'mmcv-lite'},
+            'numpy1': {'trackers'},
+            'onedl': {'mmcv-lite', 'mmengine', 'mmdet'},
+        }[stack]
+    )
+    assert {str(pin.specifier)[:2] for pin in pins.values()} == {'=='}
+    for name, requirement in loose.items():
+        if name not in removed:
+            assert str(pins[name].specifier)[2:] in requirement.specifier, name
+    assert len({name for name in set(pins) - removed if name.endswith(('mmcv', 'mmcv-lite'))}) == 1
 
 
 def test_neither_openmmlab_nor_its_fork_is_required():
     """pip would install one over the other: they are different names of the same modules."""
-    config = configparser.ConfigParser()
-    config.read(REPO / 'setup.cfg')
-    required = {
-        requirement.name for requirement in requirements(config['options']['install_requires'])
-    }
-    assert not [name for name in required if 'mm' in name], required
+    project = tomllib.loads((REPO / 'pyproject.toml').read_text())['project']
+    assert not [name for name in parse(project['dependencies']) if 'mm' in name]
+
+
+def make(*words):
+    result = subprocess.run(['make', '-n', *words], cwd=REPO, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    'options, environment, files',
+    [
+        ((), '.venv', 'requirements.txt requirements-extras.txt'),
+        (
+            ('STACK=onedl',),
+            '.venv-onedl',
+            'requirements.txt requirements-extras.txt requirements-onedl',
+        ),
+        (
+            ('MMCV=full',),
+            '.venv-full',
+            'requirements.txt requirements-extras.txt requirements-full',
+        ),
+        (('VENV=mine',), 'mine', 'requirements.txt requirements-extras.txt'),
+    ],
+)
+def test_make_test_sets_up_the_environment_that_it_uses(options, environment, files):
+    commands = make('-W', 'pyproject.toml', 'test', *options)
+    assert f"-m venv '{environment}'" in commands and f'{files}' in commands
+    assert f'{environment}/bin/python -m pytest' in commands
+
+
+def test_make_says_what_it_can_do():
+    shown = subprocess.run(['make'], cwd=REPO, capture_output=True, text=True).stdout
+    for target in ('demo', 'test', 'docs', 'lint', 'setup', 'clean'):
+        assert f'make {target} ' in shown
