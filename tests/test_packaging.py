@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from packaging.requirements import Requirement
 
 from mmdet_lla.version import __version__
 
+tomllib = pytest.importorskip('tomllib')  # Python 3.11
 REPO = Path(__file__).resolve().parents[1]
 SOURCES = (
     'mmdet_lla',
