@@ -1,4 +1,4 @@
-"""Writes a detector's graph: ONNX, OpenVINO's form, and either in int8."""
+"""Write a detector's graph as ONNX, OpenVINO IR, and either in int8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,106 +15,180 @@ from torch import nn
 
 from ..runtime.metadata import KEY, Metadata
 from ..runtime.sessions import order_ties
-from .graph import DetectorGraph
-from .operators import translations
+from .graph import DetectorGraph, GraphDetections
+from .operators import OPSET, onnxscript_translations, register_symbolics
 
-OPSET = 18
-_NAMES = ('batch', 'height', 'width')
-_OUTPUTS = ('boxes', 'scores', 'labels')
-#: What the graph is traced with; the file takes any.
+#: Shapes of the images that a graph is traced with, and checked with; the file accepts any.
 _TRACED = (2, 224, 352, 3)
+_CHECKED = (1, 164, 146, 3)
+_INPUT = 'images'
+_DIMS = ('batch', 'height', 'width')
 
 
 def write_onnx(graph: DetectorGraph, path: Path, metadata: Metadata) -> None:
     """Write a graph as ONNX, with dynamic batch, height and width.
 
+    torch's tracing exporter takes seconds. Where the network computes with sizes in Python, it
+    records those of the traced images; a run at another size finds this out. Then, and where torch
+    no longer has it, ``torch.export`` does the same with symbolic shapes, in half a minute.
+
     Args:
         graph (DetectorGraph): On the CPU.
         path (Path): Ends in ``.onnx``.
-        metadata (Metadata): What the file says of itself.
+        metadata (Metadata): Stored in the file.
     """
-    images = torch.zeros(_TRACED, dtype=torch.uint8)
-    dynamic = {i: torch.export.Dim.DYNAMIC for i in range(3)}
+    graph.with_candidates = True
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-        program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=['images'],
-            output_names=list(_OUTPUTS),
-            custom_translation_table=translations(),
-            verbose=False,
-        )
-    model = exported.model_proto
-    for i, name in enumerate(_NAMES):
-        model.graph.input[0].type.tensor_type.shape.dim[i].dim_param = name
+        try:
+            model = _trace(graph, path)
+            traced = _is_dynamic(graph, model)
+        except Exception:  # the tracing exporter is deprecated, and fails in many ways
+            traced = False
+        if not traced:
+            model = _export_symbolic(graph)
+    graph.with_candidates = False
+    del model.graph.output[len(GraphDetections._fields) :]
+    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, _DIMS):  # noqa: B905
+        dim.dim_param = name
     for output in model.graph.output:
-        output.type.tensor_type.shape.dim[0].dim_param = _NAMES[0]
+        first, second, *_ = output.type.tensor_type.shape.dim
+        first.dim_param, second.dim_param = 'batch', 'detections'
     _save(model, path, metadata)
+
+
+def _trace(graph: DetectorGraph, path: Path) -> onnx.ModelProto:
+    """Export with torch's tracing exporter."""
+    register_symbolics()
+    torch.onnx.export(
+        graph,
+        (torch.zeros(_TRACED, dtype=torch.uint8),),
+        str(path),
+        dynamo=False,
+        opset_version=OPSET,
+        input_names=[_INPUT],
+        output_names=list(GraphDetections._fields),
+        dynamic_axes={_INPUT: dict(enumerate(_DIMS))},
+    )
+    model = onnx.load(path)
+    # it gives one name to dimensions of different size
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.ClearField('dim_param')
+    return model
+
+
+def _export_symbolic(graph: DetectorGraph) -> onnx.ModelProto:
+    """Export with ``torch.export``."""
+    images = torch.zeros(_TRACED, dtype=torch.uint8)
+    dynamic = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
+    program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[_INPUT],
+        output_names=list(GraphDetections._fields),
+        custom_translation_table=onnxscript_translations(),
+        verbose=False,
+    )
+    return exported.model_proto
+
+
+def _is_dynamic(graph: DetectorGraph, model: onnx.ModelProto) -> bool:
+    """Return whether a file computes what its graph does, at a size it was not traced with."""
+    from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = InferenceSession(model.SerializeToString(), options, ['CPUExecutionProvider'])
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, _CHECKED, dtype=np.uint8)
+    expected = [value.numpy() for value in graph(torch.from_numpy(images))]
+    found = session.run(None, {_INPUT: images})
+    if [value.shape for value in found] != [value.shape for value in expected]:
+        return False
+    first = len(GraphDetections._fields)  # equal scores may swap detections and candidates
+    boxes, outs = expected[first], expected[first + 1 :]
+    close = np.isclose(found[first], boxes, rtol=1e-3, atol=0.1).all(-1)
+    return close.mean() > 0.9 and all(
+        np.allclose(value, out, rtol=1e-3, atol=1e-3 * max(1.0, np.abs(out).max()))
+        for value, out in zip(found[first + 1 :], outs, strict=True)
+    )
 
 
 def write_int8(
     source: Path, path: Path, metadata: Metadata, graph: DetectorGraph, batches: Iterable
 ) -> None:
-    """Quantise the convolutions of an exported file, but for the first and those that predict.
+    """Quantize the convolutions of an exported file, except the first and those that predict.
 
-    Weights take 7 bits: with 8, CPUs that lack instructions for it (VNNI) overflow and lose most of
-    the accuracy.
+    Weights use 7 bits: with 8, CPUs without VNNI instructions overflow and lose most of the
+    accuracy.
 
     Args:
         source (Path): What :func:`write_onnx` wrote.
         path (Path): Ends in ``.onnx``.
-        metadata (Metadata): Of ``source``.
-        graph (DetectorGraph): What it was made of.
-        batches (Iterable[np.ndarray]): Pictures to calibrate with, uint8, (N, H, W, 3).
+        metadata (Metadata): Stored in the file.
+        graph (DetectorGraph): Of ``source``.
+        batches (Iterable[np.ndarray]): Images to calibrate with, uint8, (N, H, W, 3).
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
-    model = onnx.load(source)
-    part = path.with_suffix('.part')
+    class Reader(CalibrationDataReader):
+        batches_left = iter(batches)
+
+        def get_next(self) -> dict | None:
+            images = next(self.batches_left, None)
+            return None if images is None else {_INPUT: images}
+
     quantize_static(
-        model,
-        part,
-        _Reader(batches),
+        source,
+        path,
+        Reader(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=['Conv'],
-        nodes_to_exclude=_exact(model, graph.model.bbox_head),
+        nodes_to_exclude=_find_exact_convs(onnx.load(source), graph.model.bbox_head),
         per_channel=True,
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
-    quantised = onnx.load(part)
-    part.unlink()
-    _save(quantised, path, replace(metadata, precision='int8'))
+    _save(onnx.load(path), path, metadata)
 
 
 def write_openvino(source: Path, path: Path, metadata: Metadata) -> None:
-    """Convert an exported ONNX file; ``path`` ends in ``.xml``, weights go beside it."""
+    """Convert an exported ONNX file; ``path`` ends in ``.xml``, weights go into a ``.bin``."""
     os.environ.setdefault('OPENVINO_TELEMETRY', '0')
     import openvino
 
     model = openvino.convert_model(source)
     order_ties(model)
     model.set_rt_info(metadata.dumps(), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+        openvino.Core().read_model(path)  # a full disk is no error to the line above
+    except RuntimeError as error:
+        raise OSError(f'{path} cannot be written: {error}') from error
 
 
-def _save(model, path: Path, metadata: Metadata) -> None:
+def _save(model: onnx.ModelProto, path: Path, metadata: Metadata) -> None:
     onnx.helper.set_model_props(model, {KEY: metadata.dumps()})
     onnx.checker.check_model(model)
-    part = path.with_suffix('.part')
-    onnx.save(model, part)
-    os.replace(part, path)
+    onnx.save(model, path)
 
 
-def _exact(model, head: nn.Module) -> list[str]:
-    """Names of the convolutions that stay in float32.
+def _find_exact_convs(model: onnx.ModelProto, head: nn.Module) -> list[str]:
+    """Return the names of the convolutions that stay in float32.
 
-    The first, which sees the picture, and those that give a head's scores and boxes.
+    The first, whose input is the image, and those that give a head's scores and boxes.
     """
     exact = {
         f'model.bbox_head.{name}.weight'
@@ -124,15 +197,3 @@ def _exact(model, head: nn.Module) -> list[str]:
     }
     convs = [node for node in model.graph.node if node.op_type == 'Conv']
     return [convs[0].name] + [node.name for node in convs[1:] if node.input[1] in exact]
-
-
-class _Reader:
-    """Hands pictures to onnxruntime's calibration."""
-
-    def __init__(self, batches: Iterable[np.ndarray]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict | None:
-        """One more, or None."""
-        images = next(self.batches, None)
-        return None if images is None else {'images': images}

@@ -1,9 +1,9 @@
-"""Candidates of one-stage heads: what their inference hands to NMS, for a whole batch.
+"""Candidates of one-stage heads: what their inference passes to NMS, for a whole batch.
 
-The arithmetic is that of mmdet's ``predict_by_feat``, in fixed shapes: a level always gives
+The arithmetic is that of mmdet's ``predict_by_feat``, in fixed shapes: each level always gives
 ``nms_pre`` candidates, of which those below the threshold have score -1. One decoder serves every
-head whose inference is that of ``BaseDenseHead``: RetinaNet, FCOS, ATSS, LLAHead in both forms and
-others; YOLOX and RTMDet have their own.
+head whose inference is that of ``BaseDenseHead`` (RetinaNet, FCOS, ATSS, LLAHead and others) and
+RTMDet; YOLOX has its own.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor, nn
 
 from ..heads import LLAHead
-from .operators import best
+from .operators import topk_stable
 
-#: YOLOX's inference sets no limit of candidates; a graph needs one.
+#: Candidates of YOLOX, whose inference sets no limit; a graph needs one.
 YOLOX_CANDIDATES = 5000
-#: Score of what is no candidate.
-NONE = -1.0
+#: Score of padding and of predictions below the threshold.
+NO_SCORE = -1.0
 
 
 class Candidates(NamedTuple):
-    """What NMS chooses from.
+    """Input of NMS.
 
     Attributes:
         boxes (Tensor): ``(x1, y1, x2, y2)`` in pixels of the input, (N, M, 4).
-        scores (Tensor): ``NONE`` where there is no candidate, (N, M).
+        scores (Tensor): ``NO_SCORE`` where there is no candidate, (N, M).
         labels (Tensor): int64, (N, M).
     """
 
@@ -40,11 +40,7 @@ class Candidates(NamedTuple):
 
 
 def check_head(head: nn.Module) -> None:
-    """Raise if a head's inference is none that can be exported.
-
-    Raises:
-        ValueError: Names the head, and what is known.
-    """
+    """Raise ValueError if the inference of a head cannot be exported."""
     own = type(head).predict_by_feat, type(head)._predict_by_feat_single
     base = BaseDenseHead.predict_by_feat, BaseDenseHead._predict_by_feat_single
     known = isinstance(head, (LLAHead, YOLOXHead, RTMDetHead)) or own == base
@@ -59,63 +55,66 @@ def check_head(head: nn.Module) -> None:
     if head.test_cfg.get('min_bbox_size', -1) > 0:
         raise ValueError(
             f'test_cfg.min_bbox_size is {head.test_cfg.min_bbox_size}; only -1 and 0 are exported, '
-            'others depend on the size that a picture had'
+            'other values depend on the original size of an image'
         )
+    if head.test_cfg.get('nms_pre', -1) <= 0 and not isinstance(head, YOLOXHead):
+        raise ValueError('test_cfg.nms_pre must be above 0 for an export')
 
 
-def candidates_of(head: nn.Module, outs: tuple, image_shape: tuple) -> Candidates:
-    """Candidates of a batch.
+def compute_candidates(head: nn.Module, outs: tuple, img_shape: tuple) -> Candidates:
+    """Decode a head's outputs.
 
     Args:
-        head (nn.Module): One that :func:`check_head` passes.
-        outs (tuple): What its ``forward`` gave.
-        image_shape (tuple): Height and width of the input before it was padded.
+        head (nn.Module): One that :func:`check_head` accepts.
+        outs (tuple): What its ``forward`` returned.
+        img_shape (tuple): Height and width of the input before padding.
     """
     if isinstance(head, YOLOXHead):
-        return _of_yolox(head, *outs)
-    return _of_base(head, *outs, image_shape=image_shape)
+        return _decode_yolox(head, *outs)
+    return _decode_base(head, *outs, img_shape=img_shape)
 
 
-def _of_base(
+def _decode_base(
     head: nn.Module,
     cls_scores: list[Tensor],
     bbox_preds: list[Tensor],
     score_factors: list[Tensor] | None = None,
     *,
-    image_shape: tuple,
+    img_shape: tuple,
 ) -> Candidates:
-    """``BaseDenseHead._predict_by_feat_single``, and RTMDet's, which differs in nothing here."""
+    """Decode as ``BaseDenseHead._predict_by_feat_single`` and that of RTMDet do."""
     cfg, batch = head.test_cfg, cls_scores[0].shape[0]
-    levels = _priors(head, cls_scores)
+    mlvl_priors = _make_priors(head, cls_scores)
+    num_classes = head.cls_out_channels - (not head.use_sigmoid_cls)
     parts = []
     for i, (cls_score, bbox_pred, priors) in enumerate(
-        zip(cls_scores, bbox_preds, levels, strict=True)
+        zip(cls_scores, bbox_preds, mlvl_priors, strict=True)
     ):
-        scores = _flat(cls_score, head.cls_out_channels)
+        scores = _flatten(cls_score, head.cls_out_channels)
         scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[..., :-1]
-        num_classes = scores.shape[-1]
-        scores = scores.reshape(batch, -1)
-        scores = torch.where(scores > cfg.get('score_thr', 0), scores, NONE)
-        scores, places = _best(scores, cfg.get('nms_pre', -1))
-        index = places // num_classes
-        boxes = head.bbox_coder.encode_size
-        pred = _take(_flat(bbox_pred, boxes), index)
-        prior = priors[index]
+        scores = scores.reshape(batch, -1)  # (N, priors * classes)
+        scores = torch.where(scores > cfg.get('score_thr', 0), scores, NO_SCORE)
+        scores, places = _topk_padded(scores, cfg.nms_pre)
+        index = torch.div(places, num_classes, rounding_mode='floor')
+        pred = _gather(_flatten(bbox_pred, head.bbox_coder.encode_size), index)
         if score_factors is not None:
-            factor = _take(_flat(score_factors[i], 1).sigmoid(), index).squeeze(-1)
-            scores = torch.where(scores > NONE, _product(head, scores, factor), NONE)
-        parts.append((pred, prior, scores, places % num_classes))
-    pred, prior, scores, labels = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    boxes = _decode(head.bbox_coder, prior, pred, image_shape)
-    return _of_size(head, Candidates(boxes, scores, labels))
+            factor = _gather(_flatten(score_factors[i], 1).sigmoid(), index)[..., 0]
+            scores = torch.where(scores > NO_SCORE, _combine_scores(head, scores, factor), NO_SCORE)
+        parts.append((pred, priors[index], scores, places % num_classes))
+    pred, priors, scores, labels = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    boxes = _decode_boxes(head.bbox_coder, priors, pred, img_shape)
+    if head.test_cfg.get('min_bbox_size', -1) == 0:
+        valid = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        scores = torch.where(valid, scores, NO_SCORE)
+    return Candidates(boxes, scores, labels)
 
 
-def _of_yolox(
+def _decode_yolox(
     head: YOLOXHead, cls_scores: list[Tensor], bbox_preds: list[Tensor], objectnesses: list[Tensor]
 ) -> Candidates:
-    """``YOLOXHead.predict_by_feat``: every prior with its best class; the best of them."""
+    """Decode as ``YOLOXHead.predict_by_feat``: each prior with its best class."""
     cls_score, pred, objectness = (
-        torch.cat([_flat(level, size) for level in levels], 1)
+        torch.cat([_flatten(level, size) for level in levels], 1)
         for levels, size in (
             (cls_scores, head.cls_out_channels),
             (bbox_preds, 4),
@@ -123,16 +122,16 @@ def _of_yolox(
         )
     )
     scores, labels = cls_score.sigmoid().max(-1)
-    scores = objectness.squeeze(-1).sigmoid() * scores
-    scores = torch.where(scores >= head.test_cfg.score_thr, scores, NONE)
-    scores, index = _best(scores, YOLOX_CANDIDATES)
-    priors = torch.cat(_priors(head, cls_scores, with_stride=True))[index]
-    boxes = head._bbox_decode(priors.flatten(0, 1), _take(pred, index).flatten(0, 1))
+    scores = objectness[..., 0].sigmoid() * scores
+    scores = torch.where(scores >= head.test_cfg.score_thr, scores, NO_SCORE)
+    scores, index = _topk_padded(scores, YOLOX_CANDIDATES)
+    priors = torch.cat(_make_priors(head, cls_scores, with_stride=True))[index]
+    boxes = head._bbox_decode(priors.flatten(0, 1), _gather(pred, index).flatten(0, 1))
     return Candidates(boxes.reshape(*index.shape, 4), scores, labels.gather(1, index))
 
 
-def _priors(head: nn.Module, cls_scores: list[Tensor], **kwargs) -> list[Tensor]:
-    """Priors of every level, (n, 2 or 4)."""
+def _make_priors(head: nn.Module, cls_scores: list[Tensor], **kwargs) -> list[Tensor]:
+    """Return the priors per level, (num_priors, 2 or 4)."""
     sizes = [score.shape[-2:] for score in cls_scores]
     levels = head.prior_generator.grid_priors(
         sizes, dtype=cls_scores[0].dtype, device=cls_scores[0].device, **kwargs
@@ -140,56 +139,46 @@ def _priors(head: nn.Module, cls_scores: list[Tensor], **kwargs) -> list[Tensor]
     return [get_box_tensor(level) for level in levels]
 
 
-def _flat(preds: Tensor, size: int) -> Tensor:
+def _flatten(preds: Tensor, size: int) -> Tensor:
     """(N, priors * size, H, W) to (N, H * W * priors, size)."""
     return preds.permute(0, 2, 3, 1).reshape(preds.shape[0], -1, size)
 
 
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    """(N, n, size) at (N, m) to (N, m, size)."""
+def _gather(values: Tensor, index: Tensor) -> Tensor:
+    """Index (N, n, size) by (N, m) to (N, m, size)."""
     return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
-def _best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The best of each picture with their places; of equal ones those that come first.
-
-    Where there are fewer, others follow with score ``NONE``, at place 0.
-    """
-    if number <= 0:
-        raise ValueError(f'test_cfg.nms_pre must be above 0 for an export, got {number}')
-    missing = torch.full((scores.shape[0], number), NONE, dtype=scores.dtype, device=scores.device)
+def _topk_padded(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """:func:`topk_stable` of rows that may be shorter; missing ones are ``NO_SCORE``, index 0."""
     count = scores.shape[1]
-    scores, places = best(torch.cat([scores, missing], 1), number)
-    return scores, torch.where(places < count, places, 0)
+    scores, index = topk_stable(torch.nn.functional.pad(scores, (0, k), value=NO_SCORE), k)
+    return scores, torch.where(index < count, index, 0)
 
 
-def _product(head: nn.Module, scores: Tensor, factors: Tensor) -> Tensor:
-    """How a head makes one score of two."""
+def _combine_scores(head: nn.Module, scores: Tensor, factors: Tensor) -> Tensor:
+    """Combine class scores and score factors as the head does."""
     product = scores * factors
-    root = isinstance(head, LLAHead) and (head.test_cfg or {}).get('sqrt_score', True)
-    return product.sqrt() if root else product
+    sqrt = isinstance(head, LLAHead) and (head.test_cfg or {}).get('sqrt_score', True)
+    return product.sqrt() if sqrt else product
 
 
-def _decode(coder: nn.Module, priors: Tensor, pred: Tensor, image_shape: tuple) -> Tensor:
-    """Boxes of a batch; the coder decodes them as one list, and clips."""
-    batch, count = pred.shape[:2]
-    boxes = get_box_tensor(coder.decode(priors.flatten(0, 1), pred.flatten(0, 1), max_shape=None))
-    boxes = boxes.reshape(batch, count, 4)
-    return clip(boxes, image_shape) if coder.clip_border else boxes
+def _decode_boxes(coder: nn.Module, priors: Tensor, pred: Tensor, img_shape: tuple) -> Tensor:
+    """Decode a batch; coders take one list of boxes and clip it to one shape."""
+    boxes = coder.decode(priors.flatten(0, 1), pred.flatten(0, 1), max_shape=None)
+    boxes = get_box_tensor(boxes).reshape(*pred.shape[:2], 4)
+    return clip_boxes(boxes, img_shape) if coder.clip_border else boxes
 
 
-def clip(boxes: Tensor, image_shape: tuple) -> Tensor:
-    """Boxes (..., 4) within a picture of (height, width)."""
-    height, width = image_shape
+def clip_boxes(boxes: Tensor, img_shape: tuple) -> Tensor:
+    """Clip boxes (..., 4) to an image of (height, width).
+
+    Example:
+        >>> clip_boxes(torch.tensor([-3.0, 2, 9, 5]), (4, 8))
+        tensor([0., 2., 8., 4.])
+    """
+    height, width = img_shape
     x1, y1, x2, y2 = boxes.unbind(-1)
     x1, x2 = (x.clamp(min=0, max=width) for x in (x1, x2))
     y1, y2 = (y.clamp(min=0, max=height) for y in (y1, y2))
     return torch.stack([x1, y1, x2, y2], -1)
-
-
-def _of_size(head: nn.Module, found: Candidates) -> Candidates:
-    """Without empty boxes, if ``min_bbox_size`` is 0."""
-    if head.test_cfg.get('min_bbox_size', -1) < 0:
-        return found
-    some = (found.boxes[..., 2:] > found.boxes[..., :2]).all(-1)
-    return found._replace(scores=torch.where(some, found.scores, NONE))

@@ -1,10 +1,10 @@
-"""Which of two detectors' differences rounding explains, where one threshold decides.
+"""Explain which differences between two detectors rounding causes.
 
-Two detectors whose numbers differ by rounding may still differ by whole detections: a score beside
-``score_thr``, an overlap beside the threshold of NMS, or two scores beside each other fall on
-either side. One such decision of NMS has others follow: who stays takes away the next, who falls
-lets the next stay. So detections are not looked at one by one: all of them must be what NMS makes
-of the checkpoint's candidates, where only decisions within rounding may be the other way.
+Detectors whose numbers differ by rounding may differ by whole detections: a score next to
+``score_thr``, an IoU next to the threshold of NMS, or two adjacent scores fall on either side. One
+such decision of NMS changes others: a kept box suppresses the next, a suppressed one lets the next
+stay. So detections are not compared one by one: all of them must be what NMS makes of the
+checkpoint's candidates, where only decisions within rounding may differ.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ from ..utils.boxes import box_iou
 
 #: Scores that differ by less than this, or from ``score_thr``, may end on either side.
 SCORE_ROUNDING = 1e-5
-#: Overlaps that differ from the threshold of NMS by less than this may end on either side; the
-#: same two boxes differ by up to 5e-6 between mmdet and the files.
-OVERLAP_ROUNDING = 1e-5
+#: IoUs that differ from the threshold of NMS by less than this may end on either side; the IoU of
+#: the same two boxes differs by up to 5e-6 between mmdet and the files.
+IOU_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """What NMS of a checkpoint chooses from in one picture.
+class NMSCandidates:
+    """Input of a checkpoint's NMS in one image.
 
     Attributes:
-        found (Detections): Best first, n of them, as they would be shown if NMS kept them.
-        boxes (np.ndarray): As NMS sees them, ``(x1, y1, x2, y2)`` in pixels of the picture, (n, 4).
-        shown (np.ndarray): Whether they would be; those outside the picture may not, (n, ).
-        doubtful (np.ndarray): Whether rounding decides that they are candidates, (n, ).
-        iou_threshold (float): Above it the worse of two falls; infinite without NMS.
-        class_agnostic (bool): Whether those of different classes count as rivals.
-        limit (int, optional): Most that are kept.
+        found (Detections): Best first, n of them, as they are shown if NMS keeps them.
+        boxes (np.ndarray): As NMS sees them, ``(x1, y1, x2, y2)`` in pixels of the image, (n, 4).
+        shown (np.ndarray): Whether they are shown if kept; boxes outside the image are not, (n, ).
+        uncertain (np.ndarray): Whether rounding decides that they are candidates, (n, ).
+        iou_threshold (float): NMS suppresses above it; infinite without NMS.
+        class_agnostic (bool): Whether boxes of different classes suppress each other.
+        limit (int, optional): Maximum number of kept boxes.
     """
 
     found: Detections
     boxes: np.ndarray
     shown: np.ndarray
-    doubtful: np.ndarray
+    uncertain: np.ndarray
     iou_threshold: float
     class_agnostic: bool = False
     limit: int | None = None
 
-    def overlaps(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """IoU of rivals, 0 of others, float64; places (n, ) and (k, ) to (n, k)."""
+    def compute_ious(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """IoU of boxes that may suppress each other, else 0; indices (n, ), (k, ) to (n, k)."""
         boxes, labels = self.boxes.astype(np.float64), self.found.labels
-        found = box_iou(boxes[rows], boxes[columns])
+        ious = box_iou(boxes[rows], boxes[columns])
         if not self.class_agnostic:
-            found[labels[rows][:, None] != labels[columns]] = 0
-        return found
+            ious[labels[rows][:, None] != labels[columns]] = 0
+        return ious
 
 
 @dataclass(frozen=True)
 class Flip:
-    """A detection that rounding gives to one of two detectors only.
+    """A detection that only one of two detectors has, because of rounding.
 
     Attributes:
-        reason (str): 'score' (beside ``score_thr``), 'overlap' (beside the threshold of NMS),
-            'order' (of two scores beside each other), or 'follows' (from another of these).
+        reason (str): 'score' (next to ``score_thr``), 'overlap' (next to the threshold of NMS),
+            'order' (of two adjacent scores), or 'follows' (from another of these).
         score (float): Its score.
-        overlap (float): Its IoU that is nearest to the threshold of NMS with a better detection
-            of both; NaN where there is none.
+        overlap (float): Of its IoUs with better detections of both detectors, the one nearest to
+            the threshold of NMS; NaN where there is none.
     """
 
     reason: str
@@ -72,48 +72,51 @@ class Flip:
 
 
 def explain(
-    candidates: Candidates, own: np.ndarray, other: np.ndarray
+    candidates: NMSCandidates, own: np.ndarray, other: np.ndarray
 ) -> tuple[np.ndarray, list[Flip]]:
     """Compare what two detectors keep of the same candidates.
 
     Args:
-        candidates (Candidates): n of them.
+        candidates (NMSCandidates): n of them.
         own (np.ndarray): Those that the checkpoint keeps and shows, bool, (n, ).
         other (np.ndarray): Those of the other detector, bool, (n, ).
 
     Returns:
-        tuple[np.ndarray, list[Flip]]: Where the other one is wrong beyond rounding, bool, (n, ):
-        it keeps what a better one of its own takes away, or leaves out what none does. And what
-        rounding explains.
+        tuple[np.ndarray, list[Flip]]: Where the other detector is wrong beyond rounding, bool,
+        (n, ): it keeps a box that a better one of its own suppresses, or drops one that none does.
+        And the differences that rounding explains.
     """
     scores, threshold = candidates.found.scores, candidates.iou_threshold
-    kept = _with_hidden(candidates, other)
-    places = np.arange(len(scores))
+    kept = _add_hidden(candidates, other)
+    indices = np.arange(len(scores))
     winners = np.flatnonzero(kept)
-    overlaps = candidates.overlaps(places, winners)
-    overlaps[winners, np.arange(len(winners))] = 0  # with itself
-    last = -np.inf  # score under which the limit cuts
+    ious = candidates.compute_ious(indices, winners)
+    ious[winners, np.arange(len(winners))] = 0  # with itself
+    last_score = -np.inf  # the limit cuts below it
     if candidates.limit is not None and len(winners) >= candidates.limit > 0:
-        last = scores[winners[candidates.limit - 1]] + SCORE_ROUNDING
-    better = winners < places[:, None]
+        last_score = scores[winners[candidates.limit - 1]] + SCORE_ROUNDING
+    better = winners < indices[:, None]
     no_worse = scores[winners] > scores[:, None] - SCORE_ROUNDING
-    clashes = kept & (better & (overlaps > threshold + OVERLAP_ROUNDING)).any(1)
-    falls = (no_worse & (overlaps > threshold - OVERLAP_ROUNDING)).any(1) | (scores < last)
-    wrong = candidates.shown & (clashes | ~(kept | falls | candidates.doubtful))
+    suppressed = (better & (ious > threshold + IOU_ROUNDING)).any(1)
+    suppressible = (no_worse & (ious > threshold - IOU_ROUNDING)).any(1) | (scores < last_score)
+    dropped = ~(kept | suppressible | candidates.uncertain)
+    wrong = candidates.shown & ((kept & suppressed) | dropped)
 
-    mine = candidates.overlaps(places, np.flatnonzero(own & other))
-    mine[np.flatnonzero(own & other) > places[:, None]] = 0
+    both = np.flatnonzero(own & other)
+    mine = candidates.compute_ious(indices, both)
+    mine[both > indices[:, None]] = 0
     flips = []
     for i in np.flatnonzero((own ^ other) & ~wrong):
-        rivals = np.flatnonzero((own if other[i] else other) & (own ^ other))
-        near = candidates.overlaps(places[[i]], rivals)[0] > threshold - OVERLAP_ROUNDING
-        tied = (near | (scores[i] < last)) & (abs(scores[rivals] - scores[i]) < SCORE_ROUNDING)
-        apart = abs(mine[i] - threshold)
-        nearest = int(apart.argmin()) if apart.size and mine[i].max() > 0 else None
+        opponents = np.flatnonzero((own if other[i] else other) & (own ^ other))
+        near = candidates.compute_ious(indices[[i]], opponents)[0] > threshold - IOU_ROUNDING
+        tied = abs(scores[opponents] - scores[i]) < SCORE_ROUNDING
+        tied &= near | (scores[i] < last_score)
+        distance = abs(mine[i] - threshold)
+        nearest = int(distance.argmin()) if distance.size and mine[i].max() > 0 else None
         reason = 'follows'
-        if candidates.doubtful[i]:
+        if candidates.uncertain[i]:
             reason = 'score'
-        elif nearest is not None and apart[nearest] <= OVERLAP_ROUNDING:
+        elif nearest is not None and distance[nearest] <= IOU_ROUNDING:
             reason = 'overlap'
         elif tied.any():
             reason = 'order'
@@ -122,11 +125,11 @@ def explain(
     return wrong, flips
 
 
-def _with_hidden(candidates: Candidates, kept: np.ndarray) -> np.ndarray:
-    """Those that are kept, and those outside the picture that NMS then keeps, too."""
+def _add_hidden(candidates: NMSCandidates, kept: np.ndarray) -> np.ndarray:
+    """Add the boxes outside the image that NMS keeps, although they are not shown."""
     kept = kept.copy()
     for i in np.flatnonzero(~candidates.shown):
         better = np.flatnonzero(kept[:i])
-        overlaps = candidates.overlaps(np.array([i]), better)
-        kept[i] = not (overlaps > candidates.iou_threshold).any()
+        ious = candidates.compute_ious(np.array([i]), better)
+        kept[i] = not (ious > candidates.iou_threshold).any()
     return kept

@@ -1,4 +1,4 @@
-"""The size rule of a test pipeline, for those that run a detector without it."""
+"""The size rule of a test pipeline, for files that run without it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,37 @@ from ..inference.model import picture_pipeline
 from ..runtime.pictures import SizeRule
 
 
-def size_rule(cfg: Config) -> SizeRule:
-    """What the test pipeline of a config does to a picture.
+def read_size_rule(cfg: Config) -> SizeRule:
+    """Return how the test pipeline of a config resizes and pads an image.
 
     Raises:
-        ValueError: It does something else than to resize, to pad and to pack.
+        ValueError: The pipeline does more than resize, pad and pack.
+
+    Example:
+        >>> steps = [dict(type='Resize', scale=(640, 480), keep_ratio=True),
+        ...          dict(type='PackDetInputs')]
+        >>> read_size_rule(Config(dict(test_dataloader=dict(dataset=dict(pipeline=steps))))).scale
+        (640, 480)
     """
     values: dict = {}
     for step in picture_pipeline(cfg):
         step = dict(step)
         kind = str(step.pop('type')).rpartition('.')[2]
         if kind == 'Resize' and not values:
-            values.update(_resize(step))
+            values.update(_read_resize(step))
         elif kind == 'Pad' and values:
-            values.update(_pad(step))
+            values.update(_read_pad(step))
         elif kind != 'PackDetInputs':
             raise ValueError(
-                f'the test pipeline has {kind}, which is not exported; expected Resize, then Pad '
-                'or none'
+                f'the test pipeline has {kind}, which is not exported; expected Resize and at '
+                'most one Pad'
             )
     if not values:
         raise ValueError('the test pipeline has no Resize')
     return SizeRule(**values)
 
 
-def _resize(step: dict) -> dict:
+def _read_resize(step: dict) -> dict:
     scale = step.get('scale')
     if scale is None:
         raise ValueError('Resize of the test pipeline has no scale; only that is exported')
@@ -45,7 +51,7 @@ def _resize(step: dict) -> dict:
     )
 
 
-def _pad(step: dict) -> dict:
+def _read_pad(step: dict) -> dict:
     value = step.get('pad_val', 0)
     value = value.get('img', 0) if isinstance(value, dict) else value
     value = (value,) * 3 if isinstance(value, (int, float)) else tuple(value)

@@ -1,4 +1,4 @@
-"""torchvision's operators, where they are there and work."""
+"""torchvision's operators, where they are installed and work."""
 
 from functools import cache
 from typing import Any
@@ -8,13 +8,17 @@ import torch
 
 @cache
 def torchvision_ops(device_type: str) -> Any:
-    """``torchvision.ops``; None for the CPU, where ours are as fast, or if they do not work.
+    """Return ``torchvision.ops``, or None on the CPU, where ours are as fast, and if they fail.
 
-    A torchvision that was built for another torch fails at its import, one without the operators
-    of a device at the first call.
+    A torchvision built for another torch fails on import, one without the operators of a device
+    on the first call.
 
     Args:
         device_type (str): As in ``tensor.device.type``.
+
+    Example:
+        >>> torchvision_ops('cpu') is None
+        True
     """
     if device_type == 'cpu':
         return None
@@ -23,6 +27,6 @@ def torchvision_ops(device_type: str) -> Any:
 
         boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device_type)
         ops.nms(boxes, boxes[:, 2], 0.5)
-    except Exception:  # whatever it fails with, there are ours
+    except Exception:  # then ours are used
         return None
     return ops

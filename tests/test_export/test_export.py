@@ -23,11 +23,18 @@ from mmdet_lla.cli import export
 from mmdet_lla.export import export_detector
 from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
-from mmdet_lla.export.heads import NONE, Candidates, _product
-from mmdet_lla.export.operators import keep_best
+from mmdet_lla.export.heads import NO_SCORE, Candidates, _combine_scores
+from mmdet_lla.export.operators import nms_mask
 from mmdet_lla.export.rounding import explain
-from mmdet_lla.export.sizes import size_rule
-from mmdet_lla.export.verify import Comparison, _candidates, _note, _places, compare, match
+from mmdet_lla.export.sizes import read_size_rule
+from mmdet_lla.export.verify import (
+    Comparison,
+    _compare_image,
+    _find_candidates,
+    _find_indices,
+    compare,
+    match,
+)
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.model import TorchDetector
 from mmdet_lla.runtime import Detections, Detector
@@ -139,7 +146,7 @@ HEAD_NAMES = (
 def test_graph_finds_what_the_head_finds(folder, name):
     """Before it is a file: the same graph in torch, for every head."""
     detector = detector_of(config_of(folder, name))
-    rule = size_rule(detector.cfg)
+    rule = read_size_rule(detector.cfg)
     graph = DetectorGraph(detector.model)
     for image in pictures(folder):
         (expected,) = detector.detect([detector.prepare(image)])
@@ -157,8 +164,8 @@ def test_graph_finds_what_the_head_finds(folder, name):
 def test_one_to_one_leaves_nms_out_of_the_graph(folder, monkeypatch):
     """What becomes ``NonMaxSuppression`` is called with NMS alone, from the same weights."""
     calls = []
-    keep_all = lambda boxes, scores, *settings: calls.append(settings) or scores > NONE  # noqa: E731
-    monkeypatch.setattr('mmdet_lla.export.graph.keep_best', keep_all)
+    keep_all = lambda boxes, scores, *settings: calls.append(settings) or scores > NO_SCORE  # noqa: E731
+    monkeypatch.setattr('mmdet_lla.export.graph.nms_mask', keep_all)
     model = detector_of(config_of(folder, 'lla one to one')).model
     image = torch.from_numpy(pictures(folder)[0])[None]
     for one_to_one, expected in ((True, []), (False, [(0.6, 40)])):
@@ -208,7 +215,7 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
             assert len(expected) > 5
             assert_same(expected, found)
     (comparison,) = compare(detector.cfg, detector, [Detector(files[0].path)], progress=False)
-    assert comparison.same and comparison.pictures == 3 and comparison.detections > 5
+    assert comparison.same and comparison.num_images == 3 and comparison.detections > 5
     (picture,) = Predictor(files[0].path, threshold=0)([images[0]])
     assert_same(picture, runtime([images[0]])[0])
 
@@ -240,8 +247,8 @@ class Plain:
 
 def noted(detector: Plain, other: Plain, exact: bool = True) -> Comparison:
     comparison, before = Comparison(), copy.deepcopy(detector.test_cfg)
-    candidates = partial(_candidates, detector, None) if exact else None
-    _note(comparison, '7', *detector.detect([0]), *other.detect([0]), candidates)
+    candidates = partial(_find_candidates, detector, None) if exact else None
+    _compare_image(comparison, '7', *detector.detect([0]), *other.detect([0]), candidates)
     assert detector.test_cfg == before
     return comparison
 
@@ -294,9 +301,9 @@ def test_nms_of_a_head_keeps_what_explains_itself(folder, name):
     image = pictures(folder)[0]
     (found,) = detector.detect([detector.prepare(image)])
     before = copy.deepcopy(dict(detector.model.bbox_head.test_cfg))
-    candidates = _candidates(detector, image)
+    candidates = _find_candidates(detector, image)
     assert dict(detector.model.bbox_head.test_cfg) == before
-    places = _places(candidates, found)
+    places = _find_indices(candidates, found)
     assert len(places) == len(found) <= len(candidates.found)
     kept = np.zeros(len(candidates.found), bool)
     kept[places] = True
@@ -310,14 +317,14 @@ def test_nms_of_a_head_keeps_what_explains_itself(folder, name):
 def test_pictures_to_verify_on_bring_no_size_along(folder, tmp_path, monkeypatch):
     """``--config`` says which pictures; the file does to them what the model does."""
     detector, cfg = detector_of(config_of(folder, 'lla')), config_of(folder, 'lla')
-    rule, seen = size_rule(detector.cfg), []
+    rule, seen = read_size_rule(detector.cfg), []
     cfg.test_dataloader.dataset.pipeline[1].scale = (96, 72)
     cfg.test_dataloader.dataset.data_root = 'elsewhere/'
     cfg.dump(tmp_path / 'tests.py')
     monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
     monkeypatch.setattr('mmdet_lla.export.export_detector', lambda *args: seen.extend(args) or [])
     assert export.main(['x', 'x.onnx', '--config', str(tmp_path / 'tests.py')]) == 0
-    assert size_rule(seen[0].cfg) == rule != size_rule(seen[-1])
+    assert read_size_rule(seen[0].cfg) == rule != read_size_rule(seen[-1])
     assert seen[-1].test_dataloader.dataset.data_root == 'elsewhere/'
 
 
@@ -452,9 +459,9 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
         low = torch.rand(3, count, 2, generator=random) * 60
         boxes = torch.cat([low, low + 5 + 30 * torch.rand(3, count, 2, generator=random)], -1)
         scores = (torch.rand(3, count, generator=random) * 8).round() / 8
-        scores[torch.rand(3, count, generator=random) < 0.2] = NONE
+        scores[torch.rand(3, count, generator=random) < 0.2] = NO_SCORE
         labels = torch.randint(0, 3, (3, count), generator=random)
-        found = graph.choose(Candidates(boxes, scores, labels), (100, 100))
+        found = graph.select(Candidates(boxes, scores, labels), (100, 100))
         for i in range(3):
             one = boxes[i].numpy(), scores[i].numpy(), labels[i].numpy()
             keep = stable_nms(*one, 0.5, graph.limit)
@@ -467,13 +474,13 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
 def test_scores_are_those_of_the_head(folder):
     cfg = config_of(folder, 'lla')
     head = MODELS.build(dict(cfg.model.bbox_head, test_cfg=dict(sqrt_score=False)))
-    assert _product(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
+    assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
     head.test_cfg['sqrt_score'] = True
-    assert _product(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.5
+    assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.5
 
 
 def test_keep_best_without_candidates():
-    none = keep_best(torch.zeros(2, 4, 4), torch.full((2, 4), NONE), 0.5, 3)
+    none = nms_mask(torch.zeros(2, 4, 4), torch.full((2, 4), NO_SCORE), 0.5, 3)
     assert none.shape == (2, 4) and not none.any()
 
 

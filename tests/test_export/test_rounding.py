@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from mmdet_lla.export.rounding import Candidates, explain
+from mmdet_lla.export.rounding import NMSCandidates, explain
 from mmdet_lla.runtime import Detections
 from mmdet_lla.utils.boxes import box_iou
 
 THRESHOLD = 0.6
 
 
-def candidates_of(boxes, scores, labels=None, shown=None, doubtful=None, **settings):
+def candidates_of(boxes, scores, labels=None, shown=None, uncertain=None, **settings):
     """Best first, as they must be."""
     boxes, scores = np.array(boxes, np.float32), np.array(scores, np.float32)
     count = len(boxes)
@@ -22,11 +22,11 @@ def candidates_of(boxes, scores, labels=None, shown=None, doubtful=None, **setti
         200,
         200,
     )
-    return Candidates(
+    return NMSCandidates(
         found,
         boxes,
         np.ones(count, bool) if shown is None else np.array(shown),
-        np.zeros(count, bool) if doubtful is None else np.array(doubtful),
+        np.zeros(count, bool) if uncertain is None else np.array(uncertain),
         **{'iou_threshold': THRESHOLD, **settings},
     )
 
@@ -119,12 +119,12 @@ def test_of_two_with_one_score_either_is_the_last(gap, expected):
         assert wrong.any()
 
 
-def test_scores_beside_the_least_are_doubtful():
-    for doubtful in (True, False):
-        found = candidates_of(row(0, 50), (0.9, 0.05), doubtful=[False, doubtful])
+def test_scores_beside_the_least_are_uncertain():
+    for uncertain in (True, False):
+        found = candidates_of(row(0, 50), (0.9, 0.05), uncertain=[False, uncertain])
         wrong, flips = explain(found, mask(2, 0, 1), mask(2, 0))
-        assert wrong.tolist() == [False, not doubtful]
-        assert reasons(flips) == ['score'] * doubtful
+        assert wrong.tolist() == [False, not uncertain]
+        assert reasons(flips) == ['score'] * uncertain
 
 
 def test_without_nms_overlaps_explain_nothing():
@@ -165,7 +165,7 @@ def test_crowds_whose_overlaps_lie_beside_the_threshold(seed):
         wrong, flips = explain(found, own, other)
         assert not wrong.any() and len(flips) == (own ^ other).sum()
         assert 'overlap' in reasons(flips) and 'follows' in reasons(flips)
-        twin = (found.overlaps(np.arange(count), np.flatnonzero(other)) > 0.9).any(1) & ~other
+        twin = (found.compute_ious(np.arange(count), np.flatnonzero(other)) > 0.9).any(1) & ~other
         changed = other.copy()
         changed[np.flatnonzero(twin)[0]] = True
         assert explain(found, own, changed)[0].any()

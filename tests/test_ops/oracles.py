@@ -34,19 +34,6 @@ def nms(boxes, scores, iou_threshold, offset):
     return torch.tensor(kept, dtype=torch.long)
 
 
-def nms_match(dets, iou_threshold):
-    """Groups of the boxes that stay and those they take away."""
-    order, boxes, groups = dets[:, 4].sort(0, descending=True)[1].tolist(), dets.numpy(), []
-    while order:
-        best, *rest = order
-        taken = [
-            index for index in rest if iou(boxes[best], boxes[index]) >= np.float32(iou_threshold)
-        ]
-        groups.append([best, *taken])
-        order = [index for index in rest if index not in taken]
-    return groups
-
-
 def soft_nms(boxes, scores, iou_threshold, sigma, min_score, method, offset):
     """Rows of corners and scores, and indices of what is left."""
     left = [
@@ -102,10 +89,10 @@ def bilinear(channel, y, x, beyond):
     return value
 
 
-def roi_align(maps, rois, size, scale, sampling_ratio, mode, aligned):
+def roi_align(maps, rois, size, scale, sampling_ratio, aligned):
     """(R, C, h, w) pooled values."""
     output = maps.new_zeros(len(rois), maps.size(1), *size)
-    for number, (picture, *corners) in enumerate(rois.tolist()):
+    for number, (image, *corners) in enumerate(rois.tolist()):
         left, top, right, bottom = (corner * scale - aligned * 0.5 for corner in corners)
         height, width = bottom - top, right - left
         if not aligned:
@@ -117,7 +104,7 @@ def roi_align(maps, rois, size, scale, sampling_ratio, mode, aligned):
                 for column in range(size[1]):
                     values = [
                         bilinear(
-                            maps[int(picture), channel],
+                            maps[int(image), channel],
                             top + (row + (i + 0.5) / grid[0]) * bins[0],
                             left + (column + (j + 0.5) / grid[1]) * bins[1],
                             'edge',
@@ -125,32 +112,26 @@ def roi_align(maps, rois, size, scale, sampling_ratio, mode, aligned):
                         for i in range(grid[0])
                         for j in range(grid[1])
                     ]
-                    if mode == 'max':
-                        value = max([torch.tensor(-10000.0, dtype=maps.dtype), *values])
-                    else:
-                        value = sum(values) / max(len(values), 1)
-                    output[number, channel, row, column] = value
+                    output[number, channel, row, column] = sum(values) / max(len(values), 1)
     return output
 
 
-def deform_conv(maps, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups):
+def deform_conv(maps, offset, weight, stride, padding, dilation, groups, deform_groups):
     """(B, D, h, w) result of a deformable convolution."""
-    pictures, channels = maps.shape[:2]
+    images, channels = maps.shape[:2]
     kernel_h, kernel_w = weight.shape[2:]
-    output = maps.new_zeros(pictures, len(weight), *offset.shape[2:])
+    output = maps.new_zeros(images, len(weight), *offset.shape[2:])
     per_group, per_offset = channels // groups, channels // deform_groups
-    for picture, out, row, column in np.ndindex(*output.shape):
-        value = maps.new_zeros(()) if bias is None else bias[out]
+    for image, out, row, column in np.ndindex(*output.shape):
+        value = maps.new_zeros(())
         group = out // (len(weight) // groups)
         for channel, i, j in np.ndindex(per_group, kernel_h, kernel_w):
             source = group * per_group + channel
             point = (source // per_offset) * kernel_h * kernel_w + i * kernel_w + j
-            shift = offset[picture, 2 * point : 2 * point + 2, row, column].tolist()
+            shift = offset[image, 2 * point : 2 * point + 2, row, column].tolist()
             y = row * stride[0] - padding[0] + i * dilation[0] + shift[0]
             x = column * stride[1] - padding[1] + j * dilation[1] + shift[1]
-            met = bilinear(maps[picture, source], y, x, 'nothing')
-            if mask is not None:
-                met = met * mask[picture, point, row, column]
+            met = bilinear(maps[image, source], y, x, 'nothing')
             value = value + weight[out, channel, i, j] * met
-        output[picture, out, row, column] = value
+        output[image, out, row, column] = value
     return output

@@ -14,10 +14,8 @@ import torch
 MODULES = {
     'nms': 'nms',
     'soft_nms': 'nms',
-    'nms_match': 'nms',
     'roi_align': 'roi_align',
     'deform_conv': 'deform_conv',
-    'modulated_deform_conv': 'modulated_deform_conv',
 }
 
 
@@ -26,16 +24,15 @@ TOLERANCES = {
     'soft_nms': (1e-6, 0),
     'roi_align': (1e-9, 1e-11),
     'deform_conv': (1e-9, 1e-11),
-    'modulated_deform_conv': (1e-9, 1e-11),
 }
 
 
 def boxes_of_a_crowd(rng, count):
-    """(N, 4) boxes about a few places, some equal, some empty, on whole pixels or not."""
+    """(N, 4) boxes around a few places, some equal, some empty, on whole pixels or not."""
     places = rng.uniform(0, 200, (max(1, count // 6), 2))
-    centres = places[rng.integers(len(places), size=count)] + rng.normal(0, 5, (count, 2))
+    centers = places[rng.integers(len(places), size=count)] + rng.normal(0, 5, (count, 2))
     sizes = rng.uniform(5, 60, (count, 2))
-    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], 1)
+    boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], 1)
     if rng.random() < 0.5:
         boxes = boxes.round()
     if count and rng.random() < 0.3:
@@ -76,20 +73,13 @@ def case_soft_nms(rng):
     return lambda: mmcv.ops.soft_nms(boxes, scores, **options)
 
 
-def case_nms_match(rng):
-    count = int(rng.integers(0, 150))
-    dets = torch.cat([boxes_of_a_crowd(rng, count), scores_with_ties(rng, count)[:, None]], 1)
-    threshold = float(rng.choice([0, 0.3, 0.5, 1, rng.random()]))
-    return lambda: mmcv.ops.nms_match(dets, threshold)
-
-
 def normal(rng, *shape):
     return torch.from_numpy(rng.normal(size=shape)).requires_grad_()
 
 
 def case_roi_align(rng):
-    pictures, channels, *size = (int(number) for number in rng.integers(1, [3, 4, 14, 14]))
-    maps = normal(rng, pictures, channels, *size)
+    images, channels, *size = (int(number) for number in rng.integers(1, [3, 4, 14, 14]))
+    maps = normal(rng, images, channels, *size)
     count = int(rng.integers(0, 8))
     scale = float(rng.choice([1, 0.5, 0.25]))
     corners = rng.uniform(-4, 18, (count, 4)) / scale
@@ -97,13 +87,13 @@ def case_roi_align(rng):
         corners = corners.round()
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
     rois = torch.from_numpy(
-        np.concatenate([rng.integers(pictures, size=(count, 1)), corners], 1).astype(np.float64)
+        np.concatenate([rng.integers(images, size=(count, 1)), corners], 1).astype(np.float64)
     )
     args = (
         tuple(int(number) for number in rng.integers(1, 5, 2)),
         scale,
         int(rng.integers(0, 4)),
-        str(rng.choice(['avg', 'avg', 'max'])),
+        'avg',
         bool(rng.integers(2)),
     )
     weights = torch.from_numpy(rng.normal(size=(count, channels, *args[0])))
@@ -115,8 +105,8 @@ def case_roi_align(rng):
     return run
 
 
-def convolution(rng, modulated):
-    """Arguments of a deformable convolution, with and without a mask, as mmcv takes them."""
+def convolution(rng):
+    """Tensors and geometry of a deformable convolution, and the size of its output."""
     groups, deform_groups = int(rng.choice([1, 1, 2])), int(rng.choice([1, 1, 2]))
     channels = 2 * int(rng.integers(1, 3))
     kernel = [int(number) for number in rng.integers(1, 4, 2)]
@@ -134,36 +124,24 @@ def convolution(rng, modulated):
             size, kernel, padding, dilation, stride, strict=True
         )
     ]
-    pictures, points = int(rng.integers(1, 3)), deform_groups * kernel[0] * kernel[1]
-    maps = normal(rng, pictures, channels, *size)
+    images, points = int(rng.integers(1, 3)), deform_groups * kernel[0] * kernel[1]
+    maps = normal(rng, images, channels, *size)
     spread = rng.choice([0, 0.5, 3])  # 0 as at the start of a training: on the cells
-    offset = (normal(rng, pictures, 2 * points, *out).detach() * spread).requires_grad_()
+    offset = (normal(rng, images, 2 * points, *out).detach() * spread).requires_grad_()
     weight = normal(rng, 2 * int(rng.integers(1, 3)), channels // groups, *kernel)
     geometry = (stride, padding, dilation, groups, deform_groups)
-    if not modulated:
-        return [maps, offset, weight], geometry, out
-    mask = normal(rng, pictures, points, *out)
-    bias = normal(rng, len(weight)) if rng.random() < 0.5 else None
-    return [maps, offset, mask, weight, bias], geometry, out
+    return [maps, offset, weight], geometry, out
 
 
-def case_deform_conv(rng, modulated=False):
-    tensors, geometry, out = convolution(rng, modulated)
-    weights = torch.from_numpy(
-        rng.normal(size=(len(tensors[0]), len(tensors[-1 - modulated]), *out))
-    )
-    function = mmcv.ops.modulated_deform_conv2d if modulated else mmcv.ops.deform_conv2d
-    leaves = [tensor for tensor in tensors if tensor is not None]
+def case_deform_conv(rng):
+    tensors, geometry, out = convolution(rng)
+    weights = torch.from_numpy(rng.normal(size=(len(tensors[0]), len(tensors[-1]), *out)))
 
     def run():
-        output = function(*tensors, *geometry)
-        return [output, *torch.autograd.grad((output * weights).sum(), leaves)]
+        output = mmcv.ops.deform_conv2d(*tensors, *geometry)
+        return [output, *torch.autograd.grad((output * weights).sum(), tensors)]
 
     return run
-
-
-def case_modulated_deform_conv(rng):
-    return case_deform_conv(rng, modulated=True)
 
 
 def results(operator, operators: ModuleType, run):
