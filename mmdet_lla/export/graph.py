@@ -76,6 +76,7 @@ class DetectorGraph(nn.Module):
         self.pad_value = float(preprocessor.pad_value)
         #: Whether ``forward`` also returns what comes before NMS; exports are checked by it.
         self.with_candidates = False
+        self.eval()  # exporters restore the mode of the graph in all its modules
 
     def forward(self, images: Tensor) -> GraphDetections | tuple:
         """Detect in a batch.
