@@ -25,7 +25,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.export import export_detector
-from mmdet_lla.export.verify import compare, pictures_of
+from mmdet_lla.export.verify import compare, list_test_images
 from mmdet_lla.inference.model import TorchDetector
 from mmdet_lla.runtime import Detector, read_picture
 
@@ -77,7 +77,7 @@ def detector_of(cfg: Config, seed: int) -> TorchDetector:
     model = MODELS.build(cfg.model).eval()
     model.init_weights()
     detector = TorchDetector(cfg, dict(state_dict=model.state_dict()), 'cpu')
-    picture = detector.prepare(read_picture(pictures_of(cfg, 1)[0]['img_path']))
+    picture = detector.prepare(read_picture(list_test_images(cfg, 1)[0]['img_path']))
     inputs = model.data_preprocessor(dict(inputs=[picture.data['inputs']]))['inputs']
     head, given = model.bbox_head, {}
     for name, module in head.named_modules():

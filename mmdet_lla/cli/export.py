@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..inference import load_detector
+from ..models import shipped_model
 from ..named_configs import read_config
 from ..runtime import Detector
+from ..utils.files import check_outputs
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,9 +61,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def show(compared: dict, exact: set[str]) -> None:
-    """Print a table; which detections agree is said of the files in float32, ``exact``."""
+    """Print a table; detections are compared for the files in float32, ``exact``."""
     first = next(iter(compared.values()))
-    table = Table(title=f'{first.pictures} pictures, {first.detections} detections')
+    table = Table(title=f'{first.num_images} images, {first.detections} detections')
     for column in ('', 'checkpoint', *compared):
         table.add_column(column, justify='right' if column else 'left', overflow='fold')
     for key in first.metrics:
@@ -77,17 +79,17 @@ def show(compared: dict, exact: set[str]) -> None:
         table.add_row(name.replace('_', ' '), '', *values)
     Console().print(table)
     for file, one in compared.items():
-        for picture, flip in one.flips:
-            print(f'{file}, {picture}: rounding decides of a detection of {describe(flip)}')
+        for img_id, flip in one.flips:
+            print(f'{file}, {img_id}: rounding decides on a detection of {describe(flip)}')
 
 
 def describe(flip) -> str:
-    """Score and reason of a detection that only one of two detectors has."""
+    """Describe a detection that only one of two detectors has."""
     reasons = {
-        'score': 'its score lies beside score_thr',
-        'overlap': f"overlaps a better one by {flip.overlap:.7f}, beside NMS's threshold",
+        'score': 'its score is next to score_thr',
+        'overlap': f'IoU {flip.overlap:.7f} with a better one, next to the threshold of NMS',
         'order': 'another one has the same score',
-        'follows': 'follows from the others here',
+        'follows': 'follows from other differences',
     }
     return f'{flip.score:.4f} ({reasons[flip.reason]})'
 
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmengine', log_level='WARNING')
     try:
-        from ..export import export_detector
+        from ..export import export_detector, list_export_paths
         from ..export.verify import compare
 
         detector = load_detector(args.model, args.weights, 'cpu', args.cfg_options)
@@ -110,6 +112,10 @@ def main(argv: list[str] | None = None) -> int:
             for name in ('test_dataloader', 'test_evaluator'):
                 tests[name] = cfg[name]
             tests.merge_from_dict(args.cfg_options or {})  # of the test set, too
+        check_outputs(
+            list_export_paths(args.out, args.openvino, args.int8),
+            [shipped_model(args.model) or args.model, *filter(None, [args.weights, args.config])],
+        )
         written = export_detector(
             detector, args.out, args.openvino, args.int8, args.calibration, args.rgb, tests
         )
@@ -125,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
                 strict=True,
             )
         )
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     exact = {one.path.name for one in written if one.precision == 'float32'}

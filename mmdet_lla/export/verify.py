@@ -55,10 +55,6 @@ class Comparison:
     score_difference: float = 0.0
 
     @property
-    def pictures(self) -> int:
-        return self.num_images
-
-    @property
     def borderline(self) -> int:
         """Number of detections that rounding decides."""
         return len(self.flips)
