@@ -35,7 +35,7 @@ ALONE = 'one to one, no NMS'
 
 
 def make_config(crowd: Path, seed: int, work_dir: Path, args: argparse.Namespace) -> Config:
-    """Small pictures, a narrow and shallow head, two a step, as tools/study_early.sh has it."""
+    """Small pictures, a narrow and shallow head, two a step, as benchmarks/study.sh has it."""
     os.environ['CROWD_ROOT'] = f'{crowd}/'
     cfg = Config.fromfile(args.config)
     width, height = args.size

@@ -25,6 +25,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'it a name in tables and plots',
     )
     parser.add_argument(
+        '--sweep',
+        action='append',
+        default=[],
+        metavar='KEY=V1,V2,...',
+        help='also run the first config once per value of KEY; a key without dots is an argument '
+        'of the assigner, as in topk=5,10,20 (may be given several times)',
+    )
+    parser.add_argument(
         '--seeds', type=int, nargs='+', default=[0, 1, 2], help='(default: %(default)s)'
     )
     parser.add_argument(
@@ -121,6 +129,7 @@ def main(argv: list[str] | None = None) -> int:
             args.seeds,
             args.work_dir.resolve(),
             engine=engine_of(args),
+            sweeps=args.sweep,
             options=args.cfg_options,
             keep_checkpoints=not args.no_checkpoints,
             train=not args.report_only,

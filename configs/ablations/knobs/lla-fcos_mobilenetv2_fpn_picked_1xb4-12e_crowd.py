@@ -1,3 +1,0 @@
-# Contested priors go to the cheapest of the boxes that picked them.
-_base_ = '../../demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-model = dict(train_cfg=dict(assigner=dict(contested='picked')))

@@ -1,3 +1,0 @@
-# OTA without ignore boxes.
-_base_ = '../assigners/lla-fcos_mobilenetv2_fpn_ota_1xb4-12e_crowd.py'
-model = dict(train_cfg=dict(assigner=dict(ignore='unused')))
