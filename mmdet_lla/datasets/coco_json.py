@@ -1,6 +1,6 @@
-"""Annotations in COCO's form, every image and record judged once for all readers.
+"""Read COCO-style JSON and check every image and annotation, for all readers of this form.
 
-Source of the form: https://cocodataset.org/#format-data.
+Format: https://cocodataset.org/#format-data.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .text import AnnotationError, read_json
 
 @dataclass
 class CocoImage:
-    """A image with its annotations.
+    """An image with its valid annotations.
 
     Attributes:
-        id (int | str): As annotations name it.
-        name: File name, directories divided by slashes.
-        number: Place in the file, from 1.
-        size: (height, width) if the file tells it.
-        annotations: Those that can be used, as in the file.
-        places: Where each of them stands in the file, for messages.
+        id (int | str): ID that annotations refer to.
+        name: File name, directories separated by slashes.
+        number: Position in the file, from 1.
+        size: (height, width) if the file gives it.
+        annotations: Valid annotations, as in the file.
+        places: Position of each of them in the file, for messages.
     """
 
     id: int | str
@@ -36,11 +36,11 @@ class CocoImage:
 
 
 def read_coco(path: str, backend_args: Mapping | None = None) -> dict:
-    """Content of a JSON file in COCO's form, its lists known to be there.
+    """Read a COCO-style JSON file and check that it has COCO's lists.
 
     Raises:
-        FileNotFoundError: It is not there.
-        AnnotationError: It is not in this form.
+        FileNotFoundError: It does not exist.
+        AnnotationError: It has another form.
     """
     coco = read_json(path, backend_args, once=('images', 'annotations', 'categories'))
     check_form(coco, path)
@@ -48,7 +48,10 @@ def read_coco(path: str, backend_args: Mapping | None = None) -> dict:
 
 
 def check_form(coco: object, where: str) -> None:
-    """Raise AnnotationError unless a value has COCO's lists; says what else it seems to be."""
+    """Raise AnnotationError unless a value has COCO's lists.
+
+    >>> check_form({'images': [{'id': 1}], 'annotations': []}, 'a.json')
+    """
     if not isinstance(coco, dict):
         raise AnnotationError(
             f"{where}: an object with 'images' and 'annotations' was expected, "
@@ -56,20 +59,15 @@ def check_form(coco: object, where: str) -> None:
         )
     if 'imgHeight' in coco or 'objects' in coco:
         raise AnnotationError(
-            f"{where}: 'images' and 'annotations' were expected; this is a image's file of "
-            "Cityscapes itself ('imgHeight', 'objects'). CityPersons is read from "
+            f"{where}: 'images' and 'annotations' were expected; this is the file of a single "
+            "Cityscapes image ('imgHeight', 'objects'). CityPersons is read from "
             'anno_train.mat, anno_val.mat or val_gt.json'
-        )
-    if not set(coco) & {'images', 'annotations'}:
-        raise AnnotationError(
-            f"{where}: 'images' and 'annotations' were expected, 'images' is missing; there are "
-            f'{", ".join(map(repr, list(coco)[:5])) or "no fields"}'
         )
     for key in ('images', 'annotations'):
         if not isinstance(coco.get(key), list) or not (coco[key] or key == 'annotations'):
             raise AnnotationError(
                 f'{where}: {key!r} is missing or empty, a list was expected, '
-                f'got {coco.get(key)!r:.50}'
+                f'got {coco.get(key)!r:.50}; the fields are {list(coco)[:5]}'
             )
     if not isinstance(coco.get('categories', []), list):
         raise AnnotationError(f"{where}: 'categories' must be a list")
@@ -81,66 +79,59 @@ def read_images(
     report: ConversionReport,
     check: Callable[[Mapping], str | None],
 ) -> list[CocoImage]:
-    """Images in the file's order, each with those of its annotations that can be used.
+    """Return the images in the file's order, each with its valid annotations.
 
     Args:
-        coco: Content in COCO's form, see :func:`read_coco`.
-        where: The file, for messages.
-        report: Is told what cannot be used, and counts annotations read and left out.
-        check: Says for what reason an annotation is not wanted, None if it is, or raises as
-            ValueError what is wrong with it; see :func:`check_annotation`.
+        coco: Content of the file, see :func:`read_coco`.
+        where: Name of the file, for messages.
+        report: Counts annotations and receives rejected and skipped ones.
+        check: Returns the reason for which an annotation is skipped, None to keep it, or raises
+            ValueError if it is invalid; see :func:`check_annotation`.
 
     Raises:
-        AnnotationError: No image can be used, or what a strict report raises.
+        AnnotationError: There is no valid image or no annotation, or a strict report raises.
     """
     images: dict[int | str, CocoImage] = {}
     names: dict[str, int] = {}
-    for index, image in enumerate(coco['images']):
+    for index, entry in enumerate(coco['images']):
         place = f'{where}, images[{index}]'
-        fault = _image_fault(image, images, names)
+        fault = _find_image_fault(entry, images, names)
         if fault:
             report.reject(place, fault, number=index + 1, records=0)
             continue
-        name = _raw_name(image)
+        name = _get_name(entry)
+        names[name] = index
+        details = dict(number=index + 1, image=name)
         if '\\' in name:
-            report.warn(
-                place,
-                f'{name!r} divides directories by \\, which is read as /; mmdet does not find it',
-                kind='odd name',
-                number=index + 1,
-                image=name,
-            )
-            name = name.replace('\\', '/')
-        names[_raw_name(image)] = index
-        images[image['id']] = CocoImage(
-            image['id'], name, index + 1, _size_of(image, place, index + 1, report)
-        )
+            reason = f'{name!r} separates directories by \\, which is read as /, not so by mmdet'
+            report.warn(place, reason, kind='unusual name', **details)
+        size = (entry.get('height'), entry.get('width'))
+        if not is_size(size):
+            if size != (None, None) or 'height' in entry or 'width' in entry:
+                reason = f"'height' and 'width' must be whole numbers above 0, got {size}"
+                report.reject(place, reason, kind='no size', records=0, **details)
+            size = None
+        images[entry['id']] = CocoImage(entry['id'], name.replace('\\', '/'), index + 1, size)
     if not images:
         raise AnnotationError(
             f'{where}: not in the form of COCO or CityPersons, no image can be used; the first: '
-            f'{_image_fault(coco["images"][0], {}, {})}'
+            f'{_find_image_fault(coco["images"][0], {}, {})}'
         )
     if not coco['annotations']:
-        raise AnnotationError(f"{where}: 'annotations' is empty, so there is nobody to find")
+        raise AnnotationError(f"{where}: 'annotations' is empty")
     report.read += len(coco['annotations'])
     for index, annotation in enumerate(coco['annotations']):
         place = f'{where}, annotations[{index}]'
         try:
-            if not isinstance(annotation, dict):
-                raise ValueError(f'a JSON object was expected, got {annotation!r:.50}')
-            image = _picture_of(annotation, images)
+            image = _find_image(annotation, images)
         except ValueError as error:
             report.reject(place, str(error), kind='no image')
             continue
         try:
             reason = check(annotation)
         except ValueError as error:
-            report.reject(
-                place,
-                f'image {image.id!r} ({image.name}): {error}',
-                number=image.number,
-                image=image.name,
-            )
+            reason = f'image {image.id!r} ({image.name}): {error}'
+            report.reject(place, reason, number=image.number, image=image.name)
             continue
         if reason is not None:
             report.skip(reason)
@@ -150,73 +141,11 @@ def read_images(
     return list(images.values())
 
 
-def _raw_name(image: Mapping) -> str:
-    return image['file_name'] if 'file_name' in image else image['im_name']
-
-
-def _image_fault(image: object, images: Mapping, names: Mapping) -> str | None:
-    """What makes an entry of ``images`` unusable."""
-    if not isinstance(image, dict):
-        return f'a JSON object was expected, got {image!r:.50}'
-    if not _is_id(image.get('id')):
-        return f"field 'id' must be a number or a text, got {image.get('id')!r:.50}"
-    if image['id'] in images:
-        number = images[image['id']].number
-        return f'two images have the same id {image["id"]!r}, the other is images[{number - 1}]'
-    if 'file_name' not in image and 'im_name' not in image:
-        return "field 'file_name' is missing"
-    name = _raw_name(image)
-    if not isinstance(name, str) or not name:
-        return f"field 'file_name' must be a text that is not empty, got {name!r:.50}"
-    if name in names:
-        return f'two images have the name {name!r}, the other is images[{names[name]}]'
-    return None
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def _size_of(image: Mapping, place: str, number: int, report: ConversionReport) -> Size | None:
-    """Size of a image; None, and named, if what is there cannot be one."""
-    if 'height' not in image and 'width' not in image:
-        return None
-    size = (image.get('height'), image.get('width'))
-    if is_size(size):
-        return size
-    report.reject(
-        place,
-        f"'height' and 'width' must be whole numbers above 0, got {size[0]!r} and {size[1]!r}",
-        kind='no size',
-        number=number,
-        image=_raw_name(image),
-        records=0,
-    )
-    return None
-
-
-def _picture_of(annotation: Mapping, images: Mapping) -> CocoImage:
-    """The image that an annotation belongs to; ValueError if there is none."""
-    if 'image_id' not in annotation:
-        raise ValueError("field 'image_id' is missing")
-    key = annotation['image_id']
-    if _is_id(key) and key in images:
-        return images[key]
-    hint = ''
-    twin = str(key) if isinstance(key, int) else _as_number(key)
-    if twin in images:
-        hint = f', though one has {twin!r}; text and number are not the same ID'
-    raise ValueError(
-        f'annotation {annotation.get("id")!r} has image_id {key!r}, which no image has{hint}'
-    )
-
-
-def _as_number(key: object) -> int | None:
-    return int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 20 else None
-
-
 def check_annotation(annotation: Mapping) -> None:
-    """Raise ValueError if an annotation's box or flags cannot be used."""
+    """Raise ValueError if the box or a flag of an annotation is invalid.
+
+    >>> check_annotation({'bbox': [0, 0, 10, 20], 'iscrowd': 0})
+    """
     if 'bbox' not in annotation:
         raise ValueError("field 'bbox' is missing")
     if not is_box(annotation['bbox']):
@@ -225,3 +154,48 @@ def check_annotation(annotation: Mapping) -> None:
         )
     for key in ('ignore', 'iscrowd'):
         is_flagged(annotation, key)
+
+
+def _get_name(entry: Mapping) -> str:
+    return entry['file_name'] if 'file_name' in entry else entry['im_name']
+
+
+def _find_image_fault(entry: object, images: Mapping, names: Mapping) -> str | None:
+    """Return what is wrong with an entry of ``images``, given the entries before it."""
+    if not isinstance(entry, dict):
+        return f'a JSON object was expected, got {entry!r:.50}'
+    if not _is_id(entry.get('id')):
+        return f"field 'id' must be a number or a text, got {entry.get('id')!r:.50}"
+    if entry['id'] in images:
+        number = images[entry['id']].number
+        return f'two images have the same id {entry["id"]!r}, the other is images[{number - 1}]'
+    if 'file_name' not in entry and 'im_name' not in entry:
+        return "field 'file_name' is missing"
+    name = _get_name(entry)
+    if not isinstance(name, str) or not name:
+        return f"field 'file_name' must be a text that is not empty, got {name!r:.50}"
+    if name in names:
+        return f'two images have the name {name!r}, the other is images[{names[name]}]'
+    return None
+
+
+def _find_image(annotation: object, images: Mapping[int | str, CocoImage]) -> CocoImage:
+    """Return the image of an annotation; raise ValueError if there is none."""
+    if not isinstance(annotation, dict):
+        raise ValueError(f'a JSON object was expected, got {annotation!r:.50}')
+    if 'image_id' not in annotation:
+        raise ValueError("field 'image_id' is missing")
+    key = annotation['image_id']
+    if _is_id(key) and key in images:
+        return images[key]
+    twin: int | str | None = str(key) if isinstance(key, int) else None
+    if isinstance(key, str) and key.isdecimal() and len(key) < 20:
+        twin = int(key)
+    hint = f', though one has {twin!r}; text and number are different IDs' if twin in images else ''
+    raise ValueError(
+        f'annotation {annotation.get("id")!r} has image_id {key!r}, which no image has{hint}'
+    )
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)

@@ -1,46 +1,36 @@
-"""CrowdHuman-style data for mmdet."""
+"""CrowdHuman and other data in its format, for mmdet."""
 
 from __future__ import annotations
 
-import gc
-import os.path as osp
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
 from .base import BaseCrowdDataset
 from .checks import check_paths
-from .filtering import check_filter_cfg
+from .image_paths import ImageLocator, guess_path
 from .image_sizes import (
-    cache_files,
-    cached_sizes,
     digest,
-    find_images,
-    read_image_size,
+    list_cache_paths,
+    load_or_read_sizes,
+    parse_sizes,
     read_image_sizes,
-    read_size_table,
 )
 from .odgt import BOXES, OdgtError, read_records
-from .text import read_bytes
-
-IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-_SPOT_CHECKS = 16
+from .text import read_bytes, read_json
 
 
 @DATASETS.register_module()
 class CrowdDataset(BaseCrowdDataset):
-    """CrowdHuman, or anything in its ``.odgt`` format, in place of mmdet's ``CrowdHumanDataset``.
+    """CrowdHuman, or any data set in its ``.odgt`` format; replaces mmdet's ``CrowdHumanDataset``.
 
-    With the default ``box='body'`` it gives what mmdet's class gives. It differs in this: image
-    sizes come from file headers (not from decoding every image) and are remembered for each
-    annotation file, whatever its name; a image's ID may contain its extension and a subfolder;
-    ``filter_cfg`` works; malformed annotations are refused with line and reason when the file is
-    read, and so are images that are not there; with ``test_mode`` so are IDs that occur twice,
-    since no metric could tell them apart. An instance without a head or visible box simply lacks
-    ``hbox`` or ``vbox``.
+    With ``box='body'`` its data equal those of mmdet's class, with these differences: image sizes
+    are read from file headers and cached per annotation file; IDs may include an extension and a
+    subdirectory; ``filter_cfg`` works; malformed lines and missing images are reported with their
+    line when the file is read, and so are repeated IDs with ``test_mode``; an instance may lack a
+    head or visible box.
 
     Every instance has ``bbox``, ``bbox_label`` (0, or -1 for ignore regions), ``ignore_flag``, and
     ``fbox``, ``vbox``, ``hbox``, all boxes as x1, y1, x2, y2 in pixels.
@@ -50,16 +40,15 @@ class CrowdDataset(BaseCrowdDataset):
         ann_file: The ``.odgt`` file.
         data_prefix: ``img``: the image directory.
         box: Which box becomes ``bbox``: 'body', 'visible' or 'head'. Heads are also ignored where
-            ``head_attr.ignore`` says so, as CrowdHuman's own evaluation does.
+            ``head_attr.ignore`` is set, as in CrowdHuman's evaluation.
         img_suffix: Extension added to an ID to find its image.
-        extra_ann_file: JSON with ``{ID: [height, width]}``, as for mmdet's class. Without it sizes
-            are looked up in our cache, then in mmdet's (``id_hw_train.json``, ``id_hw_val.json``)
-            if it agrees with the images, else read.
-        cache_dir: Where sizes are remembered; beside the annotation file by default, or in the
-            user's cache directory where that cannot be written.
+        extra_ann_file: JSON file ``{ID: [height, width]}``, as for mmdet's class, to use instead of
+            sizes from file headers.
+        cache_dir: Where sizes are cached; by default beside the annotation file, or in the user's
+            cache directory where that is not writable.
         filter_cfg: See :func:`mmdet_lla.datasets.filtering.filter_images`; not applied with
             ``test_mode``, as in mmdet's datasets.
-        kwargs: For mmdet's ``BaseDetDataset``.
+        kwargs: Of mmdet's ``BaseDetDataset``.
 
     Raises:
         FileNotFoundError: Annotations or images are missing.
@@ -68,6 +57,7 @@ class CrowdDataset(BaseCrowdDataset):
     """
 
     METAINFO = {'classes': ('person',), 'palette': [(220, 20, 60)]}
+    boxes = BOXES
 
     def __init__(
         self,
@@ -81,10 +71,6 @@ class CrowdDataset(BaseCrowdDataset):
         filter_cfg: Mapping | None = None,
         **kwargs,
     ) -> None:
-        if box not in BOXES:
-            raise ValueError(f'box must be one of {", ".join(map(repr, BOXES))}, got {box!r}')
-        check_filter_cfg(filter_cfg)
-        self.box = box
         self.img_suffix = img_suffix
         self.extra_ann_file = extra_ann_file
         self.cache_dir = cache_dir
@@ -92,133 +78,90 @@ class CrowdDataset(BaseCrowdDataset):
             data_root=data_root,
             ann_file=ann_file,
             data_prefix=dict(img='Images') if data_prefix is None else dict(data_prefix),
-            filter_cfg=None if filter_cfg is None else dict(filter_cfg),
+            box=box,
+            filter_cfg=filter_cfg,
             **kwargs,
         )
-
-    def full_init(self) -> None:
-        """Load, filter and serialize, once; see mmdet's ``BaseDetDataset``."""
-        with _no_garbage_collection():
-            super().full_init()
 
     def load_data_list(self) -> list[dict]:
         """Read annotations and image sizes.
 
         Returns:
-            list[dict]: One dict a line with ``img_id``, ``img_path``, ``height``, ``width`` and
+            list[dict]: Per line a dict with ``img_id``, ``img_path``, ``height``, ``width`` and
             ``instances``.
         """
         check_paths(type(self).__name__, self.ann_file, self.data_prefix)
         content = read_bytes(self.ann_file, self.backend_args)
-        data_list, flat, inverted = [], [], []
-        for number, name, instances in read_records(content, self.ann_file, BOXES[self.box]):
-            data_list.append({'img_id': name, 'instances': instances})
-            if any(map(_is_flat_person, instances)):
-                flat.append(number)
-                if any(map(_is_inverted_person, instances)):
-                    inverted.append(number)
-        names = [data_info['img_id'] for data_info in data_list]
-        self._report(names, flat, inverted)
-        paths = self._paths(names)
-        sizes = self._sizes(names, paths, digest(content))
-        for data_info, path in zip(data_list, paths, strict=True):
-            data_info['img_path'] = path
-            data_info['height'], data_info['width'] = sizes[data_info['img_id']]
-        return data_list
+        lines = list(read_records(content, self.ann_file, BOXES[self.box]))
+        img_ids = [img_id for _, img_id, _ in lines]
+        self._check_ids(img_ids)
+        self._warn_about_boxes(lines)
+        directory = self.data_prefix['img']
+        if self.backend_args is None:
+            paths = ImageLocator(directory, self.img_suffix).find_all(img_ids)
+        else:
+            paths = [guess_path(img_id, directory, self.img_suffix) for img_id in img_ids]
+        sizes = self._load_sizes(img_ids, paths, digest(content))
+        return [
+            {
+                'img_id': img_id,
+                'img_path': path,
+                'height': sizes[img_id][0],
+                'width': sizes[img_id][1],
+                'instances': instances,
+            }
+            for (_, img_id, instances), path in zip(lines, paths, strict=True)
+        ]
 
-    def _report(self, names: Sequence[str], flat: Sequence[int], inverted: Sequence[int]) -> None:
-        logger = MMLogger.get_current_instance()
-        advice = f'python tools/check_dataset.py {self.ann_file} tells more'
-        repeated = [name for name, count in Counter(names).items() if count > 1]
+    def _check_ids(self, img_ids: Sequence[str]) -> None:
+        """Raise if IDs occur twice with ``test_mode``, else warn."""
+        repeated = [img_id for img_id, count in Counter(img_ids).items() if count > 1]
         if repeated:
             message = f'{self.ann_file}: {len(repeated)} IDs occur more than once: {repeated[:5]}'
             if self.test_mode:
-                raise OdgtError(f'{message}; no evaluation could tell them apart')
-            logger.warning('%s; %s', message, advice)
-        if flat:
+                raise OdgtError(f'{message}; no evaluation can tell such images apart')
+            MMLogger.get_current_instance().warning(message)
+
+    def _warn_about_boxes(self, lines: Sequence[tuple[int, str, list[dict]]]) -> None:
+        """Warn about boxes without area, and about negative ones, at which LLAHead stops."""
+        empty, negative = [], []
+        for number, _, instances in lines:
+            sides = [
+                min(x2 - x1, y2 - y1)
+                for x1, y1, x2, y2 in (one['bbox'] for one in instances if not one['ignore_flag'])
+            ]
+            shortest = min(sides, default=1)
+            if shortest <= 0:
+                empty.append(number)
+            if shortest < 0:
+                negative.append(number)
+        logger = MMLogger.get_current_instance()
+        if empty:
             logger.warning(
-                '%s: %d lines have %s boxes of no area, the first is line %d; %s',
-                self.ann_file,
-                len(flat),
-                self.box,
-                flat[0],
-                advice,
+                f'{self.ann_file}: {len(empty)} lines have {self.box} boxes without area, the '
+                f'first is line {empty[0]}; tools/check_dataset.py lists them'
             )
         filtered = not self.test_mode and (self.filter_cfg or {}).get('min_box_size')
-        if inverted and not filtered:
+        if negative and not filtered:
             logger.warning(
-                '%s: %d of them have boxes of negative size, the first is line %d; LLAHead stops a '
-                'training there. Correct them, or make ignore regions of them: '
-                'filter_cfg=dict(min_box_size=1)',
-                self.ann_file,
-                len(inverted),
-                inverted[0],
+                f'{self.ann_file}: {len(negative)} of them have boxes of negative size, the first '
+                f'is line {negative[0]}; LLAHead stops a training there. Correct them, or turn '
+                'them into ignore regions: filter_cfg=dict(min_box_size=1)'
             )
 
-    def _paths(self, names: Sequence[str]) -> list[str]:
-        directory = self.data_prefix['img']
-        if self.backend_args is None:
-            return find_images(names, directory, self.img_suffix)
-        # What lies elsewhere cannot be listed cheaply: the name alone decides.
-        return [
-            osp.join(
-                directory,
-                name if name.lower().endswith(IMG_EXTENSIONS) else name + self.img_suffix,
+    def _load_sizes(
+        self, img_ids: Sequence[str], paths: Sequence[str], fingerprint: str
+    ) -> Mapping[str, tuple[int, int]]:
+        if self.extra_ann_file is None:
+            return load_or_read_sizes(
+                img_ids,
+                lambda: read_image_sizes(paths, self.backend_args),
+                fingerprint,
+                list_cache_paths(self.ann_file, self.data_prefix['img'], self.cache_dir),
             )
-            for name in names
-        ]
-
-    def _sizes(self, names: Sequence[str], paths: Sequence[str], fingerprint: str) -> Mapping:
-        if self.extra_ann_file is not None:
-            sizes = read_size_table(self.extra_ann_file, self.backend_args)
-            missing = [name for name in names if name not in sizes]
-            if missing:
-                raise KeyError(f'{self.extra_ann_file} lacks the size of {missing[:5]}')
-            return sizes
-        return cached_sizes(
-            names,
-            lambda: read_image_sizes(paths, self.backend_args),
-            fingerprint,
-            cache_files(self.ann_file, self.data_prefix['img'], self.cache_dir),
-            known=lambda: self._sizes_of_mmdet(names, paths),
-        )
-
-    def _sizes_of_mmdet(self, names: Sequence[str], paths: Sequence[str]) -> Mapping | None:
-        """What mmdet's dataset left beside the data, if it fits these images."""
-        if self.backend_args is not None:
-            return None
-        base = osp.basename(self.ann_file)
-        split = 'train' if 'train' in base else 'val'
-        path = osp.join(self.data_root or osp.dirname(self.ann_file), f'id_hw_{split}.json')
-        try:
-            sizes = read_size_table(path)
-        except (OSError, ValueError):
-            return None
-        if not all(name in sizes for name in names):
-            return None
-        some = range(0, len(names), max(1, len(names) // _SPOT_CHECKS))
-        if any(sizes[names[i]] != read_image_size(paths[i]) for i in some):
-            return None
+        table = read_json(self.extra_ann_file, self.backend_args)
+        sizes = parse_sizes(table, self.extra_ann_file)
+        missing = [img_id for img_id in img_ids if img_id not in sizes]
+        if missing:
+            raise KeyError(f'{self.extra_ann_file} lacks the size of {missing[:5]}')
         return sizes
-
-
-def _is_flat_person(instance: dict) -> bool:
-    x1, y1, x2, y2 = instance['bbox']
-    return (x2 <= x1 or y2 <= y1) and not instance['ignore_flag']
-
-
-def _is_inverted_person(instance: dict) -> bool:
-    x1, y1, x2, y2 = instance['bbox']
-    return (x2 < x1 or y2 < y1) and not instance['ignore_flag']
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Nothing made while loading is garbage, but looking for some doubles the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -1,4 +1,4 @@
-"""What ``filter_cfg`` of the crowd datasets can leave out or turn into ignore regions."""
+"""Filter images and boxes by ``filter_cfg`` of the crowd datasets."""
 
 from __future__ import annotations
 
@@ -10,36 +10,43 @@ FILTERS = ('filter_empty_gt', 'min_size', 'min_box_size', 'min_height', 'min_vis
 
 
 def check_filter_cfg(filter_cfg: Mapping | None) -> None:
-    """Raise KeyError on a filter that does not exist, so that no typing error goes unnoticed."""
+    """Raise KeyError for an unknown filter, so that no typing error goes unnoticed.
+
+    >>> check_filter_cfg({'min_size': 32})
+    """
     for key in filter_cfg or {}:
         if key not in FILTERS:
             raise KeyError(f'filter_cfg: {key!r} is unknown; known are {", ".join(FILTERS)}')
 
 
 def filter_images(data_list: list[dict], filter_cfg: Mapping | None) -> list[dict]:
-    """Apply a dataset's ``filter_cfg``. Boxes first, then images.
+    """Apply a dataset's ``filter_cfg``, first to boxes, then to images.
 
-    Boxes that fall short become ignore regions (label -1): they are people, so a detector should
-    be neither asked for them nor punished for finding them.
+    Boxes below a minimum become ignore regions (label -1): they are people, so a detector is
+    neither required to find them nor penalized for it.
+
+    >>> image = {'height': 50, 'width': 60, 'instances': []}
+    >>> len(filter_images([image, {**image, 'height': 20}], {'min_size': 32}))
+    1
 
     Args:
-        data_list: Images as ``load_data_list`` gives them; instances are changed in place.
+        data_list: Images as ``load_data_list`` returns them; instances are changed in place.
         filter_cfg: Any of
 
             - ``min_box_size`` (float): shorter side of a box, pixels;
             - ``min_height`` (float): height of a box, pixels;
-            - ``min_visible`` (float): share of the body that is seen, 0 to 1; where it is unknown
-              nothing changes (see :func:`mmdet_lla.datasets.odgt.visible_ratio`);
-            - ``filter_empty_gt`` (bool): leave out images without a person: no boxes at all, or
-              only ignore regions;
-            - ``min_size`` (float): leave out images whose shorter side is less, pixels, as
-              mmdet's ``CocoDataset`` does.
+            - ``min_visible`` (float): visible fraction of the body, 0 to 1; boxes of unknown
+              fraction are kept (see :func:`mmdet_lla.datasets.odgt.visible_ratio`);
+            - ``filter_empty_gt`` (bool): drop images without a person: no boxes at all, or only
+              ignore regions;
+            - ``min_size`` (float): drop images whose shorter side is less, pixels, as mmdet's
+              ``CocoDataset`` does.
 
     Returns:
         list[dict]: The images kept.
 
     Raises:
-        ValueError: None is.
+        ValueError: No image is left.
         KeyError: An unknown filter.
     """
     if not filter_cfg:
@@ -65,7 +72,7 @@ def filter_images(data_list: list[dict], filter_cfg: Mapping | None) -> list[dic
         image
         for image in data_list
         if min(image['height'], image['width']) >= min_size
-        and (keep_empty or any(not i['ignore_flag'] for i in image['instances']))
+        and (keep_empty or any(not one['ignore_flag'] for one in image['instances']))
     ]
     if not kept:
         raise ValueError(f'filter_cfg {dict(filter_cfg)} leaves none of {len(data_list)} images')

@@ -1,8 +1,7 @@
-"""Everything that is wrong with an annotation file and its images, found before a training."""
+"""Find everything that is wrong with an annotation file and its images before a training."""
 
 from __future__ import annotations
 
-import glob
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,36 +12,37 @@ from tqdm import tqdm
 from .box_faults import find_box_faults
 from .coco_json import CocoImage, read_coco
 from .converters.citypersons import is_mat, iter_citypersons, open_citypersons
-from .converters.coco_person import iter_coco_person
+from .converters.coco import iter_coco_person
+from .image_paths import ImageLocator
 from .image_sizes import (
     ImageReadError,
     ImageTooLargeError,
     Size,
-    cache_files,
-    decode_image,
     digest,
+    list_cache_paths,
     load_cache,
-    locate_images,
     read_image_size,
-    read_size_table,
 )
 from .odgt import BOXES, OdgtError, find_record_fault, iter_records
 from .report import ConversionReport
 from .text import read_bytes
 
-#: The kind of a problem that leaves open whether a image is sound.
+#: Kind of a problem after which it is unknown whether an image is valid.
 UNCHECKED = 'image not checked'
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a data set.
+
+    >>> str(Problem('repeated ID', 7, 'a', 'it is on line 1 already'))
+    'line 7 a: repeated ID: it is on line 1 already'
 
     Attributes:
-        kind: One of a few words, to group by.
+        kind: A few words to group by.
         line: Line of the annotation file, or number of the image in a JSON or MAT file, from 1;
-            0 where it belongs to none.
-        image: The image's ID, '' if unknown.
+            0 if it belongs to none.
+        image: ID of the image, '' if unknown.
         message: What is wrong.
     """
 
@@ -59,7 +59,7 @@ class Problem:
 
 @dataclass
 class Inspection:
-    """What was found: usable records, the sizes of their images by ID, and problems by line."""
+    """Result of a check: valid records, image sizes by ID, and problems by line."""
 
     records: list[dict] = field(default_factory=list)
     sizes: dict[str, Size] = field(default_factory=dict)
@@ -77,146 +77,120 @@ def inspect_dataset(
 ) -> Inspection:
     """Check an annotation file and its images.
 
-    Found are: lines that are no JSON or lack a field; tags other than 'person' and 'mask'; boxes
-    of negative size or no area; people outside their image; IDs that occur twice; images that
-    are missing or cannot be read; remembered sizes that differ from the images'. A JSON or MAT
-    file is judged itself, record by record: what a dataset or a metric would refuse in it, and
-    whether the sizes it gives are those of the images. Of boxes see
-    :func:`~mmdet_lla.datasets.find_box_faults.find_box_faults`.
+    Reported are: lines that are no JSON or lack a field; tags other than 'person' and 'mask'; boxes
+    of negative size or without area; people outside their image; repeated IDs; images that are
+    missing or unreadable; cached sizes that differ from the images. In a JSON or MAT file also
+    every record that a dataset or metric would refuse, and sizes that differ from the images. For
+    boxes see :func:`~mmdet_lla.datasets.box_faults.find_box_faults`.
 
     Args:
         ann_file: ``.odgt``, or CityPersons' ``.mat``, or ``.json`` of CityPersons or COCO.
         directory: The image directory.
         suffix: Extension added to an ID to find its image.
-        decode: Whether to decode every image; only headers are read otherwise, which does not
-            find images that break off.
-        cache_dir: Where the dataset keeps image sizes, if it was told to.
-        workers: Threads that read images.
-        box: The box that every annotation must have: 'body', 'visible' or 'head'.
+        decode: Whether to decode every image; reading headers only does not find truncated images.
+        cache_dir: The dataset's ``cache_dir``, if it has one.
+        workers: Number of threads that read images.
+        box: Box that every annotation must have: 'body', 'visible' or 'head'.
 
     Raises:
         OSError: The annotation file cannot be read.
-        ValueError: It is no text, empty, or a JSON or MAT file of a form that is not known.
+        ValueError: It is no text, empty, or a JSON or MAT file of an unknown form.
     """
-    content = read_bytes(ann_file)
     found = Inspection()
-    lines: list[int] = []
-    said: list[Size | None] = []
+    content = read_bytes(ann_file)
     if osp.splitext(ann_file)[1].lower() in ('.mat', '.json'):
-        report = ConversionReport()
-        for image, record in _coco_records(ann_file, report):
-            lines.append(image.number)
-            found.records.append(record)
-            said.append(None if is_mat(ann_file) else image.size)
-        found.problems += [
-            Problem(issue.kind, issue.number, issue.image, str(issue)) for issue in report.issues
-        ]
+        entries = _read_coco_entries(ann_file, found)
     else:
-        for number, record in iter_records(content, ann_file):
-            problem = _record_problem(number, record, BOXES[box])
-            if problem:
-                found.problems.append(problem)
-            else:
-                lines.append(number)
-                found.records.append(record)
-                said.append(None)
-    found.problems += _repeated(found.records, lines)
-    names = [record['ID'] for record in found.records]
-    paths = locate_images(names, directory, suffix)
-    known = _remembered(ann_file, directory, cache_dir, digest(content))
-    sizes = _read_all(paths, decode, workers)
-    for number, record, path, size, own in zip(
-        lines, found.records, paths, sizes, said, strict=True
-    ):
-        name = record['ID']
+        entries = _read_odgt_entries(content, ann_file, BOXES[box], found)
+    found.records = [record for _, record, _ in entries]
+    locator = ImageLocator(directory, suffix)
+    paths = [locator.locate(record['ID']) for record in found.records]
+    caches = {
+        path: sizes
+        for path in list_cache_paths(ann_file, directory, cache_dir)
+        if (sizes := load_cache(path, digest(content))) is not None
+    }
+    results = _read_images(paths, decode, workers)
+    first_lines: dict[str, int] = {}
+    for (line, record, declared), path, size in zip(entries, paths, results, strict=True):
+        img_id = record['ID']
+
+        def report(kind: str, message: str, line=line, img_id=img_id) -> None:
+            found.problems.append(Problem(kind, line, img_id, message))
+
+        if img_id in first_lines:
+            report('repeated ID', f'it is on line {first_lines[img_id]} already')
+        first_lines.setdefault(img_id, line)
         if path is None:
-            expected = osp.join(directory, name + suffix)
-            found.problems.append(Problem('missing image', number, name, expected))
+            report('missing image', osp.join(directory, img_id + suffix))
         elif isinstance(size, ImageReadError):
-            kind = UNCHECKED if isinstance(size, ImageTooLargeError) else 'unreadable image'
-            found.problems.append(Problem(kind, number, name, str(size)))
+            unchecked = isinstance(size, ImageTooLargeError)
+            report(UNCHECKED if unchecked else 'unreadable image', str(size))
         else:
-            found.sizes[name] = size
-            remembered = {s: table[name] for s, table in known.items() if name in table}
-            if own is not None:
-                remembered[ann_file] = own
-            for source, other in remembered.items():
-                if other != size:
-                    message = f'{source} has {other}, the image {size}'
-                    found.problems.append(Problem('other size remembered', number, name, message))
-        size = found.sizes.get(name, own)
+            found.sizes[img_id] = size
+            others = {source: sizes.get(img_id) for source, sizes in caches.items()}
+            for source, other in {**others, ann_file: declared}.items():
+                if other is not None and other != size:
+                    report('other size', f'{source} has {other}, the image {size}')
         for index, annotation in enumerate(record['gtboxes']):
-            for kind, what in find_box_faults(annotation, size):
-                found.problems.append(Problem(kind, number, name, f'gtboxes[{index}] {what}'))
+            for kind, what in find_box_faults(annotation, found.sizes.get(img_id, declared)):
+                report(kind, f'gtboxes[{index}] {what}')
     found.problems.sort(key=lambda problem: problem.line)
     return found
 
 
-def _coco_records(ann_file: str, report: ConversionReport) -> Iterator[tuple[CocoImage, dict]]:
-    """Images and records of a JSON or MAT file; a report is told what cannot be used."""
+def _read_odgt_entries(
+    content: bytes, ann_file: str, key: str, found: Inspection
+) -> list[tuple[int, dict, None]]:
+    """Return (line, record, None) of the valid lines of an ``.odgt`` file; report the others."""
+    entries = []
+    for line, record in iter_records(content, ann_file):
+        if isinstance(record, OdgtError):
+            found.problems.append(Problem('bad JSON', line, '', str(record)))
+        elif fault := find_record_fault(record, key):
+            img_id = record.get('ID')
+            img_id = img_id if isinstance(img_id, str) else ''
+            found.problems.append(Problem('malformed', line, img_id, fault))
+        else:
+            entries.append((line, record, None))
+    return entries
+
+
+def _read_coco_entries(ann_file: str, found: Inspection) -> list[tuple[int, dict, Size | None]]:
+    """Return (number, record, declared size) of the images of a JSON or MAT file."""
+    report = ConversionReport()
+    entries = [
+        (image.number, record, None if is_mat(ann_file) else image.size)
+        for image, record in _iter_coco_records(ann_file, report)
+    ]
+    found.problems += [
+        Problem(issue.kind, issue.number, issue.image, str(issue)) for issue in report.issues
+    ]
+    return entries
+
+
+def _iter_coco_records(ann_file: str, report: ConversionReport) -> Iterator[tuple[CocoImage, dict]]:
     if is_mat(ann_file):
         return iter_citypersons(open_citypersons(ann_file, report=report), report, ann_file)
     coco = read_coco(ann_file)
     entries = [one for key in ('images', 'annotations') for one in coco[key]]
-    if any(isinstance(one, dict) and {'vis_ratio', 'vis_bbox', 'im_name'} & set(one)
-           for one in entries):  # fmt: skip
+    fields = {'vis_ratio', 'vis_bbox', 'im_name'}
+    if any(isinstance(one, dict) and fields & set(one) for one in entries):
         return iter_citypersons(coco, report, ann_file)
-    return iter_coco_person(coco, report=report, where=ann_file)
+    return iter_coco_person(coco, report, ann_file)
 
 
-def _record_problem(number: int, record: dict | OdgtError, key: str) -> Problem | None:
-    """What makes a line unusable."""
-    if isinstance(record, OdgtError):
-        return Problem('bad JSON', number, '', str(record))
-    fault = find_record_fault(record, required=(key,))
-    if fault is None:
-        return None
-    name = record.get('ID')
-    return Problem('malformed', number, name if isinstance(name, str) else '', fault)
-
-
-def _repeated(records: Sequence[dict], lines: Sequence[int]) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for number, record in zip(lines, records, strict=True):
-        name = record['ID']
-        if name in first:
-            yield Problem('repeated ID', number, name, f'it is on line {first[name]} already')
-        first.setdefault(name, number)
-
-
-def _read_all(
+def _read_images(
     paths: Sequence[str | None], decode: bool, workers: int
 ) -> list[Size | ImageReadError | None]:
-    """Size of every image, or why it cannot be read; None for None."""
+    """Return the size of every image, or the error; None for a missing image."""
 
     def read(path: str | None) -> Size | ImageReadError | None:
-        if path is None:
-            return None
         try:
-            if decode:
-                decode_image(path)
-            return read_image_size(path)
+            return None if path is None else read_image_size(path, decode=decode)
         except ImageReadError as error:
             return error
 
     with ThreadPoolExecutor(workers) as pool:
-        return list(
-            tqdm(pool.map(read, paths), total=len(paths), desc='images', disable=len(paths) < 100)
-        )
-
-
-def _remembered(
-    ann_file: str, directory: str, cache_dir: str | None, fingerprint: str
-) -> dict[str, dict[str, Size]]:
-    """Sizes by ID from the caches a dataset would use: ours, and mmdet's."""
-    found = {}
-    for path in cache_files(ann_file, directory, cache_dir):
-        sizes = load_cache(path, fingerprint)
-        if sizes is not None:
-            found[path] = sizes
-    for path in sorted(glob.glob(osp.join(glob.escape(osp.dirname(ann_file)), 'id_hw_*.json'))):
-        try:
-            found[path] = read_size_table(path)
-        except (OSError, ValueError):  # no dataset of ours would use it either
-            continue
-    return found
+        results = pool.map(read, paths)
+        return list(tqdm(results, 'images', len(paths), disable=len(paths) < 100))

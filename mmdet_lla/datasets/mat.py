@@ -1,4 +1,4 @@
-"""MAT files, in which some data sets are published."""
+"""Read MAT files, in which some data sets are published."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .text import AnnotationError
 
 
 def read_mat(content: bytes, where: str) -> dict:
-    """Variables of a MAT file.
+    """Return the variables of a MAT file.
 
     Args:
-        content: The file's bytes.
-        where: The file, for the message.
+        content: Bytes of the file.
+        where: Name of the file, for the message.
 
     Raises:
         AnnotationError: It is no MAT file, damaged, or of MATLAB's version 7.3, which is HDF5.
     """
     try:
         return loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)
-    except Exception as error:  # damage leads the decoder astray to any error there is
+    except Exception as error:  # damaged files raise exceptions of any kind
         text = str(error) or type(error).__name__
         raise AnnotationError(f'{where} is no MAT file that can be read: {text}') from error

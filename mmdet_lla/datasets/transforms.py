@@ -1,4 +1,4 @@
-"""Pipeline steps of our own."""
+"""Pipeline transforms."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 
+from .odgt import BOX_KEYS
+
 
 @TRANSFORMS.register_module()
 class LoadCrowdBoxes(BaseTransform):
-    """Put the body, visible or head boxes of a crowd dataset beside ``gt_bboxes``.
+    """Add the body, visible or head boxes of a crowd dataset to the results.
 
-    mmdet's transforms move ``gt_bboxes`` only. This one comes after those that move boxes (resize,
-    flip), follows what they recorded as ``homography_matrix``, and clips to the image. To hand
-    the boxes to a model, name them in ``PackDetInputs(meta_keys=...)``: they hold all boxes,
-    ignored ones too, in the order of ``instances``.
+    mmdet's transforms move ``gt_bboxes`` only. This one belongs after those that move boxes
+    (resize, flip): it applies their ``homography_matrix`` and clips to the image. To pass the boxes
+    to a model, name them in ``PackDetInputs(meta_keys=...)``: they hold all boxes, ignored ones
+    too, in the order of ``instances``.
 
     Required keys: ``instances``, ``img_shape``; ``homography_matrix`` if anything was moved.
     Added keys: ``gt_<key>es``, for example ``gt_vboxes``: float32 array (N, 4), x1, y1, x2, y2.
+
+    >>> results = dict(instances=[dict(vbox=[-5, 0, 10, 20])], img_shape=(50, 60))
+    >>> LoadCrowdBoxes(keys=('vbox',))(results)['gt_vboxes'].tolist()
+    [[0.0, 0.0, 10.0, 20.0]]
 
     Args:
         keys: Any of 'fbox', 'vbox', 'hbox'.
 
     Raises:
         KeyError: An instance lacks such a box.
-        ValueError: Unknown key, or boxes were dropped on the way, so that these would no longer
-            belong to ``gt_bboxes``.
+        ValueError: Unknown key, or an earlier transform dropped boxes, so that these would not
+            match ``gt_bboxes``.
     """
 
     def __init__(self, keys: Sequence[str] = ('vbox', 'hbox')) -> None:
-        unknown = [key for key in keys if key not in ('fbox', 'vbox', 'hbox')]
+        unknown = [key for key in keys if key not in BOX_KEYS]
         if unknown:
             raise ValueError(f"keys must be among 'fbox', 'vbox', 'hbox', got {unknown}")
         self.keys = tuple(keys)

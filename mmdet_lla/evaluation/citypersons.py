@@ -243,8 +243,8 @@ def load_citypersons(ann_file: str, backend_args: dict | None = None) -> list[Cr
     pictures = read_annotations(open_citypersons(ann_file, backend_args), ann_file)
     annotations = []
     for one in pictures:
-        instances = [person.instance() for person in one.people]
+        instances = [annotation.to_instance() for annotation in one.annotations]
         for instance in instances:
             instance['bbox'] = instance['fbox']
-        annotations.append(annotation_of(one.image.id, instances))
+        annotations.append(annotation_of(one.id, instances))
     return sorted(annotations, key=lambda one: (isinstance(one.img_id, str), one.img_id))

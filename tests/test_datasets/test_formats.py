@@ -141,3 +141,195 @@ def test_every_format_gives_the_same_layout(source, run, tmp_path):
     assert 'skipped: 1 of class car' in text
     dataset = CrowdDataset(str(tmp_path / 'out'), 'annotation_train.odgt', serialize_data=False)
     assert [one['img_path'][-5:] for one in dataset.data_list] == ['a.jpg', 'b.PNG']
+
+
+def edit(pattern, old, new):
+    """Return a function that changes the text of the one file that a pattern finds."""
+
+    def change(root):
+        (path,) = root.rglob(pattern)
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda root: next(root.rglob('c.jpg')).unlink(), 'no image'),
+        (lambda root: next(root.rglob('c.jpg')).write_bytes(b'x'), 'c.jpg: cannot identify'),
+    ],
+)
+def test_records_of_unusable_images_are_rejected(source, run, change, message):
+    change(source[1])
+    status, records, text = run(*source)
+    assert status == 1 and message in text, text
+    assert 'rejected: 1 of 5 records' in text
+    assert records['train'] == EXPECTED['train'] and 'c' not in records.get('val', {})
+
+
+@pytest.mark.parametrize(
+    'name, change, message',
+    [
+        ('yolo', edit('c.txt', '0 ', '9 '), 'c.txt, line 1: class must be one of 0, 1, 2, 3'),
+        ('yolo', edit('c.txt', '0 ', '0.5 '), 'class must be one of'),
+        ('yolo', edit('c.txt', '0 ', 'zero '), 'c.txt, line 1: could not convert'),
+        ('yolo', edit('c.txt', '0 0.7', '0 70'), 'must be fractions of the image size'),
+        ('yolo', edit('c.txt', '0 0.7', '0 nan'), 'must be fractions of the image size'),
+        ('yolo', edit('c.txt', '0.7 ', '0.7 0.7 '), 'c.txt, line 1: 6 columns, expected 5 or'),
+        ('yolo', edit('c.txt', ' 0.2 ', ' 0 '), 'c.txt, line 1: image val/c: no area'),
+        ('voc', edit('c.xml', '<name>person</name>', ''), 'c.xml, object 1: the name is missing'),
+        ('voc', edit('c.xml', '<ymin>21</ymin>', ''), 'c.xml, object 1: bndbox must hold'),
+        ('voc', edit('c.xml', '>61<', '>x<'), 'c.xml, object 1: bndbox must hold'),
+        ('voc', edit('c.xml', '>61<', '>nan<'), 'c.xml, object 1: image c: malformed'),
+        ('voc', edit('c.xml', '>61<', '>90<'), 'c.xml, object 1: image c: negative size'),
+        ('voc', edit('c.xml', '>100</width>', '>200</width>'), 'its annotation is for 200 x 50'),
+        ('coco', edit('instances_val*', '"bbox": [', '"box": ['), "field 'bbox' is missing"),
+        ('coco', edit('instances_val*', '"category_id": 0', '"category_id": 9'), 'no category has'),
+        ('coco', edit('instances_val*', '"image_id": 2', '"image_id": 9'), 'which no image has'),
+        ('coco', edit('instances_val*', '"c.jpg"', '5'), "'file_name' must be a text"),
+        ('coco', edit('instances_val*', '"height": 50', '"height": 60'), 'is for 100 x 60'),
+        ('labelme', edit('c.json', '"label"', '"lable"'), "shapes[0]: an object with a text 'lab"),
+        ('labelme', edit('c.json', '[60, 45]', '[60]'), "'points' must be a list of finite"),
+        ('labelme', edit('c.json', '[60, 45]', '[60, NaN]'), "'points' must be a list of finite"),
+        ('labelme', edit('c.json', 'rectangle', 'line'), 'a line of 2 points has no box'),
+        ('labelme', edit('c.json', '"imagePath": "c', '"imagePath": "x'), 'no image x.jpg'),
+    ],
+)  # fmt: skip
+def test_invalid_records_are_named(tmp_path, run, name, change, message):
+    MAKERS[name](tmp_path / 'source')
+    change(tmp_path / 'source')
+    status, records, text = run(name, tmp_path / 'source')
+    assert status == 1 and message in text, text
+    assert 'rejected: 1 of 5 records' in text
+    assert records['train'] == EXPECTED['train'] and not records.get('val', {}).get('c')
+
+
+@pytest.mark.parametrize(
+    'name, change, message',
+    [
+        ('voc', edit('c.xml', '</annotation>', ''), 'c.xml: not a VOC annotation'),
+        ('voc', edit('c.xml', '<annotation>', '<other>'), 'c.xml: not a VOC annotation'),
+        ('labelme', edit('c.json', '}', ''), 'c.json: not JSON'),
+        ('labelme', edit('c.json', '"shapes"', '"forms"'), "'shapes' is missing"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path, run, name, change, message):
+    MAKERS[name](tmp_path / 'source')
+    change(tmp_path / 'source')
+    status, records, text = run(name, tmp_path / 'source')
+    assert status == 1 and message in text, text
+    assert records == {'train': EXPECTED['train'], 'val': {'d': []}}
+
+
+def without(*patterns):
+    def change(root):
+        for pattern in patterns:
+            for path in root.glob(pattern):
+                path.unlink()
+
+    return change
+
+
+def flatten(root):
+    """All images and label files in one directory, without data.yaml."""
+    for path in [*root.rglob('*.*')]:
+        path.rename(root / path.name)
+    (root / 'data.yaml').unlink()
+    (root / 'classes.txt').write_text('\n'.join(NAMES))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        edit('data.yaml', 'train: images/train', f'path: {"."}\ntrain: [images/train]'),
+        edit('data.yaml', 'train: images', 'train: ../images'),  # as Roboflow writes it
+        edit('data.yaml', str(NAMES), '{0: person, 1: car, 2: Pedestrian, 3: crowd}'),
+        edit('c.txt', '0 0.7 0.65 0.2 0.5', '0 0.6 0.4 0.8 0.4 0.8 0.9 0.6 0.9'),  # a polygon
+        lambda root: (edit('data.yaml', 'names', 'kpt_shape: [1, 3]\nnames')(root),
+                      edit('c.txt', ' 0.5', ' 0.5 0.7 0.7 2')(root)),
+        lambda root: ((root / 'data.yaml').unlink(),
+                      (root / 'classes.txt').write_text('\n'.join(NAMES))),
+        without('labels/val/d.txt'),
+    ],
+)  # fmt: skip
+def test_forms_of_yolo(tmp_path, run, change):
+    make_yolo(tmp_path / 'source')
+    change(tmp_path / 'source')
+    status, records, text = run('yolo', tmp_path / 'source')
+    assert status == 0 and records == EXPECTED, text
+
+
+def test_label_files_without_an_image_are_named(tmp_path, run):
+    make_yolo(tmp_path / 'source')
+    write(tmp_path / 'source' / 'labels' / 'train' / 'z.txt', '0 0.5 0.5 0.1 0.1\n' * 3)
+    status, _, text = run('yolo', tmp_path / 'source')
+    assert status == 1 and 'z.txt: no image of this name' in text
+    assert 'rejected: 3 of 8 records' in text
+
+
+def test_a_fraction_is_chosen_where_the_source_has_no_split(tmp_path, run):
+    make_yolo(tmp_path / 'source')
+    flatten(tmp_path / 'source')
+    _, records, _ = run('yolo', tmp_path / 'source', val_fraction=0.5, seed=1)
+    assert [len(records[split]) for split in ('train', 'val')] == [2, 2]
+    assert {**records['train'], **records['val']} == {**EXPECTED['train'], **EXPECTED['val']}
+    shutil.rmtree(tmp_path / 'out')
+    assert run('yolo', tmp_path / 'source', val_fraction=0.5, seed=1)[1] == records
+    shutil.rmtree(tmp_path / 'out')
+    assert list(run('yolo', tmp_path / 'source', val_fraction=0)[1]) == ['train']
+
+
+def test_voc_images_in_no_list_are_skipped(tmp_path, run):
+    make_voc(tmp_path / 'source')
+    write(tmp_path / 'source' / 'ImageSets' / 'Main' / 'val.txt', 'd')
+    status, records, text = run('voc', tmp_path / 'source')
+    assert status == 0 and records == {'train': EXPECTED['train'], 'val': {'d': []}}
+    assert 'skipped: 1 of images in no list' in text and 'skipped: 1 images in no list' in text
+
+
+def test_images_of_one_name_are_told_apart_by_directory(tmp_path, run):
+    make_labelme(tmp_path / 'source')
+    image(tmp_path / 'source' / 'val' / 'a.jpg', (30, 30))
+    assert run('labelme', tmp_path / 'source')[:2] == (0, EXPECTED)
+
+
+def test_links_copies_and_existing_output(tmp_path, run):
+    make_coco(tmp_path / 'source')
+    assert run('coco', tmp_path / 'source', link=True)[0] == 0
+    linked = tmp_path / 'out' / 'Images' / 'train2017' / 'a.jpg'
+    assert linked.is_symlink() and linked.samefile(tmp_path / 'source' / 'train2017' / 'a.jpg')
+    content = sorted(tmp_path.rglob('*'))
+    for out in (tmp_path / 'out', tmp_path / 'source', linked):
+        assert CONVERTERS['coco'](tmp_path / 'source', out) == 2
+    assert sorted(tmp_path.rglob('*')) == content
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(classes=['persn']), "no annotation has class 'persn'; the source has person (3), ca"),
+        (dict(val_fraction=1), r'val_fraction must be in [0, 1)'),
+        (dict(source='nowhere'), 'nowhere does not exist'),
+    ],
+)
+def test_nothing_is_written_where_options_do_not_fit(source, run, tmp_path, options, message):
+    name, path = source
+    status, _, text = run(name, options.pop('source', path), **options)
+    assert status == 2 and message in text
+    assert not (tmp_path / 'out').exists()
+
+
+def test_classes_can_be_chosen(source, run):
+    _, records, text = run(*source, classes=['CAR'], ignore_classes=['pedestrian'])
+    assert records['train']['a'] == [([0, 0, 50, 50], 'person')]
+    assert ([40, 10, 10, 20], 'mask') in records['train']['b.PNG']
+    assert 'skipped: ' in text and 'of class person' in text
+
+
+@pytest.mark.parametrize('name', CONVERTERS)
+def test_an_empty_source_is_an_error(name, run, tmp_path):
+    (tmp_path / 'source').mkdir()
+    assert run(name, tmp_path / 'source')[0] == 2

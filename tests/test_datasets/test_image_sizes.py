@@ -1,4 +1,4 @@
-"""Sizes from headers are the sizes OpenCV loads; the cache never lies and never tears."""
+"""Sizes from headers are the sizes OpenCV loads; caches are neither wrong nor incomplete."""
 
 import io
 import json
@@ -11,21 +11,20 @@ import pytest
 from PIL import Image
 
 from mmdet_lla.datasets import image_sizes
+from mmdet_lla.datasets.image_paths import ImageLocator
 from mmdet_lla.datasets.image_sizes import (
     ImageReadError,
     ImageTooLargeError,
-    cache_files,
-    cached_sizes,
-    decode_image,
-    find_images,
+    list_cache_paths,
+    load_or_read_sizes,
     read_image_size,
     read_image_sizes,
 )
 
-FORMS = ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'JPEG2000', 'GIF', 'BMP']
+FORMATS = ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'JPEG2000', 'GIF', 'BMP']
 
 
-def turned(form, orientation, pixels):
+def encode(form, orientation, pixels):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = io.BytesIO()
@@ -33,92 +32,47 @@ def turned(form, orientation, pixels):
     return data.getvalue()
 
 
-def chunk(kind, data):
-    check = zlib.crc32(kind + data)
-    return len(data).to_bytes(4, 'big') + kind + data + check.to_bytes(4, 'big')
+@pytest.mark.parametrize('form', FORMATS)
+def test_size_equals_what_opencv_loads(form, tmp_path):
+    for orientation in range(1, 9):
+        content = encode(form, orientation, np.zeros((20, 40, 3), np.uint8))
+        loaded = mmcv.imfrombytes(content, backend='cv2')
+        assert read_image_size(io.BytesIO(content)) == loaded.shape[:2], orientation
+        path = tmp_path / 'image'  # the name does not matter
+        path.write_bytes(content)
+        assert read_image_size(str(path)) == loaded.shape[:2]
 
 
-def rearranged(png, place):
-    """A PNG with its EXIF elsewhere: behind the pixels, behind the end, or as a text."""
-    chunks, start = [], 8
-    while start < len(png):
-        end = start + 12 + int.from_bytes(png[start : start + 4], 'big')
-        chunks.append(png[start:end])
-        start = end
-    (exif,) = [one for one in chunks if one[4:8] == b'eXIf']
-    rest = [one for one in chunks if one[4:8] != b'eXIf']
-    if place == 'after the pixels':
-        rest[-1:] = [exif, rest[-1]]
-    elif place == 'after the end':
-        rest.append(exif)
-    else:
-        raw = exif[8:-4]
-        text = f'\nexif\n{len(raw):8}\n{raw.hex()}\n'.encode()
-        rest.insert(1, chunk(b'tEXt', b'Raw profile type exif\0' + text))
-    return png[:8] + b''.join(rest)
+def test_damaged_exif_is_no_obstacle():
+    content = encode('JPEG', 6, np.zeros((20, 40, 3), np.uint8))
+    start = content.index(b'MM\0*') + 4
+    assert read_image_size(io.BytesIO(content[:start] + b'\xff' * 4 + content[start + 4 :])) == (
+        20,
+        40,
+    )
 
 
-def assert_as_opencv(content):
-    loaded = mmcv.imfrombytes(content, backend='cv2')
-    assert read_image_size(io.BytesIO(content)) == loaded.shape[:2]
-
-
-@pytest.mark.parametrize('orientation', range(1, 9))
-@pytest.mark.parametrize('form', FORMS)
-def test_size_equals_what_opencv_loads(form, orientation, tmp_path):
-    content = turned(form, orientation, np.zeros((20, 40, 3), np.uint8))
-    assert_as_opencv(content)
-    path = tmp_path / 'image'  # whatever it is called
-    path.write_bytes(content)
-    assert read_image_size(str(path)) == read_image_size(io.BytesIO(content))
-
-
-@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
-@pytest.mark.parametrize('place', ['after the pixels', 'after the end', 'text'])
-@pytest.mark.parametrize('shape', [(20, 40, 3), (20, 40), (300, 500, 3), (300, 500, 4)])
-def test_size_of_a_png_with_its_exif_elsewhere(shape, place, orientation):
-    # OpenCV 5 heeds an EXIF behind the pixels in most files, but not in all.
-    for pixels in (np.zeros(shape, np.uint8),
-                   np.random.default_rng(0).integers(0, 255, shape, np.uint8)):  # fmt: skip
-        assert_as_opencv(rearranged(turned('PNG', orientation, pixels), place))
-
-
-@pytest.mark.parametrize('form', ['JPEG', 'MPO', 'PNG', 'WEBP'])
-def test_size_of_a_picture_with_damaged_exif(form):
-    """OpenCV takes an orientation from what Pillow refuses."""
-    whole = turned(form, 6, np.zeros((20, 40, 3), np.uint8))
-    start = whole.index(b'MM\0*')  # an EXIF of one entry: tag, type, count, value
-    loaded = 0
-    for place in range(start, start + 22):
-        for value in (0, 1, 8, 0xE0):
-            content = whole[:place] + bytes([value]) + whole[place + 1 :]
-            try:
-                size = read_image_size(io.BytesIO(content))
-            except ImageReadError:
-                assert form == 'PNG'  # its sums tell
-                continue
-            assert size == mmcv.imfrombytes(content, backend='cv2').shape[:2]
-            loaded += 1
-    assert loaded == 88 or form == 'PNG'
-
-
-def test_pictures_that_are_too_large_are_named(tmp_path):
-    """Of 200 million pixels, told by its header alone."""
+def write_large(path):
+    """A PNG whose header announces 200 million pixels."""
     head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
-    path = tmp_path / 'large.png'
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', b''))
-    for look in (read_image_size, decode_image):
-        with pytest.raises(ImageTooLargeError, match='large.png: .*200000000 pixels'):
-            look(str(path))
-    with pytest.raises(OSError, match='1 of 1 images .*large.png: .*200000000 pixels'):
-        read_image_sizes([str(path)])
+    chunks = [
+        len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')
+        for kind, data in ((b'IHDR', head), (b'IDAT', b''))
+    ]
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(chunks))
 
 
-@pytest.mark.parametrize('form', FORMS)
-def test_damaged_pictures_are_named(form, tmp_path):
-    """Pillow refuses them by errors of a dozen kinds."""
+def test_images_that_are_too_large_are_named(tmp_path):
+    write_large(tmp_path / 'large.png')
+    with pytest.raises(ImageTooLargeError, match='large.png: .*200000000 pixels'):
+        read_image_size(str(tmp_path / 'large.png'))
+
+
+@pytest.mark.parametrize('form', FORMATS)
+def test_damaged_images_are_named(form, tmp_path):
+    """Pillow raises errors of a dozen kinds."""
     rng = np.random.default_rng(0)
-    whole = turned(form, 6, rng.integers(0, 255, (20, 40, 3), np.uint8))
+    whole = encode(form, 6, rng.integers(0, 255, (20, 40, 3), np.uint8))
     path = tmp_path / 'damaged'
     refused = 0
     for _ in range(60):
@@ -126,49 +80,50 @@ def test_damaged_pictures_are_named(form, tmp_path):
         for place in rng.integers(0, min(len(content), 200), 3):
             content[place] = int(rng.integers(256))
         path.write_bytes(content)
-        for look in (read_image_size, decode_image):
-            try:
-                look(str(path))
-            except ImageReadError as error:
-                assert str(error).startswith(f'{path}: ')
-                refused += 1
+        try:
+            read_image_size(str(path), decode=True)
+        except ImageReadError as error:
+            assert str(error).startswith(f'{path}: ')
+            refused += 1
     assert refused > 20
 
 
-def test_pixels_are_not_decoded(tmp_path):
-    # Half of a file still has its header.
+def test_only_decoding_finds_truncated_files(tmp_path):
     path = tmp_path / 'half.jpg'
     Image.effect_noise((300, 200), 50).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert read_image_size(str(path)) == (200, 300)
+    with pytest.raises(ImageReadError, match='truncated'):
+        read_image_size(str(path), decode=True)
 
 
-def test_unreadable_pictures_are_named(tmp_path):
-    good = tmp_path / 'good.png'
-    Image.new('RGB', (3, 4)).save(good)
-    (tmp_path / 'text.jpg').write_text('not a image')
+def test_unreadable_images_are_named(tmp_path):
+    Image.new('RGB', (3, 4)).save(tmp_path / 'good.png')
+    (tmp_path / 'text.jpg').write_text('not an image')
     (tmp_path / 'empty.jpg').write_bytes(b'')
     paths = [str(tmp_path / name) for name in ('good.png', 'text.jpg', 'empty.jpg', 'none.jpg')]
     with pytest.raises(OSError, match='3 of 4') as error:
-        image_sizes.read_image_sizes(paths)
+        read_image_sizes(paths)
     assert all(name in str(error.value) for name in ('text.jpg', 'empty.jpg', 'none.jpg'))
     assert 'good.png' not in str(error.value)
 
 
-def test_find_pictures_prefers_the_suffix(tmp_path):
-    for name in ('a', 'a.jpg', 'b.png', 'sub/c.jpg'):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b'')
-    root = str(tmp_path)
-    found = find_images(['a', 'b.png', 'sub/c'], root, '.jpg')
-    assert found == [f'{root}/a.jpg', f'{root}/b.png', f'{root}/sub/c.jpg']
+def test_locator_prefers_the_suffix(tmp_path):
+    for name in ('a', 'a.jpg', 'b.png', 'sub/c.jpg', 'frame_000000.PNG', 'd.webp'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'')
+    locator = ImageLocator(tmp_path)
+    ids = ['a', 'b.png', 'sub/c', 'frame_000000.PNG', 'd']
+    files = ['a.jpg', 'b.png', 'sub/c.jpg', 'frame_000000.PNG', 'd.webp']
+    assert locator.find_all(ids) == [str(tmp_path / name) for name in files]
     with pytest.raises(FileNotFoundError, match='7 of 7.*sub/none4.jpg, ...$'):
-        find_images([f'sub/none{i}' for i in range(7)], root, '.jpg')
+        locator.find_all([f'sub/none{i}' for i in range(7)])
+    with pytest.raises(FileNotFoundError, match='1 of 1 images do not exist: .*/7.jpg'):
+        locator.find(7)
 
 
 class Reader:
-    """Stands for reading images, and counts how often it is asked to."""
+    """Stands for reading images, and counts its calls."""
 
     def __init__(self, size=(3, 4)):
         self.size, self.count = size, 0
@@ -178,57 +133,49 @@ class Reader:
         return [self.size, (5, 6)]
 
 
-NAMES = ['x', 'y']
-
-
-def same(sizes, expected):
-    return {name: tuple(size) for name, size in sizes.items()} == expected
-
-
-def test_second_time_nothing_is_read(tmp_path):
-    reader, files = Reader(), [str(tmp_path / 'cache.json')]
-    for _ in range(3):
-        assert same(cached_sizes(NAMES, reader, 'f', files), {'x': (3, 4), 'y': (5, 6)})
-    assert reader.count == 1
-    assert [p.name for p in tmp_path.iterdir()] == ['cache.json']
+IDS = ['x', 'y']
+SIZES = {'x': (3, 4), 'y': (5, 6)}
 
 
 @pytest.mark.parametrize(
-    'damage',
+    'damage, num_reads',
     [
-        lambda path: path.write_text(path.read_text()[:-9]),
-        lambda path: path.write_text('[]'),
-        lambda path: path.write_text(json.dumps({'format': 'another', 'sizes': {}})),
-        lambda path: path.write_bytes(b'\xff\xfe'),
-        lambda path: path.unlink(),
+        (lambda path: None, 1),
+        (lambda path: path.write_text(path.read_text()[:-9]), 2),
+        (lambda path: path.write_text('[]'), 2),
+        (lambda path: path.write_text(json.dumps({'format': 'another', 'sizes': {}})), 2),
+        (lambda path: path.write_text(path.read_text().replace('[3, 4]', '[3, "4"]')), 2),
+        (lambda path: path.write_bytes(b'\xff\xfe'), 2),
+        (lambda path: path.unlink(), 2),
     ],
 )
-def test_unfit_cache_is_read_anew(tmp_path, damage):
+def test_valid_caches_are_used_and_others_replaced(tmp_path, damage, num_reads):
     reader, path = Reader(), tmp_path / 'cache.json'
-    cached_sizes(NAMES, reader, 'f', [str(path)])
+    for _ in range(2):
+        assert load_or_read_sizes(IDS, reader, 'f', [str(path)]) == SIZES
     damage(path)
-    assert same(cached_sizes(NAMES, reader, 'f', [str(path)]), {'x': (3, 4), 'y': (5, 6)})
-    assert reader.count == 2
+    for _ in range(2):
+        assert load_or_read_sizes(IDS, reader, 'f', [str(path)]) == SIZES
+    assert reader.count == num_reads
+    assert [p.name for p in tmp_path.iterdir()] == ['cache.json']
 
 
-def test_cache_of_other_annotations_or_names_is_not_used(tmp_path):
-    files = [str(tmp_path / 'cache.json')]
-    cached_sizes(NAMES, Reader(), 'old', files)
-    assert same(cached_sizes(NAMES, Reader((7, 8)), 'new', files), {'x': (7, 8), 'y': (5, 6)})
-    assert same(cached_sizes(['x', 'z'], Reader(), 'new', files), {'x': (3, 4), 'z': (5, 6)})
+def test_cache_of_other_annotations_or_ids_is_not_used(tmp_path):
+    paths = [str(tmp_path / 'cache.json')]
+    load_or_read_sizes(IDS, Reader(), 'old', paths)
+    assert load_or_read_sizes(IDS, Reader((7, 8)), 'new', paths) == {'x': (7, 8), 'y': (5, 6)}
+    assert load_or_read_sizes(['x', 'z'], Reader(), 'new', paths) == {'x': (3, 4), 'z': (5, 6)}
 
 
 def test_outside_the_data_where_that_cannot_be_written(tmp_path, monkeypatch):
     data, home = tmp_path / 'data', tmp_path / 'home'
     data.mkdir()
     monkeypatch.setenv('XDG_CACHE_HOME', str(home))
-    monkeypatch.setattr(
-        image_sizes.os, 'access', lambda path, mode: str(path) != str(data), raising=True
-    )
-    files = cache_files(str(data / 'a.odgt'), str(data / 'Images'))
+    monkeypatch.setattr(image_sizes.os, 'access', lambda path, mode: str(path) != str(data))
     reader = Reader()
     for _ in range(2):
-        cached_sizes(NAMES, reader, 'f', files)
+        paths = list_cache_paths(str(data / 'a.odgt'), str(data / 'Images'))
+        load_or_read_sizes(IDS, reader, 'f', paths)
     assert reader.count == 1
     assert not list(data.iterdir())
     assert len(list(home.rglob('*.json'))) == 1
@@ -237,15 +184,15 @@ def test_outside_the_data_where_that_cannot_be_written(tmp_path, monkeypatch):
 def test_no_place_to_write_is_no_obstacle(tmp_path):
     (tmp_path / 'file').write_text('')
     reader = Reader()
-    files = [str(tmp_path / 'file' / 'cache.json')]
     for _ in range(2):
-        assert same(cached_sizes(NAMES, reader, 'f', files), {'x': (3, 4), 'y': (5, 6)})
+        paths = [str(tmp_path / 'file' / 'cache.json')]
+        assert load_or_read_sizes(IDS, reader, 'f', paths) == SIZES
     assert reader.count == 2
 
 
-def test_cache_names_tell_files_and_folders_apart(tmp_path):
+def test_cache_names_differ_by_file_and_directory(tmp_path):
     def name(ann, directory, **kwargs):
-        return tuple(cache_files(str(tmp_path / ann), str(tmp_path / directory), **kwargs))
+        return tuple(list_cache_paths(str(tmp_path / ann), str(tmp_path / directory), **kwargs))
 
     different = {
         name('a.odgt', 'Images'), name('b.odgt', 'Images'), name('a.odgt', 'Small'),
@@ -256,19 +203,19 @@ def test_cache_names_tell_files_and_folders_apart(tmp_path):
     assert name('a.odgt', 'Images') == name('a.odgt', 'sub/../Images/')
 
 
-def _read_slowly(path, log):
+def _read_logged(path, log):
     def read():
         with open(log, 'a') as file:
             file.write('read\n')
         return [(3, 4), (5, 6)]
 
-    assert same(cached_sizes(NAMES, read, 'f', [path]), {'x': (3, 4), 'y': (5, 6)})
+    assert load_or_read_sizes(IDS, read, 'f', [path]) == SIZES
 
 
 def test_of_several_processes_one_reads(tmp_path):
     path, log = str(tmp_path / 'cache.json'), tmp_path / 'log'
     context = multiprocessing.get_context('fork')
-    processes = [context.Process(target=_read_slowly, args=(path, log)) for _ in range(4)]
+    processes = [context.Process(target=_read_logged, args=(path, log)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -17,8 +17,8 @@ from scipy.io import savemat
 
 from mmdet_lla.datasets import CityPersonsDataset, CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
-from mmdet_lla.datasets.odgt import OdgtError, find_record_fault, read_instances, visible_ratio
-from mmdet_lla.datasets.statistics import crowd_statistics
+from mmdet_lla.datasets.odgt import OdgtError, visible_ratio
+from mmdet_lla.datasets.statistics import compute_statistics
 from mmdet_lla.datasets.text import AnnotationError, decode, parse_json
 from mmdet_lla.evaluation import CityPersonsMetric, CrowdMetric
 from mmdet_lla.evaluation.annotations import load_odgt
@@ -251,14 +251,14 @@ def test_mat_files_have_one_answer(directory, content, read):
 @pytest.mark.parametrize(
     'content, said',
     [
-        ('a'.encode('utf-16'), 'marked as UTF-16; convert it: iconv -f UTF-16 -t UTF-8'),
-        ('ab\ncd'.encode('utf-16-le'), 'line 1 holds a zero byte'),
+        ('a'.encode('utf-16'), 'line 1: .*iconv -f UTF-16 -t UTF-8'),
+        ('ab\ncd'.encode('utf-16-le'), 'line 1: a zero byte.*iconv -f UTF-16LE'),
         ('a\nb\ncafé'.encode('latin-1'), 'line 3: .*iconv -f WINDOWS-1252'),
         ('a\ncafé'.encode()[:-1], 'line 2: .*it may be cut off'),
     ],
 )
 def test_other_encodings_are_told_with_the_way_out(content, said):
-    with pytest.raises(AnnotationError, match=f'names.txt is no text in UTF-8.*{said}'):
+    with pytest.raises(AnnotationError, match=f'names.txt is not UTF-8 text .*{said}'):
         decode(content, 'names.txt')
 
 
@@ -314,20 +314,6 @@ def test_odd_values_of_an_odgt_file_have_one_answer(directory):
     assert len(refused) > 150
 
 
-@pytest.mark.parametrize('key', ['fbox', 'vbox', 'hbox'])
-def test_the_quick_look_and_the_words_agree(key):
-    """Records are read quickly; why one cannot be is looked for only then."""
-    for place, value, line in odd_records():
-        try:
-            record = json.loads(line)
-            fault = find_record_fault(record, required=(key,))
-            read_instances(record, key)
-        except OdgtError as error:
-            assert fault and str(error) == fault, (place, value)
-        else:
-            assert not fault or place == 'ID', (place, value, fault)
-
-
 def changed_annotation(**changes):
     content = coco()
     content['annotations'][2].update(changes)
@@ -378,12 +364,12 @@ POLYGONS = dict(imgHeight=1024, imgWidth=2048, objects=[dict(label='person', pol
         (changed_annotation(image_id='2'), "image_id '2', which no image has, though one has 2;"),
         (changed_annotation(image_id=99), 'image_id 99, which no image has$'),
         (changed_image(height=-1), r"images\[1\]: 'height' and 'width' must be whole num"),
-        (changed_image(height=None), r'images\[1\]: .*got None and 64'),
-        (changed_image(width='64'), r"images\[1\]: .*got 48 and '64'"),
+        (changed_image(height=None), r'images\[1\]: .*got .None, 64.'),
+        (changed_image(width='64'), r"images\[1\]: .*got .48, '64'."),
         (changed_image(id=None), r"images\[1\]: field 'id' must be"),
         (changed_image(id=1), r'images\[1\]: two images have the same id 1'),
         (changed_image(file_name=None), r"images\[1\]: field 'file_name' is missing"),
-        (POLYGONS, "'images' and 'annotations' were expected; this is .* of Cityscapes itself"),
+        (POLYGONS, "'images' and 'annotations' were expected; this is the file of a single Cityscapes image"),
         ([coco()], "an object with 'images' and 'annotations' was expected, got a list"),
         ({}, "'images' and 'annotations' were expected"),
         (coco(images=[]), "'images' is missing or empty"),
@@ -440,9 +426,9 @@ def test_the_check_names_what_readers_bear(directory):
     found = {
         one.kind: str(one) for one in inspect_dataset(str(path), str(directory / 'Images')).problems
     }
-    assert set(found) == {'two visible shares', 'other size remembered', 'odd name'}
-    assert "annotations[0]: 'vis_ratio' is 0.9" in found['two visible shares']
-    assert 'odd.json has (49, 64), the image (48, 64)' in found['other size remembered']
+    assert set(found) == {'two visible ratios', 'other size', 'unusual name'}
+    assert "annotations[0]: 'vis_ratio' is 0.9" in found['two visible ratios']
+    assert 'odd.json has (49, 64), the image (48, 64)' in found['other size']
     for reader in JSON[:2]:
         assert reader.read(path) == READ['json']
 
@@ -464,7 +450,7 @@ def test_visible_share_is_one_for_filter_metric_and_statistics(directory, case):
     path.write_text(lines([record]), encoding='utf-8')
     by_the_metric = float(load_odgt(str(path))[0].visible[0])
     assert by_the_metric == pytest.approx(expected, nan_ok=True)
-    shares = crowd_statistics([record]).visible
+    shares = compute_statistics([record]).visible
     assert shares.tolist() == ([] if np.isnan(expected) or case == 'no area' else [by_the_metric])
     prefix = dict(img=str(directory / 'Images'))
     instance = crowd_dataset(ann_file=str(path), data_prefix=prefix)[0]['instances'][0]
@@ -514,7 +500,7 @@ def test_only_the_box_that_is_asked_for_is_needed(directory, box, key, mode):
     assert load_odgt(str(path), key)[0].boxes.tolist() == [[x, y, x + w, y + h]]
     found = inspect_dataset(str(path), images, box=box)
     assert not found.problems
-    assert crowd_statistics(found.records, found.sizes, box).heights.tolist() == [h]
+    assert compute_statistics(found.records, found.sizes, box).heights.tolist() == [h]
     with pytest.raises(OdgtError, match="line 1: .*'fbox' is missing"):
         crowd_dataset(ann_file=str(path), data_prefix=dict(img=images))
     with pytest.raises(OdgtError, match="line 1: .*'fbox' is missing"):

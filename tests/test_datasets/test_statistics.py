@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation.functional import bbox_overlaps
 
-from mmdet_lla.datasets.statistics import OVERLAPS, crowd_statistics, plot_statistics
+from mmdet_lla.datasets.statistics import OVERLAPS, compute_statistics, plot_statistics
 
 
 def person(fbox, vbox=None, **extra):
@@ -28,16 +28,16 @@ def test_hand_made():
         },
         {'ID': 'b', 'gtboxes': []},
     ]
-    result = crowd_statistics(records, {'a': (80, 100)})
-    summary = result.summary()
+    result = compute_statistics(records, {'a': (80, 100)})
+    summary = result.summarize()
     assert result.people.tolist() == [3, 0]
     assert result.ignored.tolist() == [2, 0]
     assert result.pairs.tolist() == [[3, 2, 1], [0, 0, 0]]
     assert sorted(result.relative_heights) == [20 / 80, 39 / 80, 40 / 80]
-    assert summary['people a image'] == 1.5
-    assert summary['pairs a image, IoU > 0.5'] == 1.0
-    assert summary['visible share, mean'] == pytest.approx((0.25 + 1 + 1) / 3)
-    assert summary['people seen less than 65 %'] == pytest.approx(1 / 3)
+    assert summary['people per image'] == 1.5
+    assert summary['pairs per image, IoU > 0.5'] == 1.0
+    assert summary['visible fraction, mean'] == pytest.approx((0.25 + 1 + 1) / 3)
+    assert summary['people less than 65 % visible'] == pytest.approx(1 / 3)
     assert summary['images without people'] == 1
 
 
@@ -54,7 +54,7 @@ def test_pairs_equal_a_plain_count(boxes):
         for t in OVERLAPS
     ]
     records = [{'ID': 'a', 'gtboxes': [person(list(box)) for box in boxes]}]
-    pairs = [int(v) for v in crowd_statistics(records).pairs[0]]
+    pairs = [int(v) for v in compute_statistics(records).pairs[0]]
     equal = [
         sum(abs(overlaps[i, j] - t) <= 1e-4 for i in range(len(boxes)) for j in range(i))
         for t in OVERLAPS
@@ -65,5 +65,5 @@ def test_pairs_equal_a_plain_count(boxes):
 @pytest.mark.parametrize('people', [0, 1, 5])
 def test_plots_of_anything(tmp_path, people):
     records = [{'ID': 'a', 'gtboxes': [person([i, 0, 10, 20]) for i in range(people)]}]
-    plot_statistics(crowd_statistics(records), str(tmp_path / 'plot.png'), 'people')
+    plot_statistics(compute_statistics(records), str(tmp_path / 'plot.png'), 'people')
     assert (tmp_path / 'plot.png').stat().st_size > 5000

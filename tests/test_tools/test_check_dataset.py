@@ -40,7 +40,7 @@ def test_good_data(check, crowd, tmp_path):
     assert (tmp_path / 'p.png').exists()
     report = json.loads((tmp_path / 'r.json').read_text())
     assert report['problems'] == []
-    assert report['statistics']['people a image'] == 2
+    assert report['statistics']['people per image'] == 2
 
 
 def test_bad_data(check, crowd, tmp_path):

@@ -180,7 +180,7 @@ def test_all_forms_of_a_sequence_are_read(mot, change):
         (dict(ini='[Other]\n'), r'seqinfo.ini: a section \[Sequence\] was expected'),
         (dict(names=()), 'no images .* in .*img1'),
         (dict(names=('1.jpg', '01.jpg'), ini=None), 'two images have the number of one frame'),
-        (dict(encoding='utf-16'), 'gt.txt is no text in UTF-8, it is marked as UTF-16'),
+        (dict(encoding='utf-16'), 'gt.txt is not UTF-8 text .*iconv -f UTF-16'),
         (dict(labels='car\nbus\n'), 'labels.txt: a class named pedestrian or person was expected'),
     ],
 )
@@ -334,7 +334,7 @@ def test_backslashes_are_folders(from_coco):
         one['file_name'] = one['file_name'].replace('/', '\\')
     result = from_coco(content)
     assert result.status == 0 and result.records[0]['ID'] == 'd/000007'
-    assert 'divides directories by \\, which is read as /' in result.said
+    assert 'separates directories by \\, which is read as /' in result.said
 
 
 @pytest.mark.parametrize(
@@ -350,8 +350,8 @@ def test_backslashes_are_folders(from_coco):
         (coco(categories=[3]), {}, "categories[0]: 'id' and 'name' were expected"),
         (coco(categories=[dict(id=1, name='dog')]), {}, "no category 'person'; there are dog"),
         (json.dumps(coco())[:-1] + ', "annotations": []}', {}, "'annotations' occurs more"),
-        (coco(), dict(encoding='utf-16'), 'it is marked as UTF-16'),
-        (dict(imgHeight=1, objects=[]), {}, 'of Cityscapes itself'),
+        (coco(), dict(encoding='utf-16'), 'iconv -f UTF-16'),
+        (dict(imgHeight=1, objects=[]), {}, 'file of a single Cityscapes image'),
     ],
 )  # fmt: skip
 def test_files_that_are_not_of_coco_are_named(from_coco, content, options, said):
@@ -436,7 +436,7 @@ def test_all_forms_of_widerperson_are_read(wider, change):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (dict(encoding='utf-16'), 'val.txt is no text in UTF-8, it is marked as UTF-16'),
+        (dict(encoding='utf-16'), 'val.txt is not UTF-8 text .*iconv -f UTF-16'),
         (dict(names=''), 'val.txt is empty'),
         (dict(text=''), '000041.jpg.txt, line 1: the number of boxes was expected'),
         (dict(text='two\n'), '000041.jpg.txt, line 1: the number of boxes was expected'),

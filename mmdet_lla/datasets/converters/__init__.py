@@ -10,8 +10,7 @@ from functools import partial
 
 from .caltech import caltech_records
 from .citypersons import citypersons_records, mat_to_coco
-from .coco import read_coco_dataset
-from .coco_person import coco_person_records
+from .coco import coco_person_records, read_coco_dataset
 from .labelme import read_labelme
 from .layout import IGNORE_CLASSES, PERSON_CLASSES, convert_dataset
 from .mot import mot_records

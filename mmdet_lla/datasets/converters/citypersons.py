@@ -1,10 +1,10 @@
-"""CityPersons: the published MAT files, and the COCO-like JSON its evaluation reads.
+"""CityPersons: the published MAT files, and the COCO-like JSON that its evaluation reads.
 
-``anno_train.mat`` and ``anno_val.mat`` hold one cell a image with ``cityname``, ``im_name`` and
-``bbs``, a row a person: class, x, y, w, h, instance, and x, y, w, h of the visible part. Classes: 0
-ignore region (people on posters, reflections), 1 pedestrian, 2 rider, 3 sitting, 4 unusual
-posture, 5 group. Source: annotations/README.txt of https://github.com/cvgroup-njust/CityPersons,
-arXiv 1702.05693.
+``anno_train.mat`` and ``anno_val.mat`` hold one cell per image with ``cityname``, ``im_name`` and
+``bbs``, one row per person: class, x, y, w, h, instance, and x, y, w, h of the visible part.
+Classes: 0 ignore region (people on posters, reflections), 1 pedestrian, 2 rider, 3 sitting,
+4 unusual posture, 5 group. Source: annotations/README.txt of
+https://github.com/cvgroup-njust/CityPersons, arXiv 1702.05693.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from ..coco_json import CocoImage, check_annotation, read_coco, read_images
+from ..image_sizes import Size
 from ..mat import read_mat
-from ..odgt import is_box, is_flagged, make_annotation
+from ..odgt import is_box, is_flagged, make_annotation, xywh_to_xyxy
 from ..report import ConversionReport, StrictReport
 from ..text import AnnotationError, read_bytes
 from .writing import NothingToWrite, make_valid_record
@@ -26,55 +27,75 @@ PEDESTRIAN = 1
 _CLASSES = range(6)
 _COLUMNS = 10
 _CITYSCAPES_SIZE = (1024, 2048)
-_SHARES_DIFFER = 0.05
+_MAX_RATIO_DIFFERENCE = 0.05
 
 
 class CityPersonsAnnotation(NamedTuple):
-    """An annotation of CityPersons, one meaning for dataset, metric, check and converter.
+    """An annotation of CityPersons, as dataset, metric, check and converter use it.
 
     Attributes:
-        box: Body as x, y, w, h in pixels.
-        visible: What is seen of it, same form; None if it is not given.
-        share: Share of the body that is seen, 0 to 1, as the benchmark takes it: ``vis_ratio``,
-            else from the boxes; NaN where it is unknown.
-        ignored: Whether it is a region to be ignored.
+        bbox: Body as x, y, w, h in pixels.
+        vis_bbox: Visible part, same form; None if it is not given.
+        visible_ratio: Visible fraction of the body, 0 to 1, as in the benchmark: ``vis_ratio``,
+            else computed from the boxes; NaN if unknown.
+        ignored: Whether it is an ignore region.
     """
 
-    box: list[float]
-    visible: list[float] | None
-    share: float
+    bbox: list[float]
+    vis_bbox: list[float] | None
+    visible_ratio: float
     ignored: bool
 
-    def instance(self) -> dict:
-        """It as mmdet wants it, see :func:`mmdet_lla.datasets.odgt.read_instances`."""
+    def to_instance(self) -> dict:
+        """Return it in mmdet's form, see :func:`mmdet_lla.datasets.odgt.read_instances`.
+
+        >>> one = CityPersonsAnnotation([10, 5, 20, 50], None, 0.5, True)
+        >>> one.to_instance()['fbox'], one.to_instance()['ignore_flag']
+        ([10, 5, 30, 55], 1)
+        """
         instance = {
             'bbox_label': -1 if self.ignored else 0,
             'ignore_flag': int(self.ignored),
-            'fbox': _corners(self.box),
-            'visible_ratio': self.share,
+            'fbox': xywh_to_xyxy(self.bbox),
+            'visible_ratio': self.visible_ratio,
         }
-        # Of what is to be ignored nobody asks for the visible part.
-        if self.visible is not None or self.ignored:
-            instance['vbox'] = _corners(self.visible or self.box)
+        # The visible part of an ignore region does not matter.
+        if self.vis_bbox is not None or self.ignored:
+            instance['vbox'] = xywh_to_xyxy(self.vis_bbox or self.bbox)
         return instance
+
+    def to_odgt(self) -> dict:
+        """Return it as an entry of ``gtboxes``."""
+        annotation = make_annotation(self.bbox, self.vis_bbox, ignore=self.ignored)
+        if self.vis_bbox is None and not math.isnan(self.visible_ratio):
+            annotation['extra']['visibility'] = round(self.visible_ratio, 3)
+        return annotation
 
 
 class CityPersonsImage(NamedTuple):
-    """A image of CityPersons.
+    """An image of CityPersons.
 
     Attributes:
-        image: As in the file.
+        id: ID that annotations refer to.
         name: ``city/name``, as under ``leftImg8bit/<split>``.
-        people: Its annotations.
+        size: (height, width) if the file gives it.
+        annotations: Its annotations.
+        source: The image and its annotations as in the file.
     """
 
-    image: CocoImage
+    id: int | str
     name: str
-    people: list[CityPersonsAnnotation]
+    size: Size | None
+    annotations: list[CityPersonsAnnotation]
+    source: CocoImage
 
 
 def is_mat(ann_file: str) -> bool:
-    """Whether an annotation file is a MAT file, by its name."""
+    """Return whether an annotation file is a MAT file, by its name.
+
+    >>> is_mat('anno_val.mat'), is_mat('val_gt.json')
+    (True, False)
+    """
     return ann_file.lower().endswith('.mat')
 
 
@@ -84,11 +105,11 @@ def open_citypersons(
     person_classes: Sequence[int] = (PEDESTRIAN,),
     report: ConversionReport | None = None,
 ) -> dict:
-    """Content of CityPersons' annotations, MAT or JSON, in the form of :func:`mat_to_coco`.
+    """Read CityPersons annotations, MAT or JSON, into the form of :func:`mat_to_coco`.
 
     Raises:
-        FileNotFoundError: The file is not there.
-        AnnotationError: It is no annotation of CityPersons.
+        FileNotFoundError: The file does not exist.
+        AnnotationError: It is no CityPersons annotation.
     """
     if not is_mat(ann_file):
         return read_coco(ann_file, backend_args)
@@ -99,30 +120,42 @@ def open_citypersons(
 def read_annotations(
     coco: Mapping, where: str, report: ConversionReport | None = None
 ) -> list[CityPersonsImage]:
-    """Images and people of the COCO-like form, judged.
+    """Return the images and valid annotations of the COCO-like form.
 
     An annotation is an ignore region where ``ignore`` or ``iscrowd`` is set or ``category_id`` is
-    not 1. A category other than 1 to 5 must be one of the file's ``categories``, or be marked to
-    be ignored: files that count classes from 0 would lose everybody.
+    not 1. A category other than 1 to 5 must be one of the file's ``categories`` or be marked as
+    ignored; otherwise a file that counts classes from 0 would lose every person.
 
     Args:
-        coco: As :func:`open_citypersons` gives it.
-        where: The file, for messages.
-        report: Is told what cannot be used; by default the first such thing is an error.
+        coco: Result of :func:`open_citypersons`.
+        where: Name of the file, for messages.
+        report: Receives what is invalid; by default the first such thing raises.
 
     Raises:
-        AnnotationError: What a strict report raises, or no image can be used.
+        AnnotationError: A strict report raises, or no image can be used.
     """
     report = report or StrictReport()
-    declared = _declared(coco, where, report)
-    images = read_images(coco, where, report, lambda one: _check_fields(one, declared))
+    declared = _read_categories(coco, where, report)
     result = []
-    for image in images:
-        people = []
-        for annotation, place in zip(image.annotations, image.places, strict=True):
-            people.append(_person(annotation))
-            _compare_shares(annotation, place, image, report)
-        result.append(CityPersonsImage(image, image_name({'file_name': image.name}), people))
+    for image in read_images(coco, where, report, lambda one: _check_fields(one, declared)):
+        annotations = []
+        for one, place in zip(image.annotations, image.places, strict=True):
+            given, computed = one.get('vis_ratio'), _compute_ratio(one)
+            ignored = is_ignored(one)
+            ratio = min(float(computed if given is None else given), 1.0)
+            annotations.append(
+                CityPersonsAnnotation(one['bbox'], one.get('vis_bbox'), ratio, ignored)
+            )
+            if given is not None and abs(given - computed) > _MAX_RATIO_DIFFERENCE and not ignored:
+                report.warn(
+                    place,
+                    f"'vis_ratio' is {given:g}, but 'vis_bbox' and 'bbox' give {computed:.3g}",
+                    kind='two visible ratios',
+                    number=image.number,
+                    image=image.name,
+                )
+        name = image_name({'file_name': image.name})
+        result.append(CityPersonsImage(image.id, name, image.size, annotations, image))
     return result
 
 
@@ -135,15 +168,14 @@ def mat_to_coco(
     """Read a published MAT file into the COCO-like form of the public evaluation (``val_gt.json``).
 
     All annotations have ``category_id`` 1; those of other classes than ``person_classes`` have
-    ``ignore`` 1, since the benchmark neither counts them nor punishes finding them. Image ids
+    ``ignore`` 1, since the benchmark neither counts them nor penalizes detecting them. Image ids
     count from 1 in the order of the file, as the evaluation expects.
 
     Args:
         mat: ``anno_train.mat`` or ``anno_val.mat``, path or open file.
-        sizes: (height, width) by image name; every image is 1024 x 2048, Cityscapes' size,
-            if None.
+        sizes: (height, width) by image name; if None every image is 1024 x 2048, Cityscapes' size.
         person_classes: Classes that count as people.
-        report: Is told which rows cannot be used; by default the first such row is an error.
+        report: Receives invalid rows; by default the first such row raises.
 
     Returns:
         dict: ``images`` (id, file_name, height, width), ``annotations`` (id, image_id,
@@ -162,14 +194,14 @@ def mat_to_coco(
 
 
 def citypersons_records(
-    coco: Mapping, report: ConversionReport | None = None, where: str = ''
+    coco: Mapping, report: ConversionReport | None = None, where: str = 'CityPersons annotations'
 ) -> Iterator[dict]:
-    """Records of a COCO-like dict as :func:`open_citypersons` gives it.
+    """Yield the records of the result of :func:`open_citypersons`.
 
     Args:
-        coco: The dict.
-        report: Is told what cannot be used; by default the first such thing is an error.
-        where: The file, for messages.
+        coco: The annotations.
+        report: Receives what is invalid; by default the first such thing raises.
+        where: Name of the file, for messages.
     """
     report = report or StrictReport()
     for image, record in iter_citypersons(coco, report, where):
@@ -177,50 +209,43 @@ def citypersons_records(
 
 
 def remove_invalid(coco: Mapping, report: ConversionReport, where: str) -> dict:
-    """A COCO-like dict without the annotations that the check of a dataset finds faults with.
+    """Return the COCO-like form without annotations in which ``check`` would find faults.
 
     Args:
-        coco: As :func:`open_citypersons` gives it.
-        report: Is told of those, and counts the others as written.
-        where: The file, for messages.
+        coco: Result of :func:`open_citypersons`.
+        report: Receives those annotations, and counts the others as written.
+        where: Name of the file, for messages.
 
     Raises:
-        NothingToWrite: There is none.
+        NothingToWrite: No annotation is valid.
     """
     images, kept = [], []
     for image, record in iter_citypersons(coco, report, where):
         images.append(coco['images'][image.number - 1])
-        for one, annotation, place in zip(
+        for one, entry, place in zip(
             image.annotations, record['gtboxes'], image.places, strict=True
         ):
-            if make_valid_record(record['ID'], [annotation], [place], image.size, report)[
-                'gtboxes'
-            ]:
+            if make_valid_record(record['ID'], [entry], [place], image.size, report)['gtboxes']:
                 kept.append(one)
     report.written += len(kept)
     if not kept and report.num_rejected:
-        raise NothingToWrite('all that was annotated is lost')
+        raise NothingToWrite('every annotation was rejected')
     return {**coco, 'images': images, 'annotations': kept}
 
 
 def iter_citypersons(
-    coco: Mapping, report: ConversionReport | None = None, where: str = ''
+    coco: Mapping, report: ConversionReport, where: str
 ) -> Iterator[tuple[CocoImage, dict]]:
-    """Images and their records, whatever their boxes are; see :func:`citypersons_records`."""
-    for image, name, people in read_annotations(
-        coco, where or 'annotations of CityPersons', report
-    ):
-        boxes = []
-        for person in people:
-            annotation = make_annotation(person.box, person.visible, ignore=person.ignored)
-            if person.visible is None and not math.isnan(person.share):
-                annotation['extra']['visibility'] = round(person.share, 3)
-            boxes.append(annotation)
-        yield image, {'ID': name, 'gtboxes': boxes}
+    """Yield images and records without checking boxes; see :func:`citypersons_records`."""
+    for image in read_annotations(coco, where, report):
+        yield image.source, {'ID': image.name, 'gtboxes': [a.to_odgt() for a in image.annotations]}
 
 
 def is_ignored(annotation: Mapping) -> bool:
-    """Whether an annotation of the COCO-like form is a region to be ignored.
+    """Return whether an annotation of the COCO-like form is an ignore region.
+
+    >>> is_ignored({'category_id': 2}), is_ignored({'category_id': 1, 'ignore': 0})
+    (True, False)
 
     Raises:
         ValueError: A flag is no number.
@@ -233,7 +258,11 @@ def is_ignored(annotation: Mapping) -> bool:
 
 
 def image_name(image: Mapping) -> str:
-    """``city/name`` of an entry of ``images``; the public JSON gives the bare name, ``im_name``."""
+    """Return ``city/name`` of an entry of ``images``; the public JSON has the bare ``im_name``.
+
+    >>> image_name({'im_name': 'aachen_000000_000019_leftImg8bit.png'})
+    'aachen/aachen_000000_000019_leftImg8bit.png'
+    """
     name = image['file_name'] if 'file_name' in image else image['im_name']
     return name if '/' in name else f'{name.split("_")[0]}/{name}'
 
@@ -246,11 +275,11 @@ def _to_coco(
     report: ConversionReport,
 ) -> dict:
     images, annotations = [], []
-    for place, name, rows in _cells(content, where):
+    for place, name, rows in _iter_cells(content, where):
         height, width = _CITYSCAPES_SIZE if sizes is None else sizes[name]
         images.append({'id': len(images) + 1, 'file_name': name, 'height': height, 'width': width})
         for number, row in enumerate(rows, 1):
-            fault = _row_fault(row)
+            fault = _find_row_fault(row)
             if fault:
                 report.read += 1
                 details = dict(number=len(images), image=name)
@@ -280,7 +309,8 @@ def _to_coco(
     }
 
 
-def _row_fault(row: Sequence[float]) -> str | None:
+def _find_row_fault(row: Sequence[float]) -> str | None:
+    """Return what is wrong with a row of ``bbs``."""
     if row[0] not in _CLASSES:
         return f'class must be 0 to 5, got {row[0]:g}'
     for name, box in (('box', row[1:5]), ('visible box', row[6:])):
@@ -289,8 +319,8 @@ def _row_fault(row: Sequence[float]) -> str | None:
     return None
 
 
-def _cells(content: bytes, where: str) -> Iterator[tuple[str, str, list[list[float]]]]:
-    """Yield place in the file, ``city/name`` and the rows of ``bbs`` of every image."""
+def _iter_cells(content: bytes, where: str) -> Iterator[tuple[str, str, list[list[float]]]]:
+    """Yield the position in the file, ``city/name`` and the rows of ``bbs`` of every image."""
     variables = read_mat(content, where)
     keys = [key for key in variables if not key.startswith('__')]
     if len(keys) != 1:
@@ -313,13 +343,12 @@ def _cells(content: bytes, where: str) -> Iterator[tuple[str, str, list[list[flo
             raise AnnotationError(
                 f'{place}: bbs must have {_COLUMNS} columns, got shape {rows.shape}'
             )
-        # The directory is the first word of the name, so cityname is not needed.
         name = image_name({'file_name': str(cell.im_name)})
         yield place, name, rows.reshape(-1, _COLUMNS).tolist()
 
 
-def _declared(coco: Mapping, where: str, report: ConversionReport) -> set[int]:
-    """IDs of the file's categories; named if the pedestrians' is not 1."""
+def _read_categories(coco: Mapping, where: str, report: ConversionReport) -> set[int]:
+    """Return the IDs of the file's categories; reject pedestrians of another ID than 1."""
     declared = set()
     for index, category in enumerate(coco.get('categories', [])):
         place = f'{where}, categories[{index}]'
@@ -351,53 +380,22 @@ def _check_fields(annotation: Mapping, declared: set[int]) -> None:
             f"'category_id' is {category}, expected {PEDESTRIAN} (pedestrian), or 'ignore': 1 "
             'where it is no person'
         )
-    share = annotation.get('vis_ratio')
-    if share is not None and (
-        isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf
+    ratio = annotation.get('vis_ratio')
+    if ratio is not None and (
+        isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < math.inf
     ):
-        raise ValueError(f"'vis_ratio' must be a number from 0 to 1, got {share!r:.50}")
+        raise ValueError(f"'vis_ratio' must be a number from 0 to 1, got {ratio!r:.50}")
     visible = annotation.get('vis_bbox')
     if visible is not None and not is_box(visible):
         raise ValueError(f"'vis_bbox' must be four finite numbers x, y, w, h, got {visible!r:.50}")
-    if share is None and visible is None and not is_ignored(annotation):
+    if ratio is None and visible is None and not is_ignored(annotation):
         raise ValueError(f'annotation {annotation.get("id")!r} has neither vis_ratio nor vis_bbox')
 
 
-def _person(annotation: Mapping) -> CityPersonsAnnotation:
-    share = annotation.get('vis_ratio')
-    if share is None:
-        share = _share_of_boxes(annotation)
-    return CityPersonsAnnotation(
-        annotation['bbox'],
-        annotation.get('vis_bbox'),
-        min(float(share), 1.0),
-        is_ignored(annotation),
-    )
-
-
-def _share_of_boxes(annotation: Mapping) -> float:
+def _compute_ratio(annotation: Mapping) -> float:
+    """Return the visible fraction that the boxes give; NaN if a box is missing or empty."""
     visible, (_, _, w, h) = annotation.get('vis_bbox'), annotation['bbox']
     return visible[2] * visible[3] / (w * h) if visible and w * h > 0 else math.nan
 
 
-def _compare_shares(
-    annotation: Mapping, place: str, image: CocoImage, report: ConversionReport
-) -> None:
-    """Note where an annotation says two things of how much is seen."""
-    said, measured = annotation.get('vis_ratio'), _share_of_boxes(annotation)
-    if said is not None and abs(said - measured) > _SHARES_DIFFER and not is_ignored(annotation):
-        report.warn(
-            place,
-            f"'vis_ratio' is {said:g}, but 'vis_bbox' and 'bbox' make {measured:.3g}",
-            kind='two visible shares',
-            number=image.number,
-            image=image.name,
-        )
-
-
-def _corners(box: Sequence[float]) -> list[float]:
-    x, y, w, h = box
-    return [x, y, x + w, y + h]
-
-
-sound_coco = remove_invalid
+sound_coco = remove_invalid  # until tools/dataset_converters/citypersons.py has moved

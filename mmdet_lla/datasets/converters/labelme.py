@@ -12,7 +12,7 @@ from pathlib import Path
 from ..odgt import is_box
 from ..report import ConversionReport
 from ..text import AnnotationError, read_json
-from .layout import ImageIndex, SourceBox, SourceImage, find_files, read_size, split_of
+from .layout import ImageIndex, SourceBox, SourceImage, find_files, get_split, read_size
 
 _IGNORE_FLAGS = ('ignore', 'ignored', 'crowd', 'iscrowd', 'difficult')
 
@@ -44,7 +44,7 @@ def read_labelme(source: Path, report: ConversionReport) -> Iterator[SourceImage
             report.reject(str(file), str(error), records=0)
             continue
         report.read += len(shapes)
-        split = split_of(file.parent.relative_to(source))
+        split = get_split(file.parent.relative_to(source))
         name = content.get('imagePath')
         try:
             path = index.find(name if isinstance(name, str) and name else file.stem, file.parent)

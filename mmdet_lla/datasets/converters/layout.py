@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..image_paths import IMG_EXTENSIONS, to_img_id
 from ..image_sizes import ImageReadError, Size, read_image_size
 from ..odgt import make_annotation
 from ..report import ConversionReport
@@ -34,7 +35,6 @@ from .writing import (
 PERSON_CLASSES = ('person', 'people', 'pedestrian', 'human', 'man', 'woman', 'boy', 'girl', 'child')
 #: Classes whose boxes become ignore regions by default.
 IGNORE_CLASSES = ('ignore', 'ignored', 'ignored regions', 'crowd', 'dontcare')
-IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 
 
@@ -120,10 +120,10 @@ def convert_dataset(
     return run_conversion(write, str(out))
 
 
-def split_of(path: Path) -> str | None:
+def get_split(path: Path) -> str | None:
     """Return the split that a part of a relative path names, the last part first.
 
-    >>> split_of(Path('valid/images')), split_of(Path('instances_train2017.json'))
+    >>> get_split(Path('valid/images')), get_split(Path('instances_train2017.json'))
     ('val', 'train')
     """
     for part in reversed(path.parts):
@@ -214,7 +214,7 @@ class ImageIndex:
             lambda path: path.parent == near,
             lambda path: near.parent in path.parents,
             lambda path: (
-                split is not None and split_of(path.parent.relative_to(self.source)) == split
+                split is not None and get_split(path.parent.relative_to(self.source)) == split
             ),
         ):
             found = [path for path in found if prefer(path)] or found
@@ -312,8 +312,7 @@ def _write_layout(
 
 
 def _make_record(image: SourceImage, root: Path, report: ConversionReport) -> dict:
-    # Readers add .jpg to an ID, and find an ID with another extension as it is.
-    img_id = image.path.relative_to(root).as_posix().removesuffix('.jpg')
+    img_id = to_img_id(image.path.relative_to(root).as_posix())
     annotations = [make_annotation(box.bbox, ignore=box.ignore) for box in image.boxes]
     places = [box.place for box in image.boxes]
     return make_valid_record(img_id, annotations, places, image.size, report)

@@ -1,12 +1,12 @@
-"""MOTChallenge sequences (MOT15, MOT16, MOT17, MOT20), MOTSynth's, and CVAT's in that form.
+"""MOTChallenge sequences (MOT15 to MOT20), MOTSynth, and CVAT's export in that form.
 
 A sequence is a directory with the images (``img1``), ``gt/gt.txt`` and perhaps ``seqinfo.ini`` and
-``gt/labels.txt``, the names of the classes. Lines of ``gt.txt``: frame, track, x, y, w, h, whether
-to consider it, and then class and visibility (9 columns), class, visibility and world coordinates
+``gt/labels.txt``, the class names. Lines of ``gt.txt``: frame, track, x, y, w, h, whether to
+consider it, and then class and visibility (9 columns), class, visibility and world coordinates
 (12, MOTSynth), or world coordinates alone (10, MOT15), or nothing (7). Frames and coordinates
 count from 1.
 Sources: https://motchallenge.net/instructions, arXiv 1603.00831; arXiv 2108.09518 (MOTSynth);
-CVAT's and Datumaro's documentation of the MOT format (``labels.txt``).
+documentation of CVAT and Datumaro of the MOT format (``labels.txt``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import os
 import os.path as osp
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ..image_paths import IMG_EXTENSIONS, to_img_id
 from ..image_sizes import Size, read_image_size
 from ..odgt import is_box, make_annotation
 from ..report import ConversionReport, StrictReport
@@ -32,21 +33,20 @@ _CLASSES = (
     'reflection', 'crowd',
 )  # fmt: skip
 _PEOPLE = ('pedestrian', 'person')
-# Neither counted nor punished by the benchmark; MOT20 adds the crowd.
+# Neither counted nor penalized by the benchmark; MOT20 adds the crowd.
 _IGNORED = ('person_on_vehicle', 'static_person', 'distractor', 'reflection', 'crowd')
 _WITH_CLASS = (9, 12)
 _WITHOUT_CLASS = (7, 10)
-IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 class _Sequence(NamedTuple):
-    """A sequence's directory.
+    """Images of a sequence.
 
     Attributes:
-        directory: Of the images.
+        directory: Their directory.
         names: File names by frame.
-        length: Frames that are annotated; None if ``seqinfo.ini`` does not tell.
-        size: Of the images.
+        length: Number of annotated frames; None if ``seqinfo.ini`` does not give it.
+        size: (height, width) of every image.
     """
 
     directory: str
@@ -62,42 +62,39 @@ def mot_records(
     min_visibility: float = 0.0,
     report: ConversionReport | None = None,
 ) -> Iterator[dict]:
-    """Records of one sequence, of the images that are there.
+    """Yield the records of the existing images of one sequence.
 
     Pedestrians become people; pedestrians not to be considered, people on vehicles, static
     people, distractors, reflections and crowds become ignore regions; vehicles and occluders are
-    left out. The visible share is kept as ``extra.visibility``: where the visible part lies is not
-    annotated, so ``vbox`` repeats ``fbox``.
+    skipped. The visible fraction becomes ``extra.visibility``; the position of the visible part is
+    not annotated, so ``vbox`` repeats ``fbox``.
 
     Args:
-        sequence: The sequence's directory.
+        sequence: Directory of the sequence.
         root: Directory that IDs start from, to be used as ``data_prefix``; the sequence's parent if
             None.
         every: Take every n-th frame, the first included.
-        min_visibility: Pedestrians of whom less is seen become ignore regions.
-        report: Is told what is left out and what cannot be used; by default the first row that
-            cannot is an error.
+        min_visibility: Less visible pedestrians become ignore regions.
+        report: Receives skipped and invalid rows; by default the first invalid one raises.
 
     Raises:
         FileNotFoundError: No ``gt/gt.txt`` or no images.
-        AnnotationError: ``seqinfo.ini`` cannot be read, or what a strict report raises.
+        AnnotationError: ``seqinfo.ini`` cannot be read, or a strict report raises.
     """
     if every < 1:
         raise ValueError(f'every must be at least 1, got {every}')
     report = report or StrictReport()
     boxes = _read_boxes(sequence, min_visibility, report)
-    found = _find(sequence, report)
+    images = _find_images(sequence, report)
     root = osp.dirname(osp.abspath(sequence)) if root is None else root
-    prefix = osp.relpath(osp.abspath(found.directory), root).replace(os.sep, '/')
-    frames = [
-        frame
-        for frame in sorted(found.names)
-        if frame in boxes or found.length is None or 0 < frame <= found.length
-    ]
-    if found.length is not None:
-        beyond = len(found.names) - len(frames)
-        absent = found.length - sum(0 < frame <= found.length for frame in frames)
-        for reason, count in (('beyond seqLength', beyond), ('that are not there', absent)):
+    prefix = osp.relpath(osp.abspath(images.directory), root).replace(os.sep, '/')
+    frames = sorted(images.names)
+    if images.length is not None:
+        inside = [frame for frame in frames if 0 < frame <= images.length]
+        absent = images.length - len(inside)
+        frames = [frame for frame in frames if frame in boxes or 0 < frame <= images.length]
+        beyond = len(images.names) - len(frames)
+        for reason, count in (('beyond seqLength', beyond), ('that do not exist', absent)):
             if count:
                 report.skipped_images[reason] += count
     for frame in frames:
@@ -105,37 +102,18 @@ def mot_records(
         if (frame - frames[0]) % every:
             report.skip(f'in frames that are not taken (1 of {every} is)', len(rows))
             continue
-        # mmdet's own reader adds .jpg to every ID.
-        name = f'{prefix}/{found.names[frame]}'.removesuffix('.jpg')
-        yield make_valid_record(
-            name, [box for _, box in rows], [place for place, _ in rows], found.size, report
-        )
+        img_id = to_img_id(f'{prefix}/{images.names[frame]}')
+        annotations, places = [box for _, box in rows], [place for place, _ in rows]
+        yield make_valid_record(img_id, annotations, places, images.size, report)
     for frame, rows in sorted(boxes.items()):
         for place, _ in rows:
-            report.reject(
-                place, f'frame {frame} has no image in {found.directory}', kind='missing image'
-            )
+            reason = f'frame {frame} has no image in {images.directory}'
+            report.reject(place, reason, kind='missing image')
 
 
-def _find(sequence: str, report: ConversionReport) -> _Sequence:
-    """Images of a sequence, whether it has a ``seqinfo.ini`` or not."""
-    path = osp.join(sequence, 'seqinfo.ini')
-    info: dict[str, str] = {}
-    if osp.isfile(path):
-        parser = configparser.ConfigParser(inline_comment_prefixes=(';', '#'), interpolation=None)
-        try:
-            parser.read_string(read_text(path))
-            info = dict(parser['Sequence'])
-        except (configparser.Error, KeyError) as error:
-            raise AnnotationError(f'{path}: a section [Sequence] was expected: {error}') from error
-    numbers = {}
-    for key in ('seqlength', 'imheight', 'imwidth'):
-        if key in info:
-            if not info[key].isdecimal() or not int(info[key]):
-                raise AnnotationError(
-                    f'{path}: {key} must be a whole number above 0, got {info[key]!r}'
-                )
-            numbers[key] = int(info[key])
+def _find_images(sequence: str, report: ConversionReport) -> _Sequence:
+    """Find the images of a sequence, with or without ``seqinfo.ini``."""
+    info = _read_info(osp.join(sequence, 'seqinfo.ini'))
     directory = osp.join(sequence, info.get('imdir') or 'img1')
     entries = os.listdir(directory) if osp.isdir(directory) else []
     extensions = (info['imext'].lower(),) if info.get('imext') else IMG_EXTENSIONS
@@ -144,45 +122,64 @@ def _find(sequence: str, report: ConversionReport) -> _Sequence:
         raise FileNotFoundError(
             f'no images ({", ".join(extensions)}) in {directory}; their names are needed for IDs'
         )
-    names = _by_frame(images, directory, report)
-    if 'imheight' in numbers and 'imwidth' in numbers:
-        size = (numbers['imheight'], numbers['imwidth'])
+    if 'imheight' in info and 'imwidth' in info:
+        size = (int(info['imheight']), int(info['imwidth']))
     else:
         size = read_image_size(osp.join(directory, images[0]))
-    return _Sequence(directory, names, numbers.get('seqlength'), size)
+    length = int(info['seqlength']) if 'seqlength' in info else None
+    return _Sequence(directory, _number_images(images, directory, report), length, size)
 
 
-def _by_frame(images: list[str], directory: str, report: ConversionReport) -> dict[int, str]:
-    """Names by frame: by their numbers, of any number of digits, or else in their order."""
-    stems = {name: osp.splitext(name)[0] for name in images}
-    if all(stem.isdecimal() for stem in stems.values()):
-        names = {int(stem): name for name, stem in stems.items()}
+def _read_info(path: str) -> Mapping[str, str]:
+    """Return the fields of ``seqinfo.ini``; empty if there is none."""
+    if not osp.isfile(path):
+        return {}
+    parser = configparser.ConfigParser(inline_comment_prefixes=(';', '#'), interpolation=None)
+    try:
+        parser.read_string(read_text(path))
+        info = parser['Sequence']
+    except (configparser.Error, KeyError) as error:
+        raise AnnotationError(f'{path}: a section [Sequence] was expected: {error}') from error
+    for key in ('seqlength', 'imheight', 'imwidth'):
+        if key in info and (not info[key].isdecimal() or not int(info[key])):
+            raise AnnotationError(
+                f'{path}: {key} must be a whole number above 0, got {info[key]!r}'
+            )
+    return info
+
+
+def _number_images(images: list[str], directory: str, report: ConversionReport) -> dict[int, str]:
+    """Return names by frame: by their numbers, or else in natural order as CVAT numbers them."""
+    stems = [osp.splitext(name)[0] for name in images]
+    if all(stem.isdecimal() for stem in stems):
+        names = dict(zip(map(int, stems), images, strict=True))
         if len(names) < len(images):
             raise AnnotationError(f'{directory}: two images have the number of one frame')
         return names
     report.warn(
         directory,
-        'names of images are not numbers of frames; they are taken in their order, as CVAT does',
-        kind='odd name',
+        'names of images are not frame numbers; they are taken in order, as CVAT does',
+        kind='unusual name',
     )
 
-    def natural(name: str) -> list:
+    def get_natural_key(name: str) -> list:
         return [(not part.isdecimal(), int(part) if part.isdecimal() else part)
                 for part in re.split(r'(\d+)', name)]  # fmt: skip
 
-    return dict(enumerate(sorted(images, key=natural), 1))
+    return dict(enumerate(sorted(images, key=get_natural_key), 1))
 
 
 def _read_boxes(
     sequence: str, min_visibility: float, report: ConversionReport
 ) -> dict[int, list[tuple[str, dict]]]:
-    """Places and annotations by frame."""
+    """Return (position in the file, annotation) by frame."""
     path = osp.join(sequence, 'gt', 'gt.txt')
     if not osp.isfile(path):
         raise FileNotFoundError(
-            f'{path} is not there; is this a MOTChallenge sequence (seqinfo.ini, gt/gt.txt, img1)?'
+            f'{path} does not exist; is this a MOTChallenge sequence (seqinfo.ini, gt/gt.txt, '
+            'img1)?'
         )
-    classes = _class_names(osp.join(sequence, 'gt', 'labels.txt'))
+    classes = _read_class_names(osp.join(sequence, 'gt', 'labels.txt'))
     boxes = defaultdict(list)
     for number, line in enumerate(read_text(path).split('\n'), 1):
         if not line.strip():
@@ -190,7 +187,7 @@ def _read_boxes(
         report.read += 1
         place = f'{path}, line {number}'
         try:
-            frame, box, name, considered, visibility = _read_row(line.split(','), classes)
+            frame, box, name, considered, visibility = _parse_row(line.split(','), classes)
         except ValueError as error:
             report.reject(place, str(error))
             continue
@@ -205,8 +202,8 @@ def _read_boxes(
     return boxes
 
 
-def _class_names(path: str) -> dict[int, str]:
-    """Names of the classes by number, from ``labels.txt`` if there is one."""
+def _read_class_names(path: str) -> dict[int, str]:
+    """Return class names by number, from ``labels.txt`` if it exists."""
     names = list(_CLASSES)
     if osp.isfile(path):
         lines = read_text(path).strip().split('\n')
@@ -218,13 +215,13 @@ def _class_names(path: str) -> dict[int, str]:
     return dict(enumerate(names, 1))
 
 
-def _read_row(
+def _parse_row(
     row: list[str], classes: dict[int, str]
 ) -> tuple[int, list[float], str, bool, float | None]:
-    """Frame, box from 0, class, whether to consider it, and visible share of a row.
+    """Return frame, box from 0, class, whether to consider it, and visible fraction of a row.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: It is invalid.
     """
     if len(row) not in _WITH_CLASS + _WITHOUT_CLASS:
         raise ValueError(

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from ..image_sizes import Size
 from ..report import ConversionReport
 from ..text import AnnotationError, read_bytes, read_text
-from .layout import ImageIndex, SourceBox, SourceImage, find_files, read_size, split_of
+from .layout import ImageIndex, SourceBox, SourceImage, find_files, get_split, read_size
 
 _LISTS = {'train': 'train', 'val': 'val', 'trainval': 'train', 'test': 'test'}
 
@@ -48,7 +48,7 @@ def read_voc(source: Path, report: ConversionReport) -> Iterator[SourceImage]:
             report.skip('of images in no list of ImageSets/Main', len(objects))
             report.skipped_images['in no list of ImageSets/Main'] += 1
             continue
-        split = lists.get(file.stem) or split_of(file.parent.relative_to(source))
+        split = lists.get(file.stem) or get_split(file.parent.relative_to(source))
         try:
             path = _find_image(root, file, index, split)
         except ValueError as error:

@@ -12,7 +12,7 @@ from ..box_faults import find_box_faults
 from ..image_sizes import Size
 from ..odgt import find_record_fault, is_ignored
 from ..report import ConversionReport
-from ..text import replacing
+from ..text import open_output
 
 
 class NothingToWrite(ValueError):
@@ -63,7 +63,7 @@ def convert(make: Callable[[ConversionReport], Iterable[dict]], out: str) -> int
     """
 
     def write(report: ConversionReport) -> str:
-        with replacing(out) as file:
+        with open_output(out) as file:
             written = write_records(tqdm(make(report), unit=' images'), file, report)
             check_written(report)
         return written

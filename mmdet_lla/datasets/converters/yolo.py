@@ -14,10 +14,11 @@ from pathlib import Path
 
 import yaml
 
+from ..image_paths import IMG_EXTENSIONS
 from ..image_sizes import Size
 from ..report import ConversionReport
 from ..text import AnnotationError, read_text
-from .layout import IMG_EXTENSIONS, SourceBox, SourceImage, find_files, read_size, split_of
+from .layout import SourceBox, SourceImage, find_files, get_split, read_size
 
 _NAME_FILES = ('classes.txt', 'obj.names', 'labels/classes.txt')
 _TOLERANCE = 0.01  # coordinates rounded beyond the border, as Ultralytics accepts them
@@ -100,7 +101,7 @@ def _list_images(info: Mapping, root: Path) -> Iterator[tuple[str | None, Path]]
     splits = {split: info[split] for split in ('train', 'val', 'test') if info.get(split)}
     if not splits:
         for path in find_files(root, IMG_EXTENSIONS):
-            yield split_of(path.parent.relative_to(root)), path
+            yield get_split(path.parent.relative_to(root)), path
     for split, places in splits.items():
         for place in places if isinstance(places, list) else [places]:
             path = root / str(place)
