@@ -17,8 +17,8 @@ from rich.table import Table
 
 from ..datasets.inspection import UNCHECKED, Problem, inspect_dataset
 from ..datasets.odgt import BOXES
-from ..datasets.statistics import CROWDHUMAN, crowd_statistics, plot_statistics
-from ..datasets.text import replacing
+from ..datasets.statistics import CROWDHUMAN, compute_statistics, plot_statistics
+from ..datasets.text import open_output
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -90,16 +90,16 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f'{args.annotations} cannot be checked: {error}', file=sys.stderr)
         return 2
-    statistics = crowd_statistics(found.records, found.sizes, args.box)
-    print_statistics(statistics.summary())
+    statistics = compute_statistics(found.records, found.sizes, args.box)
+    print_statistics(statistics.summarize())
     print_problems(found.problems, args.show)
     if args.plots:
         plot_statistics(statistics, args.plots, osp.basename(args.annotations))
     if args.json:
-        with replacing(args.json) as file:
+        with open_output(args.json) as file:
             report = {
                 'problems': [vars(problem) for problem in found.problems],
-                'statistics': {key: float(value) for key, value in statistics.summary().items()},
+                'statistics': {key: float(value) for key, value in statistics.summarize().items()},
             }
             json.dump(report, file, indent=1)
     total = len(found.problems)

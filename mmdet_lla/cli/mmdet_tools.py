@@ -12,7 +12,7 @@ from pathlib import Path
 import mmdet
 
 from .. import compat
-from ..datasets.checks import check_dataset_files
+from ..datasets.checks import check_config_data
 from ..hooks import CheckpointError, NonFiniteError
 from ..named_configs import config_path, read_config
 from ..processes import end_with, orderly_end
@@ -42,12 +42,10 @@ def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     cfg.merge_from_dict(args.cfg_options or {})
-    for name in dataloaders:
-        dataset = (cfg.get(name) or {}).get('dataset')
-        try:
-            check_dataset_files(dataset or {})
-        except FileNotFoundError as error:
-            sys.exit(f'{name}.dataset of {args.config}:\n{error}')
+    try:
+        check_config_data(cfg, dataloaders)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'{args.config}: {error}')
     checkpoint = getattr(args, 'checkpoint', None)
     if checkpoint is None:
         init_cfg = cfg.model.get('backbone', {}).get('init_cfg')

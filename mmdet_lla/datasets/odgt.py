@@ -219,7 +219,7 @@ def parse_line(line: str) -> dict:
     except json.JSONDecodeError as error:
         raise OdgtError(f'not JSON: {error.msg} at column {error.colno}') from error
     except (RecursionError, ValueError) as error:  # nested too deep, or a number of 5,000 digits
-        raise OdgtError(f'unusable JSON: {error}') from error
+        raise OdgtError(str(error)) from error
     if not isinstance(record, dict):
         raise OdgtError(f'a JSON object was expected, got {_kind(record)}')
     return record

@@ -171,7 +171,3 @@ def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
 
 def _mark(axes, value: float, color: str, name: str) -> None:
     axes.axvline(value, color=color, linestyle='--', label=f'{name} ({value:.3g})')
-
-
-crowd_statistics = compute_statistics  # until tools/check_dataset.py has moved
-CrowdStatistics.summary = CrowdStatistics.summarize

@@ -436,7 +436,7 @@ def test_all_forms_of_widerperson_are_read(wider, change):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (dict(encoding='utf-16'), 'val.txt is not UTF-8 text .*iconv -f UTF-16'),
+        (dict(encoding='utf-16'), 'val.txt is not UTF-8 text'),
         (dict(names=''), 'val.txt is empty'),
         (dict(text=''), '000041.jpg.txt, line 1: the number of boxes was expected'),
         (dict(text='two\n'), '000041.jpg.txt, line 1: the number of boxes was expected'),

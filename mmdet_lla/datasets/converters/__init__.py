@@ -16,7 +16,7 @@ from .layout import IGNORE_CLASSES, PERSON_CLASSES, convert_dataset
 from .mot import mot_records
 from .voc import read_voc
 from .widerperson import widerperson_records
-from .writing import account, convert, run_conversion
+from .writing import convert, run_conversion
 from .yolo import read_yolo
 
 #: By format: convert a source to the CrowdHuman layout, see :func:`convert_dataset`.
@@ -31,7 +31,6 @@ __all__ = [
     'CONVERTERS',
     'IGNORE_CLASSES',
     'PERSON_CLASSES',
-    'account',
     'caltech_records',
     'citypersons_records',
     'coco_person_records',

@@ -396,6 +396,3 @@ def _compute_ratio(annotation: Mapping) -> float:
     """Return the visible fraction that the boxes give; NaN if a box is missing or empty."""
     visible, (_, _, w, h) = annotation.get('vis_bbox'), annotation['bbox']
     return visible[2] * visible[3] / (w * h) if visible and w * h > 0 else math.nan
-
-
-sound_coco = remove_invalid  # until tools/dataset_converters/citypersons.py has moved

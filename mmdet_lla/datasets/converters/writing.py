@@ -142,6 +142,3 @@ def _drop_repeated(records: Iterable[dict], report: ConversionReport) -> Iterato
             continue
         seen.add(img_id)
         yield record
-
-
-account = run_conversion
