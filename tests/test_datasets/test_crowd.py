@@ -202,7 +202,7 @@ def test_broken_json_is_named(write_crowd, load, tmp_path):
     with pytest.raises(OdgtError, match="line 2: field 'gtboxes' occurs more than once"):
         load()
     path.write_bytes(b'\xff\xd8\xff\xe0')
-    with pytest.raises(OdgtError, match='annotation_train.odgt is no text'):
+    with pytest.raises(OdgtError, match='annotation_train.odgt is not UTF-8'):
         load()
     path.write_text('\n \n')
     with pytest.raises(OdgtError, match='no annotations'):
