@@ -19,8 +19,8 @@ from mmengine.dataset import pseudo_collate
 from mmdet_lla.cvpods import (
     adapt_config,
     build_model,
-    cvpods_name,
     to_cvpods,
+    to_cvpods_name,
     to_mmdet,
 )
 from mmdet_lla.plain_checkpoints import read_weights
@@ -195,11 +195,11 @@ def test_full_size_models_fit_the_shipped_configs(path, name, offset):
     assert {n: t.shape for n, t in found.state_dict.items()} == {
         n: t.shape for n, t in model.state_dict().items()
     }
-    assert len(found.reshaped) == 5 and len(found.added) == 53 and not found.left
+    assert len(found.reshaped) == 5 and len(found.added) == 53 and not found.dropped
     assert model.bbox_head.prior_generator.offset == (offset or 0)
     # And back; the branch is then called after the head.
     back = to_cvpods(found.state_dict, model)
-    assert sorted(found.added) == sorted(back.left)
+    assert sorted(found.added) == sorted(back.dropped)
     branch = keys('lla' if 'LLA' in type(model.bbox_head).__name__ else 'fcos_atss')
     assert {n: t.shape for n, t in back.state_dict.items()} == {
         n: t.shape for n, t in branch.items()
@@ -215,7 +215,7 @@ def test_the_way_back_gives_the_same_bits(tmp_path, run):
     status, said = run(there, here, '--config', CONFIGS / RECIPE, '--cfg-options', *options)
     assert status == 0, said
     assert '324 tensors' in said and '5 of them reshaped' in said
-    assert 'left: optimizer, iteration' in said
+    assert 'dropped: optimizer, iteration' in said
     checkpoint = torch.load(here, weights_only=True)
     assert checkpoint['meta']['dataset_meta']['classes'] == ('person',)
     # The config beside it is whole, and is all that mmdet needs.
@@ -286,18 +286,20 @@ def test_weights_that_do_not_fit_are_named():
     short['pixel_mean'] = torch.zeros(3)
     with pytest.raises(
         ValueError,
-        match=r'1 of 324 tensors lack: .*res5.2.conv3.norm.running_var; 1 of 324 .*: pixel_mean',
+        match=r'1 of 324 .* missing: .*res5.2.conv3.norm.running_var; 1 of 324 .*: pixel_mean',
     ):
         to_mmdet(short, model)
     classes = {**weights, 'head.cls_score.weight': torch.zeros(2, 256, 3, 3)}
-    with pytest.raises(ValueError, match=r'cls_score.weight is of shape \(2, 256.* expected \(1, '):
+    with pytest.raises(
+        ValueError, match=r'cls_score.weight has the shape \(2, 256.* expected \(1, '
+    ):
         to_mmdet(classes, model)
     deeper = {**weights, 'head.cls_subnet.12.weight': torch.zeros(256, 256, 3, 3)}
-    with pytest.raises(ValueError, match='1 of 325 tensors have no place: .*subnet.12'):
+    with pytest.raises(ValueError, match='1 of 325 tensors are unexpected: .*subnet.12'):
         to_mmdet(deeper, model)
-    with pytest.raises(ValueError, match='324 of 324 tensors lack: .* and 319 more'):
+    with pytest.raises(ValueError, match='324 of 324 tensors are missing: .* and 319 more'):
         to_cvpods({}, model)
-    assert cvpods_name('bbox_head.relation.weight') is None
+    assert to_cvpods_name('bbox_head.relation.weight') is None
 
 
 class Unknown:
@@ -312,8 +314,8 @@ def test_nothing_but_tensors_and_plain_values_is_read(tmp_path):
             'more than tensors and plain value',
         ),
         (dict(model=dict(a=[0.0])), 'a is a list, expected a tensor'),
-        (dict(state_dict=dict(a=torch.zeros(1))), "no weights under 'model'.* it has state_dict"),
-        ([1], "no weights under 'model'"),
+        (dict(state_dict=dict(a=torch.zeros(1))), "no weights under 'model'; it has state_dict"),
+        ([1], 'contains a list'),
     ):
         torch.save(held, path)
         with pytest.raises(ValueError, match=f'a.pth.*{message}'):
@@ -327,9 +329,11 @@ def test_where_something_is_wrong_nothing_is_written(tmp_path, run):
     path, out = tmp_path / 'a.pth', tmp_path / 'b.pth'
     torch.save(dict(model={'head.ious_pred.weight': torch.zeros(1)}), path)
     status, said = run(path, out, '--config', CONFIGS / RECIPE)
-    assert status == 2 and '323 of 324 tensors lack' in said
+    assert status == 2 and '323 of 324 tensors are missing' in said
     status, said = run(path, tmp_path / 'b.py', '--config', CONFIGS / RECIPE)
     assert status == 2 and 'expected a name that ends in .pth' in said
-    status, said = run(out, out, '--config', CONFIGS / RECIPE)
+    status, said = run(out, path, '--config', CONFIGS / RECIPE)
     assert status == 2 and 'FileNotFoundError' in said
+    status, said = run(path, path, '--config', CONFIGS / RECIPE)
+    assert status == 2 and 'would overwrite input' in said
     assert os.listdir(tmp_path) == ['a.pth']

@@ -20,7 +20,13 @@ from mmengine.logging import HistoryBuffer
 from test_hooks.toy import make_runner
 from tiny_crowd import tiny_config
 
-from mmdet_lla.plain_checkpoints import pack_history, parse_config, plain, unpack_history
+from mmdet_lla.plain_checkpoints import (
+    pack_history,
+    parse_config,
+    read_checkpoint,
+    to_plain,
+    unpack_history,
+)
 from mmdet_lla.publishing import publish, read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +106,7 @@ def test_averaged_weights_are_published(tmp_path):
 
 def test_half_keeps_statistics_and_what_would_overflow(trained, tmp_path):
     checkpoint, _, weights = trained
-    held = torch.load(checkpoint, weights_only=True)
+    held = read_checkpoint(checkpoint)
     name = 'backbone.conv1.conv.weight'
     held['state_dict'] = dict(held['state_dict'], **{name: weights[name] + 1e5})
     torch.save(held, tmp_path / 'large.pth')
@@ -118,8 +124,8 @@ def test_half_keeps_statistics_and_what_would_overflow(trained, tmp_path):
 
 def test_what_cannot_be_published_is_named(trained, tmp_path):
     checkpoint, cfg, _ = trained
-    held = torch.load(checkpoint, weights_only=True)
-    with pytest.raises(FileNotFoundError, match='No checkpoint .*none.pth here'):
+    held = read_checkpoint(checkpoint)
+    with pytest.raises(FileNotFoundError, match='no checkpoint .*none.pth here'):
         publish(tmp_path / 'none.pth', tmp_path)
     with pytest.raises(ValueError, match='from 0 to 1, got 2'):
         publish(checkpoint, tmp_path, score_threshold=2)
@@ -128,7 +134,7 @@ def test_what_cannot_be_published_is_named(trained, tmp_path):
     with pytest.raises(ValueError, match=r'another detector .* missing \[.bbox_head.cls_convs.1'):
         publish(checkpoint, tmp_path, other)
     for change, words in (
-        (dict(meta={}), 'carries no config; name it with --config'),
+        (dict(meta={}), 'has no config; name it with --config'),
         (dict(meta=dict(cfg='model = open("x")')), r'line 1 of the config has open\(.x.\)'),
         (dict(state_dict=3), "has no weights under 'state_dict'"),
     ):
@@ -139,7 +145,7 @@ def test_what_cannot_be_published_is_named(trained, tmp_path):
     with pytest.raises(ValueError, match='cut.pth is not read'):
         publish(tmp_path / 'cut.pth', tmp_path)
     (tmp_path / 'metrics.json').write_text('[1]')
-    with pytest.raises(ValueError, match='metrics.json holds no metrics'):
+    with pytest.raises(ValueError, match='metrics.json has no metrics'):
         read_metrics(tmp_path / 'metrics.json')
     assert not list(tmp_path.glob('*-*.pth'))
     (tmp_path / 'metrics.json').write_text(json.dumps(dict(mMR=0.5, time=1.0)) + '\n')
@@ -201,8 +207,8 @@ def test_every_config_reads_as_data():
 
 def test_plain_names_what_is_not():
     with pytest.raises(ValueError, match=r'meta.a\[1\] is a PosixPath'):
-        plain(dict(a=[1, Path('x')]), 'meta')
-    assert plain(dict(a=(np.float32(1), np.arange(2))), 'meta') == dict(a=(1.0, [0, 1]))
+        to_plain(dict(a=[1, Path('x')]), 'meta')
+    assert to_plain(dict(a=(np.float32(1), np.arange(2))), 'meta') == dict(a=(1.0, [0, 1]))
 
 
 def test_history_survives():
@@ -225,7 +231,6 @@ from mmdet.apis import DetInferencer
 process = runpy.run_path(tool)['process_checkpoint']
 process(checkpoint, 'from_training.pth')
 process(published, 'from_published.pth')
-assert 'mmdet_lla' not in sys.modules
 picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 found = DetInferencer(weights=published)(picture, no_save_vis=True, print_result=False)
 print('boxes', len(found['predictions'][0]['bboxes']))

@@ -4,9 +4,9 @@
         --config configs/lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py
     python tools/test.py lla.py lla.pth
 
-Beside DST lies the config that goes with it, DST's name ending in .py: the one given, adapted to
-what the weights are for. Nothing in SRC but tensors and plain values is read. Exit status: 0 if all
-tensors have found their place, 2 if not; then nothing is written.
+The config, adapted to the weights, is written next to DST, with the ending .py. Only tensors and
+plain values of SRC are read. Exit status: 0 if all tensors were converted, 2 otherwise; then
+nothing is written.
 """
 
 import argparse
@@ -14,20 +14,20 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from ..cvpods import (
     Conversion,
     adapt_config,
     build_model,
-    mmdet_checkpoint,
+    make_checkpoint,
     to_cvpods,
     to_mmdet,
-    write_checkpoint,
 )
-from ..hooks.checkpoint_files import AtomicBackend
 from ..named_configs import read_config
 from ..plain_checkpoints import read_weights
+from ..utils.files import atomic_path, atomic_write, check_outputs
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,12 +43,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--prior-offset',
         type=float,
         choices=(0, 0.5),
-        help='where priors lie in their cell; asked for where the weights cannot tell',
+        help='position of priors in their cell; required for weights that do not tell',
     )
     parser.add_argument(
-        '--to-cvpods', action='store_true', help="the way back: SRC is mmdet's, DST cvpods'"
+        '--to-cvpods', action='store_true', help="convert mmdet's SRC to cvpods' DST"
     )
-    parser.add_argument('--list', action='store_true', help='tell what became of each tensor')
+    parser.add_argument('--list', action='store_true', help='list every tensor with both names')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -60,27 +60,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def convert(args: argparse.Namespace) -> str:
-    """Do what the command line says.
-
-    Returns:
-        str: What became of every entry.
-    """
+    """Convert a checkpoint and return the report."""
     if args.dst.suffix != '.pth':
         raise ValueError(f'DST is {args.dst}, expected a name that ends in .pth')
     cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     source, target = ('state_dict', 'model') if args.to_cvpods else ('model', 'state_dict')
+    config = [] if args.to_cvpods else [args.dst.with_suffix('.py')]
+    check_outputs([args.dst, *config], [args.src, args.config])
     given = read_weights(args.src, source)
     changes = []
     if args.to_cvpods:
         conversion = to_cvpods(given[source], build_model(cfg))
-        write_checkpoint(args.dst, {target: conversion.state_dict})
+        checkpoint = {target: conversion.state_dict}
     else:
         cfg, changes = adapt_config(cfg, given[source], args.prior_offset)
         conversion = to_mmdet(given[source], build_model(cfg))
-        source_name = f'{args.src.name} of cvpods'
-        write_checkpoint(args.dst, mmdet_checkpoint(conversion, cfg, source_name))
-        AtomicBackend().put_text(cfg.pretty_text, args.dst.with_suffix('.py'))
+        checkpoint = make_checkpoint(conversion, cfg, f'{args.src.name} of cvpods')
+        with atomic_write(args.dst.with_suffix('.py')) as file:
+            file.write(cfg.pretty_text)
+    with atomic_path(args.dst) as path:
+        torch.save(checkpoint, path)
     return report(args, given, source, conversion, changes)
 
 
@@ -93,14 +93,14 @@ def report(args, given: dict, source: str, conversion: Conversion, changes: list
     ]
     lines.append(
         f'{len(conversion.renamed)} tensors of {args.src} renamed, {len(conversion.reshaped)} of '
-        'them reshaped (a scale a level)'
+        'them reshaped (a scale per level)'
     )
     if conversion.added:
-        lines.append(f'{len(conversion.added)} counters of BatchNorm added, which cvpods has not')
-    left = [key for key in given if key != source]
-    if conversion.left:
-        left.append(f'{len(conversion.left)} counters of BatchNorm, which cvpods has not')
-    lines.append(f'left: {", ".join(left) or "nothing"}')
+        lines.append(f'{len(conversion.added)} counters of BatchNorm added')
+    dropped = [key for key in given if key != source]
+    if conversion.dropped:
+        dropped.append(f'{len(conversion.dropped)} counters of BatchNorm')
+    lines.append(f'dropped: {", ".join(dropped) or "nothing"}')
     lines += [f'config: {change}' for change in changes]
     if args.to_cvpods:
         lines.append(f'written: {args.dst}')

@@ -1,22 +1,19 @@
-"""Checkpoints of cvpods, in which LLA was released, for mmdet; and the way back.
+"""Convert checkpoints of cvpods, in which LLA was released, for mmdet, and back.
 
-LLA.FCOS and the FCOS and ATSS of LLA's and DeFCN's repositories are one network and differ in
-training only. mmdet's names and shapes are those of the model that a config builds; a table says
-what cvpods calls each of them.
+LLA.FCOS and the FCOS and ATSS of LLA's and DeFCN's repositories are one network; only their
+training differs. mmdet's names and shapes are those of the model that a config builds.
 """
 
-from .configs import adapt_config, build_model
-from .files import mmdet_checkpoint, write_checkpoint
-from .names import TABLE, Conversion, cvpods_name, to_cvpods, to_mmdet
+from .configs import adapt_config, build_model, make_checkpoint
+from .names import TABLE, Conversion, to_cvpods, to_cvpods_name, to_mmdet
 
 __all__ = [
     'TABLE',
     'Conversion',
     'adapt_config',
     'build_model',
-    'cvpods_name',
-    'mmdet_checkpoint',
+    'make_checkpoint',
     'to_cvpods',
+    'to_cvpods_name',
     'to_mmdet',
-    'write_checkpoint',
 ]

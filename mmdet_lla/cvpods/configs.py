@@ -1,4 +1,4 @@
-"""Configs whose models compute what cvpods' do, as far as its weights tell."""
+"""Configs whose models compute what the networks of cvpods compute, and their checkpoints."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ import copy
 from collections.abc import Mapping
 
 from mmdet.models import FPN, FCOSHead, ResNet
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from ..heads import LLAHead
+from .names import Conversion
 
 STRIDES = [8, 16, 32, 64, 128]
 _P6 = 'backbone.top_block.p6.weight'
-_KINDS = dict(backbone=(ResNet,), neck=(FPN,), bbox_head=(LLAHead, FCOSHead))
+_TYPES = dict(backbone=(ResNet,), neck=(FPN,), bbox_head=(LLAHead, FCOSHead))
 
 
 def adapt_config(
     cfg: Config, weights: Mapping[str, Tensor], prior_offset: float | None = None
 ) -> tuple[Config, list[str]]:
-    """Make a config say what weights of cvpods are for.
+    """Adapt a config to weights of cvpods.
 
     Args:
         cfg (Config): With LLAHead on points, or FCOSHead.
         weights (Mapping[str, Tensor]): Under cvpods' names.
-        prior_offset (float, optional): Where priors lie in their cell, 0 or 0.5 of a stride.
-            Needed for weights with a centerness branch, which do not tell; those with an IoU
-            branch are LLA's, where it is 0.
+        prior_offset (float, optional): Position of priors in their cell, 0 or 0.5 of a stride.
+            Required for weights with a centerness branch. Weights with an IoU branch are LLA's,
+            where it is 0.
 
     Returns:
-        tuple[Config, list[str]]: A copy of the config, and what was changed in it, in words.
+        tuple[Config, list[str]]: A copy of the config, and a description of each change.
 
     Raises:
-        ValueError: If the offset is needed and not given, or the head cannot have it.
+        ValueError: The offset is required and not given, or the head cannot have it.
+
+    Example:
+        >>> cfg, changes = adapt_config(Config(dict(model=dict())), {}, prior_offset=0.5)
+        >>> changes
+        []
     """
     cfg, changes = copy.deepcopy(cfg), []
     neck, head = cfg.model.get('neck', {}), cfg.model.get('bbox_head', {})
@@ -70,30 +76,33 @@ def adapt_config(
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build a config's model, if it computes what cvpods' does.
-
-    Args:
-        cfg (Config): Config.
+    """Build the model of a config and check that it computes what that of cvpods does.
 
     Raises:
-        ValueError: If it does not; names each field, its value and what is expected.
+        ValueError: It does not; the message names each field, its value and the expected one.
+
+    Example:
+        >>> from mmdet_lla.named_configs import read_config
+        >>> cfg = read_config('mmdet_lla::lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py')
+        >>> type(build_model(cfg)).__name__  # doctest: +SKIP
+        'RetinaNet'
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    parts = copy.deepcopy(cfg.model)
-    if 'backbone' in parts:
-        parts.backbone.init_cfg = None
-    model = MODELS.build(parts)
-    for name, kinds in _KINDS.items():
+    model_cfg = copy.deepcopy(cfg.model)
+    if 'backbone' in model_cfg:
+        model_cfg.backbone.init_cfg = None
+    model = MODELS.build(model_cfg)
+    for name, types in _TYPES.items():
         part = getattr(model, name, None)
-        if not isinstance(part, kinds):
-            expected = ' or '.join(kind.__name__ for kind in kinds)
+        if not isinstance(part, types):
+            expected = ' or '.join(one.__name__ for one in types)
             raise ValueError(
                 f'the config does not fit: model.{name} is a {type(part).__name__}, '
                 f'expected {expected}'
             )
     wrong = [
-        f'{field} is {value!r}, expected {expected!r}'
-        for field, (value, expected) in _facts(model).items()
+        f'model.{field} is {value!r}, expected {expected!r}'
+        for field, value, expected in _list_settings(model)
         if value != expected
     ]
     if wrong:
@@ -101,29 +110,50 @@ def build_model(cfg: Config) -> nn.Module:
     return model
 
 
-def _facts(model: nn.Module) -> dict[str, tuple]:
-    """What names and shapes do not tell: field, and its value beside what cvpods' network has."""
-    head, neck, pictures = model.bbox_head, model.neck, model.data_preprocessor
-    facts = {
-        'data_preprocessor.bgr_to_rgb': (pictures._channel_conversion, False),
-        'data_preprocessor.mean': (_rounded(pictures.mean), [103.53, 116.28, 123.675]),
-        'data_preprocessor.std': (_rounded(pictures.std), [1.0, 1.0, 1.0]),
-        'backbone.style': (model.backbone.style, 'caffe'),
-        'neck.relu_before_extra_convs': (neck.relu_before_extra_convs, True),
-        'bbox_head, strides': ([max(stride) for stride in head.prior_generator.strides], STRIDES),
-    }
+def make_checkpoint(conversion: Conversion, cfg: Config, source: str) -> dict:
+    """Return the checkpoint that mmdet loads.
+
+    Args:
+        conversion (Conversion): See :func:`to_mmdet`.
+        cfg (Config): Config of the model.
+        source (str): Where the weights come from.
+
+    Example:
+        >>> conversion = Conversion({}, {}, [], [], [])
+        >>> make_checkpoint(conversion, Config(dict(a=1)), 'model.pth')['meta']['source']
+        'model.pth'
+    """
+    meta = dict(cfg=cfg.pretty_text, source=source)
+    dataset = DATASETS.get(cfg.test_dataloader.dataset.type) if 'test_dataloader' in cfg else None
+    if dataset is not None:
+        meta['dataset_meta'] = copy.deepcopy(dataset.METAINFO)
+    return dict(meta=meta, state_dict=conversion.state_dict)
+
+
+def _list_settings(model: nn.Module) -> list[tuple]:
+    """Settings that names and shapes do not tell: field, value and that of cvpods."""
+    head, neck, preprocessor = model.bbox_head, model.neck, model.data_preprocessor
+    mean, std = (
+        [round(value, 3) for value in values.flatten().tolist()]
+        for values in (preprocessor.mean, preprocessor.std)
+    )
+    strides = [max(stride) for stride in head.prior_generator.strides]
+    settings = [
+        ('data_preprocessor.bgr_to_rgb', preprocessor._channel_conversion, False),
+        ('data_preprocessor.mean', mean, [103.53, 116.28, 123.675]),
+        ('data_preprocessor.std', std, [1.0, 1.0, 1.0]),
+        ('backbone.style', model.backbone.style, 'caffe'),
+        ('neck.relu_before_extra_convs', neck.relu_before_extra_convs, True),
+        ('bbox_head, strides', strides, STRIDES),
+    ]
     if neck.add_extra_convs != 'on_input':
-        facts['neck.add_extra_convs'] = (neck.add_extra_convs, 'on_output')
+        settings.append(('neck.add_extra_convs', neck.add_extra_convs, 'on_output'))
     if isinstance(head, LLAHead):
-        facts['bbox_head, whether on points'] = (head.with_points, True)
+        settings.append(('bbox_head, whether on points', head.with_points, True))
     else:
-        facts['bbox_head.centerness_on_reg'] = (head.centerness_on_reg, True)
-        facts['bbox_head.norm_on_bbox'] = (head.norm_on_bbox, True)
+        settings.append(('bbox_head.centerness_on_reg', head.centerness_on_reg, True))
+        settings.append(('bbox_head.norm_on_bbox', head.norm_on_bbox, True))
     for i, conv in enumerate([*head.cls_convs, *head.reg_convs]):
         groups = getattr(getattr(conv, 'gn', None), 'num_groups', None)
-        facts[f'bbox_head.norm_cfg.num_groups (convolution {i})'] = (groups, 32)
-    return {f'model.{field}': fact for field, fact in facts.items()}
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 3) for value in values.flatten().tolist()]
+        settings.append((f'bbox_head.norm_cfg.num_groups (convolution {i})', groups, 32))
+    return settings

@@ -1,4 +1,4 @@
-"""What cvpods calls the parameters of mmdet's models: one table, read both ways."""
+"""Parameter names of cvpods for those of mmdet: one table, read in both directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-#: mmdet's name, cvpods', and what makes cvpods' first number of mmdet's: factor and summand.
+#: Pattern of mmdet's name, template of cvpods', and the factor and summand that turn the first
+#: number of mmdet's into that of cvpods'.
 TABLE = (
     (r'backbone\.conv1\.weight', 'backbone.bottom_up.stem.conv1.weight', None),
     (r'backbone\.bn1\.(\w+)', 'backbone.bottom_up.stem.conv1.norm.{}', None),
@@ -46,38 +47,43 @@ TABLE = (
     (r'bbox_head\.conv_centerness\.(\w+)', 'head.centerness.{}', None),
     (r'bbox_head\.scales\.(\d)\.scale', 'head.scales.{}.scale', (1, 0)),
 )
-#: The same branch, called after what it is trained to say.
+#: One branch, named after its training target.
 _BRANCHES = ('head.ious_pred.', 'head.centerness.')
-#: What BatchNorm counts and cvpods' frozen one does not.
+#: Buffer of BatchNorm that cvpods' frozen one does not have.
 _COUNTER = 'num_batches_tracked'
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Tensors under their new names, and what became of the old ones.
+    """Renamed tensors, and what happened to each old name.
 
     Attributes:
-        state_dict (dict[str, Tensor]): New name to tensor, in the order of the model.
-        renamed (dict[str, str]): Old name to new name.
-        reshaped (list[str]): New names of those whose shape changed, too: cvpods' scales of a
-            level are of shape (1,), mmcv's of ().
-        added (list[str]): New names that had no old one: counters of BatchNorm, set to 0.
-        left (list[str]): Old names that have no new one: counters of BatchNorm.
+        state_dict (dict[str, Tensor]): Tensors by new name, in the order of the model.
+        renamed (dict[str, str]): New name by old name.
+        reshaped (list[str]): New names of tensors whose shape changed, too: a scale per level has
+            the shape (1,) in cvpods and () in mmcv.
+        added (list[str]): New names without an old one: counters of BatchNorm, set to 0.
+        dropped (list[str]): Old names without a new one: counters of BatchNorm.
     """
 
     state_dict: dict[str, Tensor]
     renamed: dict[str, str]
     reshaped: list[str]
     added: list[str]
-    left: list[str]
+    dropped: list[str]
 
 
-def cvpods_name(name: str) -> str | None:
-    """What cvpods calls a parameter or buffer of mmdet; None if it knows no such thing."""
+def to_cvpods_name(name: str) -> str | None:
+    """Translate a parameter name of mmdet; None if cvpods has no such parameter.
+
+    Example:
+        >>> to_cvpods_name('neck.lateral_convs.0.conv.weight')
+        'backbone.fpn_lateral3.weight'
+    """
     for pattern, template, number in TABLE:
-        found = re.fullmatch(pattern, name)
-        if found:
-            words = list(found.groups())
+        match = re.fullmatch(pattern, name)
+        if match:
+            words = list(match.groups())
             if number:
                 words[0] = number[0] * int(words[0]) + number[1]
             return template.format(*words)
@@ -85,61 +91,57 @@ def cvpods_name(name: str) -> str | None:
 
 
 def to_mmdet(weights: Mapping[str, Tensor], model: nn.Module) -> Conversion:
-    """Weights of cvpods under mmdet's names.
+    """Rename weights of cvpods for mmdet.
 
     Args:
-        weights (Mapping[str, Tensor]): cvpods' name to tensor.
+        weights (Mapping[str, Tensor]): By cvpods' name.
         model (nn.Module): See :func:`build_model`.
 
     Raises:
-        ValueError: If a tensor lacks, is left over, or is of another shape; names them all.
+        ValueError: Tensors are missing, unexpected or have another shape; the message names them.
     """
-    pairs = _pairs(model)
+    pairs = _pair_names(model)
     other = {name: _other_branch(name) for name in pairs.values()}
     pairs = {
         ours: other[theirs] if theirs not in weights and other[theirs] in weights else theirs
         for ours, theirs in pairs.items()
     }
     state = model.state_dict()
-    found = _convert(weights, {theirs: ours for ours, theirs in pairs.items()}, state)
+    conversion = _convert(weights, {theirs: ours for ours, theirs in pairs.items()}, state)
     added = [name for name in state if name.endswith(_COUNTER)]
-    found.state_dict.update({name: torch.zeros_like(state[name]) for name in added})
-    ordered = {name: found.state_dict[name] for name in state}
-    return Conversion(ordered, found.renamed, found.reshaped, added, [])
+    conversion.state_dict.update({name: torch.zeros_like(state[name]) for name in added})
+    ordered = {name: conversion.state_dict[name] for name in state}
+    return Conversion(ordered, conversion.renamed, conversion.reshaped, added, [])
 
 
 def to_cvpods(state_dict: Mapping[str, Tensor], model: nn.Module) -> Conversion:
-    """Weights of mmdet under cvpods' names: LLA's for LLAHead, FCOS's for FCOSHead.
+    """Rename weights of mmdet for cvpods: for its LLA with LLAHead, for its FCOS with FCOSHead.
 
     Args:
-        state_dict (Mapping[str, Tensor]): mmdet's name to tensor.
+        state_dict (Mapping[str, Tensor]): By mmdet's name.
         model (nn.Module): See :func:`build_model`.
 
     Raises:
-        ValueError: If a tensor lacks, is left over, or is of another shape; names them all.
+        ValueError: Tensors are missing, unexpected or have another shape; the message names them.
     """
-    pairs, state = _pairs(model), model.state_dict()
+    pairs, state = _pair_names(model), model.state_dict()
     shapes = {
         theirs: state[ours].reshape(1) if theirs.endswith('.scale') else state[ours]
         for ours, theirs in pairs.items()
     }
     left = [name for name in state_dict if name.endswith(_COUNTER)]
     given = {name: tensor for name, tensor in state_dict.items() if name not in left}
-    found = _convert(given, pairs, shapes)
-    return Conversion(found.state_dict, found.renamed, found.reshaped, [], left)
+    conversion = _convert(given, pairs, shapes)
+    return Conversion(conversion.state_dict, conversion.renamed, conversion.reshaped, [], left)
 
 
-def _pairs(model: nn.Module) -> dict[str, str]:
-    """mmdet's name to cvpods' of all that both know.
-
-    Raises:
-        ValueError: If there is more in the model than cvpods has names for.
-    """
+def _pair_names(model: nn.Module) -> dict[str, str]:
+    """Map mmdet's names to cvpods'; raise ValueError for parameters that cvpods does not have."""
     names = [name for name in model.state_dict() if not name.endswith(_COUNTER)]
-    pairs = {name: cvpods_name(name) for name in names}
-    strange = [name for name, theirs in pairs.items() if theirs is None]
-    if strange:
-        raise ValueError(f'the config does not fit: cvpods has no name for {_list(strange)}')
+    pairs = {name: to_cvpods_name(name) for name in names}
+    unknown = [name for name, theirs in pairs.items() if theirs is None]
+    if unknown:
+        raise ValueError(f'the config does not fit: cvpods has no name for {_format_list(unknown)}')
     return pairs
 
 
@@ -153,14 +155,18 @@ def _other_branch(name: str) -> str:
 def _convert(
     source: Mapping[str, Tensor], renamed: dict[str, str], target: Mapping[str, Tensor]
 ) -> Conversion:
-    """Rename and reshape; all faults are told at once."""
-    faults = []
-    lacking = [name for name in renamed if name not in source]
-    over = [name for name in source if name not in renamed]
-    if lacking:
-        faults.append(f'{len(lacking)} of {len(renamed)} tensors lack: {_list(lacking)}')
-    if over:
-        faults.append(f'{len(over)} of {len(source)} tensors have no place: {_list(over)}')
+    """Rename and reshape; report all problems at once."""
+    problems = []
+    missing = [name for name in renamed if name not in source]
+    unexpected = [name for name in source if name not in renamed]
+    if missing:
+        problems.append(
+            f'{len(missing)} of {len(renamed)} tensors are missing: {_format_list(missing)}'
+        )
+    if unexpected:
+        problems.append(
+            f'{len(unexpected)} of {len(source)} tensors are unexpected: {_format_list(unexpected)}'
+        )
     state_dict, reshaped = {}, []
     for old, new in renamed.items():
         if old not in source:
@@ -170,13 +176,13 @@ def _convert(
             tensor = tensor.reshape(shape)
             reshaped.append(new)
         elif tensor.shape != shape:
-            faults.append(f'{old} is of shape {tuple(tensor.shape)}, expected {tuple(shape)}')
+            problems.append(f'{old} has the shape {tuple(tensor.shape)}, expected {tuple(shape)}')
         state_dict[new] = tensor
-    if faults:
-        more = f'; and {len(faults) - 10} more' if len(faults) > 10 else ''
-        raise ValueError('weights and config do not fit: ' + '; '.join(faults[:10]) + more)
+    if problems:
+        more = f'; and {len(problems) - 10} more' if len(problems) > 10 else ''
+        raise ValueError('weights and config do not fit: ' + '; '.join(problems[:10]) + more)
     return Conversion(state_dict, renamed, reshaped, [], [])
 
 
-def _list(names: list[str]) -> str:
+def _format_list(names: list[str]) -> str:
     return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

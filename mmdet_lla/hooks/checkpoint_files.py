@@ -1,15 +1,13 @@
 """Checkpoints as files: written whole or not at all, and looked at before they are trusted."""
 
 import os
-import pickle
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from mmengine.fileio import LocalBackend, register_backend
 
-from ..compat import mmengine_log_allowed
+from ..plain_checkpoints import read_checkpoint
 
 #: What a training cannot go on without.
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub')
@@ -59,16 +57,13 @@ def checkpoint_fault(path: str | Path) -> str | None:
             damaged = archive.testzip()
         if damaged:
             return f'its part {damaged} is damaged'
-        with mmengine_log_allowed():
-            held = torch.load(path, map_location='cpu', weights_only=True)
+        held = read_checkpoint(path)
         missing = [key for key in RESUME_KEYS if key not in held]
         missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in held.get('meta', ())]
     except FileNotFoundError:
         return 'it is not there'
     except zipfile.BadZipFile as error:
         return f'it is cut off or no checkpoint of torch ({os.path.getsize(path)} bytes: {error})'
-    except pickle.UnpicklingError as error:
-        return f'it holds more than weights and is not to be trusted ({_first_line(error)})'
     except Exception as error:  # damage leads any decoder astray, zlib's for one
         return f'it cannot be read ({_first_line(error)})'
     return f'it has no {", ".join(missing)}' if missing else None

@@ -37,10 +37,10 @@ def load_shipped(filename: str, map_location: str | None = None) -> dict:
     Raises:
         ValueError: No model has that name.
     """
-    import torch
+    from ..plain_checkpoints import read_checkpoint
 
     name = filename.removeprefix('mmdet_lla://')
     path = shipped_model(name)
     if path is None:
         raise ValueError(f'{filename}: no model {name!r} ships, choose from: {", ".join(MODELS)}')
-    return torch.load(path, map_location=map_location, weights_only=True)
+    return read_checkpoint(path)

@@ -184,7 +184,7 @@ def test_foreign_classes_are_refused_and_not_executed(folder, monkeypatch):
     monkeypatch.setenv('EVIL', str(folder / 'evil'))
     torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), folder / 'epoch_3.pth')
     path, _, said = resumed(folder)
-    assert path == str(folder / 'epoch_2.pth') and 'not to be trusted' in said
+    assert path == str(folder / 'epoch_2.pth') and 'more than tensors and plain values' in said
     with open(folder / 'epoch_3.pth', 'wb') as file:  # the format before zip files
         pickle.dump(Evil(), file)
     assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
