@@ -1,91 +1,134 @@
-"""Stops a training whose numbers are no longer finite, and says what did it."""
+"""Stops a training before NaN or infinity reaches the weights, with a report of the cause."""
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
-
-from .step_dump import first_non_finite, save_step
+from torch.nn.utils import get_total_norm
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss, a gradient or a prediction is NaN or infinite; the message is the report."""
+    """A loss, gradient or prediction is NaN or infinite; the message is the report."""
 
 
 @HOOKS.register_module()
 class NaNGuardHook(Hook):
-    """Stop before a NaN or an infinity reaches the weights, with a report.
+    """Stop before NaN or infinity reaches the weights, and report the cause.
 
-    Every iteration the loss is looked at before the backward pass, and the gradients before the
-    optimizer's step; mmdet's ``CheckInvalidLossHook`` looks at the loss after it, when the weights
-    are lost. A :class:`NonFiniteError` then tells the iteration, the terms, the pictures, the first
-    module with such an output, weights already lost, and what to try. It names a dump of weights
-    and batch in the work directory; ``tools/replay_step.py`` does the step again. An assigner's
-    complaint about NaN predictions becomes the same report.
+    Every iteration checks the loss before the backward pass and the gradients before the
+    optimizer's step; mmdet's ``CheckInvalidLossHook`` checks the loss afterwards, when the weights
+    are lost. The report of the :class:`NonFiniteError` names the iteration, the loss terms, the
+    images, the first module with such an output, weights that were not finite before, and what to
+    try. An assigner's complaint about NaN predictions becomes the same report.
 
-    Infinite gradients of float16 are left to the loss scale, which skips such steps.
+    Infinite gradients of float16 are left to the loss scaler, which skips such steps.
+
+    >>> hook = NaNGuardHook()
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Look into the training step."""
+        """Add the checks to the training step, compiled or not."""
         model = _unwrap(runner.model)
         parse_losses, train_step = model.parse_losses, runner.model.train_step
 
+        @torch.compiler.disable
         def checked_losses(losses: dict) -> tuple[Tensor, dict]:
             loss, terms = parse_losses(losses)
             if not math.isfinite(loss.detach()):
-                raise NonFiniteError(_name_terms(terms))
+                raise NonFiniteError(_describe_terms(terms))
             return loss, terms
 
         def checked_step(data: Any, optim_wrapper: OptimWrapper) -> dict:
             try:
-                return train_step(data, optim_wrapper)
+                return train_step(data, optim_wrapper=optim_wrapper)
             except NonFiniteError as error:
                 raise NonFiniteError(_report(runner, data, str(error))) from None
             except ValueError as error:
-                if _all_finite(model, optim_wrapper, data):
+                if _is_finite(list(_named_weights(model).values())) and (
+                    _first_bad_module(model, optim_wrapper, data) is None
+                ):
                     raise
                 raise NonFiniteError(_report(runner, data, str(error))) from error
 
-        model.parse_losses, runner.model.train_step = checked_losses, checked_step
+        self.undo: list[Callable[[], None]] = [
+            _replace(model, 'parse_losses', checked_losses),
+            _replace(runner.model, 'train_step', checked_step),
+        ]
         wrappers = [runner.optim_wrapper]
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             wrappers = runner.optim_wrapper.values()
-        self.undo: list[Callable[[], None]] = [
-            lambda: delattr(model, 'parse_losses'),
-            lambda: delattr(runner.model, 'train_step'),
-        ]
         for one in wrappers:
             self.undo.append(one.optimizer.register_step_pre_hook(_check_gradients).remove)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the model as it was."""
+        """Remove the checks."""
         for undo in self.undo:
             undo()
 
 
+def find_non_finite(model: nn.Module, data: Any) -> str | None:
+    """Name the first module, in the order of a forward pass, whose output is not finite.
+
+    Args:
+        model (nn.Module): A detector, not in a wrapper. Statistics of its norms may change.
+        data (Any): The batch as the data loader yielded it.
+
+    Returns:
+        str, optional: 'data_preprocessor' if the images are not finite, None if everything up to
+        the predictions is finite.
+    """
+    found = []
+
+    def check(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and not _is_finite(output):
+            found.append(name)
+
+    hooks = [
+        module.register_forward_hook(partial(check, name))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    try:
+        with torch.no_grad():
+            batch = model.data_preprocessor(data, True)
+            if not _is_finite(batch):
+                return 'data_preprocessor'
+            model(**batch, mode='tensor')
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def _replace(owner: nn.Module, name: str, function: Callable) -> Callable[[], None]:
+    """Set an attribute of an instance; return what sets back, for one, a compiled step."""
+    before = vars(owner).get(name)
+    setattr(owner, name, function)
+    return partial(setattr, owner, name, before) if before else partial(delattr, owner, name)
+
+
+@torch.compiler.disable
 def _check_gradients(optimizer: torch.optim.Optimizer, *args) -> None:
     """Raise if a gradient is not finite."""
     if hasattr(optimizer, 'grad_scale'):  # a fused optimizer skips such a step itself
         return
     parameters = [one for group in optimizer.param_groups for one in group['params']]
-    # The norm of all gradients, clipped to no more than infinity.
-    norm = nn.utils.clip_grad_norm_(parameters, math.inf)
+    norm = get_total_norm([one.grad for one in parameters if one.grad is not None])
     if not norm.isfinite():
         raise NonFiniteError(f'the norm of the gradients is {norm.item()}, the losses are finite')
 
 
-def _name_terms(terms: dict[str, Tensor]) -> str:
-    """Which terms are not finite, and what the others are."""
+def _describe_terms(terms: dict[str, Tensor]) -> str:
+    """Name the terms that are not finite, and the values of the others."""
     values = {name: float(value.detach()) for name, value in terms.items() if name != 'loss'}
     bad = [f'{name} is {value}' for name, value in values.items() if not math.isfinite(value)]
     good = [f'{name} is {value:.4g}' for name, value in values.items() if math.isfinite(value)]
@@ -94,32 +137,15 @@ def _name_terms(terms: dict[str, Tensor]) -> str:
     )
 
 
-def _report(runner: Runner, data: Any, what: str) -> str:
-    """Write the dump, and say all that helps."""
+def _report(runner: Runner, data: Any, reason: str) -> str:
+    """Describe the iteration, and what to try."""
     model = _unwrap(runner.model)
-    lost = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    lost = [name for name, value in _named_weights(model).items() if not _is_finite(value)]
     module = _first_bad_module(model, runner.optim_wrapper, data)
     rates = sorted(set(sum(runner.optim_wrapper.get_lr().values(), [])))
-    pictures = [str(meta.get('img_path', meta.get('img_id'))) for meta in _metainfos(data)]
-    path = Path(runner.work_dir) / f'non_finite_iter_{runner.iter + 1}_rank_{get_rank()}.pth'
-    dump = f'{path} (python tools/replay_step.py CONFIG {path})'
-    try:
-        save_step(
-            path,
-            data,
-            model,
-            iteration=runner.iter + 1,
-            epoch=runner.epoch + 1,
-            seed=runner.seed,
-            rank=get_rank(),
-            what=what,
-            learning_rates=rates,
-            pictures=pictures,
-        )
-    except OSError as error:
-        dump = f'none, {path} cannot be written: {error.strerror}'
+    images = [str(meta.get('img_path', meta.get('img_id'))) for meta in _metainfos(data)]
     if module == 'data_preprocessor':
-        hint = 'the pictures themselves are not finite; look at them and at the pipeline'
+        hint = 'the images themselves are not finite; check them and the pipeline'
     elif lost:
         hint = (
             'weights were not finite before this step; begin from others, or resume from an '
@@ -130,17 +156,16 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     else:
         hint = (
             'lower the learning rate, warm up longer, or clip gradients '
-            '(optim_wrapper.clip_grad=dict(max_norm=10)); look at the boxes of these pictures'
+            '(optim_wrapper.clip_grad=dict(max_norm=10)); check the boxes of these images'
         )
     report = '\n'.join(
         [
             f'Training stopped in iteration {runner.iter + 1} (epoch {runner.epoch + 1}), '
-            f'before its step: {what}',
-            f'  pictures: {", ".join(pictures)}',
+            f'before its step: {reason}',
+            f'  images: {", ".join(images)}',
             f'  first module with such an output: {module or "none up to the predictions"}',
             f'  weights lost: {_shorten(lost) or "none"}',
             f'  learning rate: {", ".join(f"{rate:.3g}" for rate in rates)}',
-            f'  dump: {dump}',
             f'  hint: {hint}',
         ]
     )
@@ -148,18 +173,24 @@ def _report(runner: Runner, data: Any, what: str) -> str:
     return report
 
 
-def _first_bad_module(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) -> str:
+def _first_bad_module(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) -> str | None:
     if get_world_size() > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
-        return 'not looked for, other processes would have to help'
+        return 'not searched for: the other processes would have to take part'
     with optim_wrapper.optim_context(model):
-        return first_non_finite(model, data)
+        return find_non_finite(model, data)
 
 
-def _all_finite(model: nn.Module, optim_wrapper: OptimWrapper, data: Any) -> bool:
-    """Whether weights and predictions are, so that an error must have another reason."""
-    return all(value.isfinite().all() for value in model.state_dict().values()) and (
-        _first_bad_module(model, optim_wrapper, data) is None
-    )
+def _named_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all floating point tensors inside some nesting are finite."""
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, (list, tuple)) or all(map(_is_finite, value))
 
 
 def _metainfos(data: Any) -> Iterator[dict]:

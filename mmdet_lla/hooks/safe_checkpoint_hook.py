@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
 from ..plain_checkpoints import pack_history, unpack_history
-from .checkpoint_files import AtomicBackend, CheckpointError, checkpoint_fault
+from .checkpoint_files import AtomicBackend, CheckpointError, checkpoint_fault, remove_unfinished
 
 
 @HOOKS.register_module()
@@ -67,6 +67,8 @@ class SafeCheckpointHook(CheckpointHook):
         if self.backend_args is None and _is_local(self.out_dir or runner.work_dir):
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
+        if is_main_process() and _is_local(self.out_dir):
+            remove_unfinished(self.out_dir)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Turn what only mmengine knows into what torch does."""

@@ -5,13 +5,9 @@ import re
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import HorizontalBoxes
-from mmengine.structures import InstanceData
 from test_hooks.toy import Line, make_runner
 
 from mmdet_lla.hooks import NaNGuardHook, NonFiniteError
-from mmdet_lla.hooks.step_dump import load_step, save_step
 
 names = (f'nan_{i}' for i in itertools.count())
 
@@ -38,18 +34,12 @@ def fail(folder, monkeypatch, break_at, iteration=4, **kwargs):
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_term_iteration_and_dump(tmp_path, monkeypatch, value):
-    runner, report = fail(
+def test_term_and_iteration_are_named(tmp_path, monkeypatch, value):
+    _, report = fail(
         tmp_path, monkeypatch, lambda model, out: dict(out, loss_b=out['loss_b'] * value)
     )
     assert re.search(rf'iteration 5 \(epoch 2\).*: loss_b is {value} \(loss_a is', report)
     assert 'weights lost: none' in report and 'hint: lower the learning rate' in report
-    step = load_step(tmp_path / 'non_finite_iter_5_rank_0.pth')
-    assert (step['iteration'], step['epoch'], step['seed'], step['rank']) == (5, 2, 3, 0)
-    indices, inputs = runner.model.seen[4]
-    assert [int(i) for i in step['batch']['index']] == indices
-    assert torch.stack(list(step['batch']['inputs'])).tolist() == inputs
-    assert torch.equal(step['state_dict']['line.weight'], runner.model.line.weight)
 
 
 def test_gradient_alone(tmp_path, monkeypatch):
@@ -98,7 +88,7 @@ def test_weights_lost_before(tmp_path):
         runner.train()
 
 
-def test_pictures_that_are_not_finite(tmp_path):
+def test_images_that_are_not_finite(tmp_path):
     runner = make_runner(tmp_path, next(names), max_epochs=1)
     dataset = runner.build_dataloader(runner.cfg.train_dataloader).dataset
     prepare = type(dataset).prepare_data
@@ -106,7 +96,7 @@ def test_pictures_that_are_not_finite(tmp_path):
         prepare(self, i), inputs=torch.tensor([0.0, float('inf')])
     )
     try:
-        with pytest.raises(NonFiniteError, match='the pictures themselves are not finite'):
+        with pytest.raises(NonFiniteError, match='the images themselves are not finite'):
             runner.train()
     finally:
         type(dataset).prepare_data = prepare
@@ -125,20 +115,17 @@ def test_healthy_training_is_untouched(tmp_path):
     assert 'train_step' not in vars(guarded.model) and 'parse_losses' not in vars(guarded.model)
 
 
-def test_dump_of_a_detection_batch(tmp_path):
-    sample = DetDataSample(
-        metainfo=dict(img_path='a.jpg', img_shape=(3, 4), flip=False),
-        gt_instances=InstanceData(
-            bboxes=HorizontalBoxes(torch.eye(4)), labels=torch.arange(4), masks=['left out'] * 4
-        ),
-        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
-    )
-    batch = dict(inputs=[torch.ones(3, 2, 2, dtype=torch.uint8)], data_samples=[sample])
-    save_step(tmp_path / 'step.pth', batch, torch.nn.Linear(1, 1), iteration=3)
-    read = load_step(tmp_path / 'step.pth')['batch']
-    assert torch.equal(read['inputs'][0], batch['inputs'][0])
-    back = read['data_samples'][0]
-    assert isinstance(back, DetDataSample) and back.metainfo == sample.metainfo
-    assert torch.equal(back.gt_instances.bboxes, torch.eye(4))
-    assert set(back.gt_instances.keys()) == {'bboxes', 'labels'}
-    assert len(back.ignored_instances) == 0
+def test_compiled_step_stays_compiled(tmp_path, monkeypatch):
+    calls = []
+
+    def compile_step(step, **kwargs):
+        def compiled(*args, **kwargs):
+            calls.append(step)
+            return step(*args, **kwargs)
+
+        return compiled
+
+    monkeypatch.setattr(torch, 'compile', compile_step)
+    runner = make_runner(tmp_path, next(names), max_epochs=1, compile=True)
+    runner.train()
+    assert len(calls) == 4 and vars(runner.model)['train_step'].__name__ == 'compiled'

@@ -128,7 +128,7 @@ def test_damage_inside_is_noticed(folder):
 def test_last_checkpoint_that_names_a_missing_file(folder):
     (folder / 'epoch_3.pth').unlink()
     path, _, said = resumed(folder)
-    assert path == str(folder / 'epoch_2.pth') and 'epoch_3.pth: it is not there' in said
+    assert path == str(folder / 'epoch_2.pth') and 'epoch_3.pth: it does not exist' in said
 
 
 @pytest.mark.parametrize('content', [None, ''])

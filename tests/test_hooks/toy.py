@@ -1,4 +1,4 @@
-"""A training of milliseconds: pictures of one number with random augmentation, one linear layer."""
+"""A training of milliseconds: images of one number with random augmentation, one linear layer."""
 
 import random
 

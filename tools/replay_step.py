@@ -1,8 +1,0 @@
-"""Same as `mmdet-lla replay-step`; see its --help."""
-
-import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
-
-from mmdet_lla.cli.replay_step import main
-
-if __name__ == '__main__':
-    raise SystemExit(main())
