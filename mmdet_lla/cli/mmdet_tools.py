@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mmdet
+from mmengine.config import Config
 
 from .. import compat
 from ..datasets.checks import check_config_data
 from ..hooks import CheckpointError, NonFiniteError
 from ..named_configs import config_path, read_config
-from ..processes import end_with, orderly_end
+from ..processes import orderly_end
+from ..utils.children import end_with_parent
+from ..utils.threads import configure_threads
 
 PARENT = os.getppid()  # before work that takes seconds, during which it may die
 #: What writing to a full disk, or beyond a quota or a limit, fails with.
@@ -35,8 +38,8 @@ def find_tool(name: str) -> Path:
     )
 
 
-def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
-    """End with a message if the config, a data set, weights or the checkpoint are not there."""
+def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> Config:
+    """Read the config; end with a message if it, data, weights or the checkpoint are missing."""
     try:
         cfg = read_config(args.config)
     except (FileNotFoundError, ValueError) as error:
@@ -58,6 +61,7 @@ def check(args: argparse.Namespace, dataloaders: tuple[str, ...]) -> None:
             )
     elif _is_missing(checkpoint):
         sys.exit(f'No checkpoint {checkpoint} here')
+    return cfg
 
 
 def _is_missing(path: str | None) -> bool:
@@ -73,12 +77,14 @@ def run(name: str, dataloaders: tuple[str, ...], argv: list[str] | None = None) 
     """
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         # torchrun starts a session for each process, which nobody would end with a killed torchrun.
-        end_with(PARENT)
+        end_with_parent(PARENT)
     compat.apply()
     tool = runpy.run_path(str(find_tool(name)))
     with using_argv(name, argv):
         args = tool['parse_args']()
-    check(args, dataloaders)
+    cfg = check(args, dataloaders)
+    workers = max((cfg.get(one) or {}).get('num_workers', 0) for one in dataloaders)
+    print(configure_threads(workers=workers), file=sys.stderr)
     args.config = str(config_path(args.config))  # 'mmdet::...' is nothing that mmdet's tools know
     tool['main'].__globals__['parse_args'] = lambda: args
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'

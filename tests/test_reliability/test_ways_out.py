@@ -11,7 +11,7 @@ from pathlib import Path
 
 from test_reliability import ways_out
 
-from mmdet_lla.processes import end_with
+from mmdet_lla.utils.children import end_with_parent
 
 SCRIPT = Path(ways_out.__file__)
 
@@ -40,7 +40,7 @@ def test_a_process_ends_with_its_parent():
         launcher = os.getpid()
         if not os.fork():
             os.setsid()
-            end_with(launcher)
+            end_with_parent(launcher)
             os.write(here, b'ready')
         time.sleep(300)
         os._exit(0)

@@ -8,24 +8,19 @@ one that holds the others' meeting place may leave first, as under Slurm.
 
 import atexit
 import gc
-import importlib.util
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import _dynamo  # noqa: F401  (DDP imports it, each child anew)
 from torch.nn.parallel import DistributedDataParallel
 
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location('processes', ROOT / 'mmdet_lla' / 'processes.py')
-ours = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ours)
+from mmdet_lla import processes as ours
 
 
 def reduce_forever(ready):

@@ -11,11 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_lla.processes import end_with
+from mmdet_lla.utils.children import ending_with_me
 
 _STEP = re.compile(r'(Epoch|Iter)\((train|test)\)\s+(?:\[(\d+)\])?\[\s*(\d+)/(\d+)\]')
 _LOSS = re.compile(r'\bloss: (nan|inf|[\d.]+)')
@@ -162,7 +161,7 @@ class ToolRunner:
             if self._stopped.is_set():
                 raise Stopped
             process = subprocess.Popen(
-                command,
+                ending_with_me(command),
                 env=self.env,
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
@@ -172,7 +171,6 @@ class ToolRunner:
                 errors='replace',
                 # Ctrl-C in a terminal reaches this process only, which passes it on.
                 start_new_session=True,
-                preexec_fn=partial(end_with, os.getpid()),
             )
             self._running.add(process)
         return process
