@@ -41,16 +41,24 @@ def write_onnx(graph: DetectorGraph, path: Path, metadata: Metadata) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-        try:
-            model = _trace(graph, path)
-            traced = _is_dynamic(graph, model)
-        except Exception:  # the tracing exporter is deprecated, and fails in many ways
-            traced = False
-        if not traced:
-            model = _export_symbolic(graph)
+        for export in (_trace, _export_symbolic):
+            try:
+                model = export(graph, path)
+                if _is_dynamic(graph, model):
+                    break
+            except OSError:
+                raise  # such as a full disk
+            except Exception:  # exporters and runtimes fail in many ways
+                continue
+        else:
+            raise ValueError(
+                f'{type(graph.model).__name__} cannot be exported: torch records the size of the '
+                'traced images, or has no ONNX translation for an operator'
+            )
     graph.with_candidates = False
     del model.graph.output[len(GraphDetections._fields) :]
-    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, _DIMS):  # noqa: B905
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    for dim, name in zip(dims, _DIMS, strict=False):  # all but the channels
         dim.dim_param = name
     for output in model.graph.output:
         first, second, *_ = output.type.tensor_type.shape.dim
@@ -80,8 +88,8 @@ def _trace(graph: DetectorGraph, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _export_symbolic(graph: DetectorGraph) -> onnx.ModelProto:
-    """Export with ``torch.export``."""
+def _export_symbolic(graph: DetectorGraph, path: Path) -> onnx.ModelProto:
+    """Export with ``torch.export``; ``path`` is not used."""
     images = torch.zeros(_TRACED, dtype=torch.uint8)
     dynamic = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
     program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)

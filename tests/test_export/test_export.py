@@ -1,6 +1,7 @@
-"""Exported files against mmdet's own inference, head by head."""
+"""Exported files compared with mmdet's inference, head by head."""
 
 import copy
+import errno
 import json
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
+from test_export.plain_nms import plain_nms
 from tiny_crowd import HEADS, make_crowd, tiny_config
 
 pytest.importorskip('onnxscript')  # of the extra `export`
 pytest.importorskip('onnxruntime')
 
 from mmdet_lla.cli import export
-from mmdet_lla.export import export_detector
+from mmdet_lla.export import export_detector, files
 from mmdet_lla.export.files import write_openvino
 from mmdet_lla.export.graph import DetectorGraph
 from mmdet_lla.export.heads import NO_SCORE, Candidates, _combine_scores
@@ -32,13 +34,15 @@ from mmdet_lla.export.verify import (
     _compare_image,
     _find_candidates,
     _find_indices,
+    build_test_set,
     compare,
+    list_test_images,
     match,
 )
 from mmdet_lla.inference import Predictor
 from mmdet_lla.inference.model import TorchDetector
 from mmdet_lla.runtime import Detections, Detector
-from mmdet_lla.utils.boxes import box_iou
+from mmdet_lla.runtime.metadata import Metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Sizes of pictures, and of batches, that the files were not traced with.
@@ -220,37 +224,27 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
     assert_same(picture, runtime([images[0]])[0])
 
 
-class Plain:
-    """A detector of a row of boxes, 40 x 50, that start at given places."""
+class RowDetector:
+    """Detects a row of boxes, 40 x 50, at given positions."""
 
-    def __init__(self, starts, scores, leave_out=()) -> None:
+    def __init__(self, starts, scores) -> None:
         self.test_cfg = dict(score_thr=0.05, max_per_img=9, nms=dict(iou_threshold=0.6))
         self.model = SimpleNamespace(bbox_head=self)
         self.boxes = np.array([(start, 0, start + 40, 50) for start in starts], np.float32)
         self.scores = np.array(scores, np.float32)
-        self.leave_out = leave_out
 
     def prepare(self, image):
         return image
 
     def detect(self, batch):
-        found = Detections(
-            self.boxes, self.scores, np.zeros(len(self.boxes), int), ('person',), 60, 200
-        )
+        labels = np.zeros(len(self.boxes), int)
+        found = Detections(self.boxes, self.scores, labels, ('person',), 60, 200)
         found = found.select(self.scores > self.test_cfg['score_thr'])
         if self.test_cfg['nms'] is not None:
-            threshold, limit = self.test_cfg['nms']['iou_threshold'], self.test_cfg['max_per_img']
-            keep = stable_nms(found.boxes, found.scores, found.labels, threshold, limit)
-            found = found.select([i for i in keep if i not in self.leave_out])
+            found = found.select(
+                plain_nms(found.boxes, found.scores, found.labels, 0.6, 9).nonzero()[0]
+            )
         return [found] * len(batch)
-
-
-def noted(detector: Plain, other: Plain, exact: bool = True) -> Comparison:
-    comparison, before = Comparison(), copy.deepcopy(detector.test_cfg)
-    candidates = partial(_find_candidates, detector, None) if exact else None
-    _compare_image(comparison, '7', *detector.detect([0]), *other.detect([0]), candidates)
-    assert detector.test_cfg == before
-    return comparison
 
 
 @pytest.mark.parametrize(
@@ -263,35 +257,16 @@ def noted(detector: Plain, other: Plain, exact: bool = True) -> Comparison:
         (0.2, 0.2, 0, 0),
     ],
 )
-def test_rounding_at_the_least_score_is_told_from_errors(mine, theirs, unmatched, borderline):
-    detector, other = (Plain((0, 60), (0.9, score)) for score in (mine, theirs))
+def test_rounding_at_the_score_threshold_is_no_error(mine, theirs, unmatched, borderline):
+    detector, other = (RowDetector((0, 60), (0.9, score)) for score in (mine, theirs))
     for exact, expected in ((True, (unmatched, borderline)), (False, (unmatched + borderline, 0))):
-        comparison = noted(detector, other, exact)
+        comparison, before = Comparison(), copy.deepcopy(detector.test_cfg)
+        candidates = partial(_find_candidates, detector, None) if exact else None
+        _compare_image(comparison, '7', *detector.detect([0]), *other.detect([0]), candidates)
+        assert detector.test_cfg == before
         assert (comparison.unmatched, comparison.borderline) == expected
         assert comparison.same == (expected[0] == 0)
-
-
-@pytest.mark.parametrize(
-    'mine, theirs, leave_out, unmatched, borderline',
-    [
-        # overlaps of 0.6000003 and 0.5999997, and two that follow
-        (9.99999, 10.00001, (), 0, 3),
-        (10.00001, 9.99999, (), 0, 3),
-        (9.99999, 10.00001, (3,), 1, 2),  # one of which does not
-        (9.996, 10.004, (), 1, 2),  # 0.60013 and 0.59987
-        (9.99999, 9.99999, (), 0, 0),
-        (9.99999, 9.99999, (2,), 2, 0),  # without that one, the next should have stayed
-    ],
-)
-def test_rounding_at_the_threshold_of_nms_is_told_from_errors(
-    mine, theirs, leave_out, unmatched, borderline
-):
-    scores = (0.9, 0.8, 0.7, 0.6)
-    detector = Plain((0, mine, 19, 28), scores)
-    comparison = noted(detector, Plain((0, theirs, 19, 28), scores, leave_out))
-    assert (comparison.unmatched, comparison.borderline) == (unmatched, borderline)
-    assert comparison.same == (unmatched == 0)
-    assert {picture for picture, _ in comparison.flips} <= {'7'}
+        assert {img_id for img_id, _ in comparison.flips} <= {'7'}
 
 
 @pytest.mark.parametrize('name', HEAD_NAMES)
@@ -405,9 +380,9 @@ def test_equal_scores_have_one_order_everywhere(folder, exported, tmp_path):
         np.testing.assert_array_equal(labels, expected.labels)
 
 
-def test_boxes_may_differ_by_a_part_of_their_size():
+def test_boxes_may_differ_in_proportion_to_their_size():
     """As those of YOLOX, which are powers of e."""
-    small, large = (Plain((0,), (0.9,)) for _ in range(2))
+    small, large = (RowDetector((0,), (0.9,)) for _ in range(2))
     large.boxes = np.float32([(-700, -600, 700, 800)])
     for one, shift, same in (
         (small, 0.009, True),
@@ -415,20 +390,83 @@ def test_boxes_may_differ_by_a_part_of_their_size():
         (large, 0.02, True),
         (large, 0.04, False),
     ):
-        other = Plain((0,), (0.9,))
+        other = RowDetector((0,), (0.9,))
         other.boxes = one.boxes + np.float32(shift)
         assert bool(match(*one.detect([0]), *other.detect([0]))) == same
 
 
-def stable_nms(boxes, scores, labels, iou_threshold, limit) -> list[int]:
-    """Which boxes stay, best first, of equal scores the first; as slow as it is plain."""
-    kept: list[int] = []
-    for i in np.argsort(-scores, kind='stable').tolist():
-        rivals = [j for j in kept if labels[j] == labels[i]]
-        overlaps = box_iou(boxes[[i]], boxes[rivals])[0] if rivals else np.zeros(1)
-        if scores[i] >= 0 and overlaps.max() <= iou_threshold:
-            kept.append(i)
-    return kept[:limit]
+@pytest.mark.slow
+@pytest.mark.parametrize('name', HEAD_NAMES)
+def test_traced_file_of_every_head_is_dynamic(folder, tmp_path, name, monkeypatch):
+    """In seconds: without the symbolic export, which takes half a minute."""
+    monkeypatch.setattr(files, '_export_symbolic', pytest.fail)
+    detector = detector_of(config_of(folder, name))
+    (file,) = export_detector(detector, tmp_path / 'model.onnx')
+    (comparison,) = compare(detector.cfg, detector, [Detector(file.path)], progress=False)
+    assert comparison.same and comparison.detections > 5
+
+
+@pytest.mark.slow
+def test_symbolic_export_where_the_tracing_one_fails(exported, tmp_path, monkeypatch):
+    detector, _ = exported
+    monkeypatch.setattr(files, '_trace', lambda *args: torch.onnx.removed)
+    graph = DetectorGraph(copy.deepcopy(detector.model))
+    metadata = Metadata(detector.classes, read_size_rule(detector.cfg))
+    files.write_onnx(graph, tmp_path / 'b.onnx', metadata)
+    images = np.random.default_rng(0).integers(0, 256, (1, 120, 160, 3), dtype=np.uint8)
+    found = Detector(tmp_path / 'b.onnx').session.run(images)
+    for value, expected in zip(found, graph(torch.from_numpy(images)), strict=True):
+        np.testing.assert_allclose(value, expected.detach(), atol=1e-3)
+
+
+def test_network_whose_arithmetic_depends_on_the_size_is_refused(folder, tmp_path, monkeypatch):
+    """As a file that only works at the size it was traced with."""
+    detector = detector_of(config_of(folder, 'lla'))
+    prepare = DetectorGraph.preprocess
+
+    def preprocess(self, images):
+        rows = torch.zeros(int(images.shape[1]))
+        return prepare(self, images + rows[:, None, None])
+
+    monkeypatch.setattr(DetectorGraph, 'preprocess', preprocess)
+    monkeypatch.setattr(files, '_export_symbolic', files._trace)  # which takes half a minute
+    with pytest.raises(ValueError, match='cannot be exported: torch records the size'):
+        export_detector(detector, tmp_path / 'model.onnx')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('fails', ['write_onnx', 'os.replace'])
+def test_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch, capsys, fails):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('mmdet_lla.export.exporting.write_onnx', lambda *args: None)
+    monkeypatch.setattr(f'mmdet_lla.export.exporting.{fails}', fail)
+    detector = detector_of(config_of(folder, 'lla'))
+    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
+    assert export.main(['x', str(tmp_path / 'a.onnx')]) == 2
+    assert 'No space left' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_does_not_overwrite_its_inputs(folder, tmp_path, monkeypatch, capsys):
+    detector = detector_of(config_of(folder, 'lla'))
+    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
+    weights = tmp_path / 'weights.onnx'
+    weights.touch()
+    assert export.main(['x', str(weights), '--weights', str(weights)]) == 2
+    assert 'would overwrite input' in capsys.readouterr().err and not weights.read_bytes()
+
+
+def test_test_set_is_resolved_as_mmengine_does(folder):
+    """Wrapped datasets, and class names from the config's own ``metainfo``."""
+    detector = detector_of(config_of(folder, 'lla'))
+    cfg = copy.deepcopy(detector.cfg)
+    one = cfg.test_dataloader.dataset
+    one.metainfo = dict(classes=('rider',))
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[one, one])
+    assert len(list_test_images(cfg)) == 6
+    assert build_test_set(cfg).metainfo['classes'] == ('rider',)
 
 
 def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
@@ -446,7 +484,8 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
         found = graph.select(Candidates(boxes, scores, labels), (100, 100))
         for i in range(3):
             one = boxes[i].numpy(), scores[i].numpy(), labels[i].numpy()
-            keep = stable_nms(*one, 0.5, graph.limit)
+            keep = np.argsort(-one[1], kind='stable')
+            keep = keep[plain_nms(*one, 0.5, graph.limit)[keep]]
             kept = found.labels[i] >= 0
             assert found.labels[i, kept].tolist() == labels[i, keep].tolist()
             torch.testing.assert_close(found.boxes[i, kept], boxes[i, keep])

@@ -1,11 +1,11 @@
-"""What rounding explains of two detectors' differences, and what it does not."""
+"""Differences between two detectors that rounding explains, and those that it does not."""
 
 import numpy as np
 import pytest
+from test_export.plain_nms import plain_nms
 
 from mmdet_lla.export.rounding import NMSCandidates, explain
 from mmdet_lla.runtime import Detections
-from mmdet_lla.utils.boxes import box_iou
 
 THRESHOLD = 0.6
 
@@ -42,27 +42,17 @@ def mask(count: int, *places: int) -> np.ndarray:
     return found
 
 
-def plain_nms(boxes, labels, threshold: float, limit: int) -> np.ndarray:
-    """Of boxes that come best first, as slow as it is plain."""
-    kept = []
-    for i in range(len(boxes)):
-        rivals = [j for j in kept if labels[j] == labels[i]]
-        if not (box_iou(boxes[[i]], boxes[rivals]) > threshold).any():
-            kept.append(i)
-    return mask(len(boxes), *kept[:limit])
-
-
 def reasons(flips) -> list[str]:
     return [flip.reason for flip in flips]
 
 
-#: The best, one whose overlap with it is 0.6, one that this one takes away, one that that one does.
+#: The best, one with IoU 0.6 to it, one that the second suppresses, one that the third does.
 CHAIN = (0, 10, 19, 28)
 SCORES = (0.9, 0.8, 0.7, 0.6)
 
 
 @pytest.mark.parametrize('shift', (-1e-5, 0, 1e-5))
-def test_one_overlap_at_the_threshold_decides_of_those_that_follow(shift):
+def test_one_iou_at_the_threshold_changes_those_that_follow(shift):
     found = candidates_of(row(0, 10 + shift, *CHAIN[2:]), SCORES)
     falls, stays = mask(4, 0, 2), mask(4, 0, 1, 3)
     for own, other in ((falls, stays), (stays, falls)):
@@ -75,9 +65,9 @@ def test_one_overlap_at_the_threshold_decides_of_those_that_follow(shift):
 @pytest.mark.parametrize(
     'second, other, expected',
     [
-        (9.99, (0, 1, 3), [1]),  # it overlaps by 0.6003
-        (10.01, (0, 2), [1]),  # by 0.5997
-        (10, (0, 1, 2), [2]),  # who should have followed has not
+        (9.99, (0, 1, 3), [1]),  # IoU 0.6003
+        (10.01, (0, 2), [1]),  # 0.5997
+        (10, (0, 1, 2), [2]),  # one that should have followed did not
         (10, (0, 1), [3]),
         (10, (0, 1, 2, 3), [2, 3]),
         (10, (1, 3), [0]),
@@ -86,12 +76,12 @@ def test_one_overlap_at_the_threshold_decides_of_those_that_follow(shift):
 )
 def test_what_rounding_does_not_explain_is_wrong(second, other, expected):
     found = candidates_of(row(0, second, *CHAIN[2:]), SCORES)
-    own = plain_nms(found.boxes, found.found.labels, THRESHOLD, 9)
+    own = plain_nms(found.boxes, found.found.scores, found.found.labels, THRESHOLD, 9)
     wrong, _ = explain(found, own, mask(4, *other))
     assert np.flatnonzero(wrong).tolist() == expected
 
 
-def test_other_classes_are_no_rivals_unless_all_are():
+def test_classes_do_not_suppress_each_other_unless_class_agnostic():
     boxes, labels = row(0, 1), [0, 1]
     wrong, _ = explain(candidates_of(boxes, SCORES[:2], labels), mask(2, 0, 1), mask(2, 0))
     assert wrong.tolist() == [False, True]
@@ -101,7 +91,7 @@ def test_other_classes_are_no_rivals_unless_all_are():
 
 
 @pytest.mark.parametrize('gap, expected', [(3e-6, []), (3e-5, [0])])
-def test_of_two_with_one_score_either_takes_the_other_away(gap, expected):
+def test_of_two_equal_scores_either_suppresses_the_other(gap, expected):
     found = candidates_of(row(0, 5), (0.5, 0.5 - gap))
     wrong, flips = explain(found, mask(2, 0), mask(2, 1))
     assert np.flatnonzero(wrong).tolist() == expected
@@ -109,7 +99,7 @@ def test_of_two_with_one_score_either_takes_the_other_away(gap, expected):
 
 
 @pytest.mark.parametrize('gap, expected', [(3e-6, []), (3e-5, [1])])
-def test_of_two_with_one_score_either_is_the_last(gap, expected):
+def test_of_two_equal_scores_either_is_the_last(gap, expected):
     found = candidates_of(row(0, 50, 100), (0.9, 0.5, 0.5 - gap), limit=2)
     wrong, flips = explain(found, mask(3, 0, 1), mask(3, 0, 2))
     assert np.flatnonzero(wrong).tolist() == expected
@@ -119,7 +109,7 @@ def test_of_two_with_one_score_either_is_the_last(gap, expected):
         assert wrong.any()
 
 
-def test_scores_beside_the_least_are_uncertain():
+def test_scores_next_to_the_threshold_are_uncertain():
     for uncertain in (True, False):
         found = candidates_of(row(0, 50), (0.9, 0.05), uncertain=[False, uncertain])
         wrong, flips = explain(found, mask(2, 0, 1), mask(2, 0))
@@ -133,8 +123,8 @@ def test_without_nms_overlaps_explain_nothing():
     assert wrong.tolist() == [False, True] and not flips
 
 
-def test_those_outside_the_picture_take_others_away_unseen():
-    """As where boxes are clipped after NMS only."""
+def test_boxes_outside_the_image_suppress_others():
+    """As where boxes are clipped after NMS."""
     shown = [False, True]
     for second, expected in ((5, False), (20, True)):
         found = candidates_of(row(-41, -41 + second), SCORES[:2], shown=shown)
@@ -143,11 +133,11 @@ def test_those_outside_the_picture_take_others_away_unseen():
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_crowds_whose_overlaps_lie_beside_the_threshold(seed):
-    """NMS at either end of rounding is explained, NMS beyond it, or with one error, is not."""
+def test_crowds_with_ious_next_to_the_threshold(seed):
+    """NMS within rounding is explained; NMS beyond it, or with one error, is not."""
     random = np.random.default_rng(seed)
     count = 400
-    # rows of boxes whose overlaps with their neighbours are 0.6; small, for float32 is finer there
+    # rows of boxes with IoU 0.6 to their neighbors; small, where float32 is finer
     x, y = random.integers(0, 12, count), 60.0 * random.integers(0, 20, count)
     boxes = np.stack([x, y, x + 4, y + 50], 1)
     boxes[:, ::2] += random.uniform(-5e-6, 5e-6, (count, 2))
@@ -157,7 +147,7 @@ def test_crowds_whose_overlaps_lie_beside_the_threshold(seed):
     limit = 150
     found = candidates_of(boxes, scores, labels, limit=limit)
     low, own, high, beyond = (
-        plain_nms(boxes.astype(np.float64), labels, THRESHOLD + change, limit)
+        plain_nms(boxes.astype(np.float64), scores, labels, THRESHOLD + change, limit)
         for change in (-5e-6, 0, 5e-6, -0.3)
     )
     assert (own ^ low).sum() > 20 < (own ^ high).sum()
