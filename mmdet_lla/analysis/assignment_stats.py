@@ -8,8 +8,7 @@ import torch
 from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
 
-from mmdet_lla.assigners.candidates import is_inside
-from mmdet_lla.assigners.costs import pair_iou, with_area
+from mmdet_lla.assigners.geometry import is_inside, pair_iou, with_area
 
 from .recording import Assignment
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mmdet_lla.assigners.candidates import INSIDE_MARGIN
+from mmdet_lla.assigners.geometry import INSIDE_MARGIN
 
 #: Colours (RGB) of what became of a box or a detection.
 HIT, MISS, FALSE_ALARM, IGNORED = (60, 200, 90), (255, 160, 0), (235, 50, 50), (150, 150, 150)

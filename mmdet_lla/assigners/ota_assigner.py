@@ -1,83 +1,79 @@
-"""OTAAssigner: OTA's knobs and mmdet's contract around the pure functions beside it."""
+r"""OTAAssigner: optimal transport assignment.
 
-from typing import Any
+Sinkhorn's algorithm runs on candidate pairs only. The result is that of the full tables because a
+constant on all costs of a prior cancels, so the background cost can be subtracted and become 0; and
+pairs that are no candidates cost 1e6 more and carry no mass, exp(-1e6 / eps) = 0, so priors without
+a candidate pair are all alike and only their number matters. A gt without candidates pays the 1e6
+everywhere, which its potential cancels in the first iteration. Potentials are relative to that of
+the background.
+"""
 
-import numpy as np
 import torch
-from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .candidates import TABLE_CHUNK, inside_rectangles
-from .costs import focal_loss, iou_cost, pair_iou, with_area
-from .ignoring import IGNORE
-from .pairs import GridMemory, count_inside, list_near
-from .predictions import (
-    PictureBoxes,
-    Predictions,
-    as_result,
-    boxes_of_picture,
-    find_covered,
-    find_faults,
-    read_predictions,
-    to_host_if_sound,
-)
-from .settings import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
-from .transport import supply_of, transport
+from .base import ImageInputs, PredictionAssigner
+from .costs import focal_loss, iou_cost
+from .geometry import is_inside, is_near_center, pair_iou
+from .inputs import IGNORE, PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 
-#: Cheapest priors that are looked at first for a box that has no candidate.
-LATE_PRIORS = 512
+#: Added to supply and demand under the logarithm (reference code, ``SinkhornDistance``).
+MARGINAL_EPS = 1e-8
+
+#: Potential of a gt that takes no part in an iteration.
+ABSENT = -1e9
 
 
 @TASK_UTILS.register_module()
-class OTAAssigner(BaseAssigner):
+class OTAAssigner(PredictionAssigner):
     r"""Optimal transport assignment (`OTA <https://arxiv.org/abs/2103.14259>`_, section 3).
 
-    The released code's rule (Megvii-BaseDetection/OTA). A prior is a box's candidate if it is
-    inside the box by more than 0.01 px and less than ``center_radius`` strides, in x and in y,
-    from its centre. A pair costs ``cls_weight * focal + reg_weight * (-log IoU)``, and 1e6 more if
-    it is no candidate; leaving a prior to the background costs ``cls_weight * focal`` of no class.
-    A box supplies K priors, the sum of its ``candidate_topk`` largest IoUs with candidates, rounded
-    down, at least 1; the background supplies the rest. ``sinkhorn_iters`` rounds of Sinkhorn's
-    algorithm, no more and no fewer, make a plan of transport. Each supplier's part is divided by
-    its largest entry, and every prior goes to the supplier with the largest quotient, of equal
-    ones to the first box. Four things surprise, and follow the released code: the rounds do not
-    converge; a box may get more or fewer than K priors, or none if an earlier one has the same
-    best prior; a box without candidates competes for any prior; the assignment weighs -log IoU
-    though the head's box loss may be another.
+    The rule of the released code (Megvii-BaseDetection/OTA). A prior is a candidate of a gt if it
+    is inside the gt by more than 0.01 px and less than ``center_radius`` strides, in x and in y,
+    from its center. A pair costs ``cls_weight * focal + reg_weight * (-log IoU)``, and 1e6 more if
+    it is no candidate; background costs ``cls_weight * focal`` of no class. A gt supplies K priors,
+    the sum of its ``candidate_topk`` largest IoUs with candidates, rounded down, at least 1; the
+    background supplies the rest. ``sinkhorn_iters`` iterations of Sinkhorn's algorithm give a
+    transport plan. Each supplier's row is divided by its largest entry, and every prior goes to the
+    supplier with the largest quotient, the first of equal ones. Four details follow the released
+    code and may surprise: the iterations do not converge; a gt may get more or fewer than K
+    priors, or none if an earlier one has the same best prior; a gt without candidates competes for
+    any prior; the assignment uses -log IoU even if the head's box loss is another.
 
-    Only candidate pairs are looked at, with the answer of the full tables, see
-    :mod:`mmdet_lla.assigners.transport`. Where the released code fails, this is the answer: if the
-    boxes' K add up to more than the priors there are, the background supplies nothing and the boxes
-    compete as ever; if there are fewer than ``candidate_topk`` priors, K sums over those there are.
+    Where the released code fails, this one does not: if the K of the gts sum to more than the
+    number of priors, the background supplies nothing; with fewer than ``candidate_topk`` priors, K
+    sums over those there are.
 
     Args:
-        candidate_topk (int): How many IoUs a box's K sums. Defaults to 20.
-        center_radius (float): How far from a box's centre its candidates may lie, in strides.
+        candidate_topk (int): Number of IoUs that a gt's K sums. Defaults to 20.
+        center_radius (float): Largest distance of candidates from the gt's center, in strides.
             Defaults to 2.5.
         cls_weight (float): Weight of the class cost. Defaults to 1.0.
         reg_weight (float): Weight of the box cost. Defaults to 1.5.
         sinkhorn_eps (float): Epsilon, the weight of entropy: the larger, the softer the plan.
             Defaults to 0.1.
-        sinkhorn_iters (int): Rounds of Sinkhorn's algorithm. Defaults to 50.
+        sinkhorn_iters (int): Iterations of Sinkhorn's algorithm. Defaults to 50.
         prior_form (str): What ``pred_instances.priors`` holds. 'points': (n, 4), points with
             strides ``x y stride_x stride_y``; 'boxes', 'auto': (n, 4), anchor boxes ``x1 y1 x2
-            y2`` of 8 strides, whose centre counts and whose stride is an eighth of the root of
-            their area (what the authors say of anchors, issue 4 of their repository). Defaults to
+            y2`` of 8 strides, represented by their center, with an eighth of the root of their
+            area as stride (the authors on anchors, issue 4 of their repository). Defaults to
             'auto'.
         score_form (str): Whether ``pred_instances.scores`` holds 'logits' or 'probs'
             (probabilities). Defaults to 'logits'.
-        ignore (str): What becomes of ignore boxes, as in :class:`LLAAssigner`. 'compete': they
-            take part like any other, as class 0, and the priors they win are marked -1;
-            'overlap': priors covered by one for more than ``ignore_iof_thr`` of their area (anchor
-            boxes) or lying inside one (points) are marked -1 and demand nothing; 'unused':
-            nothing. Defaults to 'compete'.
+        ignore (str): Use of ignore boxes, as in :class:`LLA`. 'compete': they compete like gts of
+            class 0, and the priors they win are marked -1; 'overlap': priors covered by one for
+            more than ``ignore_iof_thr`` of their area (anchor boxes) or lying inside one (points)
+            are marked -1 and demand nothing; 'unused': none. Defaults to 'compete'.
         ignore_iof_thr (float): See ``ignore``. Defaults to 0.5.
 
     Raises:
         ValueError: If an argument is out of its range.
+
+    >>> OTAAssigner(sinkhorn_iters=10).wants.priors
+    'boxes'
     """
+
+    needs_strides = True
 
     def __init__(
         self,
@@ -118,158 +114,93 @@ class OTAAssigner(BaseAssigner):
         ).items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
         check_settings(type(self).__name__, checks, vars(self))
-        self._class_loss = focal_loss(0.25, 2.0, score_form, cls_weight)
-        self._memory = GridMemory()
 
-    @torch.no_grad()
-    def assign(
-        self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        gt_instances_ignore: InstanceData | None = None,
-        *args: Any,  # ATSSHead's: it passes level sizes second, and no predictions
-        **kwargs: Any,
-    ) -> AssignResult:
-        """Assign each prior of a picture to a box, to an ignore box or to the background.
+    def match_image(self, image: ImageInputs) -> Tensor:
+        """See :meth:`PredictionAssigner.match_image`."""
+        num_priors, allowed = image.preds.size(1), image.allowed
+        gts, points = image.gts.unsqueeze(-1), image.priors.points  # (5, num_gts, 1), (2, n)
+        radius = image.priors.strides * self.center_radius
+        candidates = allowed & is_inside(gts, points) & is_near_center(gts, points, radius)
+        # A gt without candidates competes for any prior, from the second iteration on.
+        late = ~candidates.any(1)  # (num_gts,)
+        gt, prior = (candidates | (late[:, None] & allowed)).nonzero(as_tuple=True)
 
-        Args:
-            pred_instances (:obj:`InstanceData`): ``priors`` (n, 4), see ``prior_form``; ``bboxes``
-                (n, 4), the decoded predictions ``x1 y1 x2 y2``; ``scores`` (n, C), see
-                ``score_form``. Pixels of the network's input.
-            gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
-            gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4), see ``ignore``.
-                A label below 0, or none, counts as class 0. Defaults to None.
+        preds, true = image.preds.index_select(1, prior), image.gts.index_select(1, gt)
+        ious = torch.zeros_like(candidates, dtype=torch.float32)
+        ious[gt, prior] = pair_iou(preds, true)
+        ious.masked_fill_(late[:, None], 0)
+        topk = min(self.candidate_topk, num_priors)
+        supply = ious.topk(topk, dim=1).values.double().sum(1).long().clamp(min=1)  # (num_gts,)
 
-        Returns:
-            :obj:`AssignResult`: ``gt_inds`` (n,): 1-based index into ``gt_instances``, 0 for
-            background, -1 where an ignore box won or took the prior out; ``max_overlaps`` (n,):
-            IoU of the prediction and the box it went to, 0 on background; ``labels`` (n,): the
-            box's class, -1 elsewhere.
-
-        Raises:
-            ValueError: If predictions are missing, of another form or not finite, a box of
-                ``gt_instances`` is inverted, or a label is out of range. The message names the
-                field, what was found and what was expected.
-        """
-        who = type(self).__name__
-        predictions = read_predictions(who, pred_instances, self.prior_form, needs_strides=True)
-        ignored = None
-        if gt_instances_ignore is not None and len(gt_instances_ignore):
-            ignored = gt_instances_ignore
-        competing = ignored if self.ignore == 'compete' else None
-        boxes = boxes_of_picture(who, gt_instances, competing, predictions.points.device)
-        # Costs are float32 whatever the precision of the network.
-        with torch.autocast(predictions.points.device.type, enabled=False):
-            covered = None
-            if self.ignore == 'overlap' and ignored is not None:
-                covered = find_covered(who, predictions, ignored, self.ignore_iof_thr)
-            owner, preds, true = None, with_area(predictions.bboxes), with_area(boxes.bboxes)
-            if len(boxes.bboxes) and len(predictions.points):
-                owner = self._match(pred_instances, predictions, boxes, preds, true, covered)
-            result = as_result(owner, predictions, boxes, preds, true)
-        if covered is not None:
-            result.gt_inds = torch.where(covered, -1, result.gt_inds)
-        return result
-
-    def _match(
-        self,
-        pred_instances: InstanceData,
-        predictions: Predictions,
-        boxes: PictureBoxes,
-        preds: Tensor,
-        true: Tensor,
-        covered: Tensor | None,
-    ) -> Tensor:
-        """Index of the box each prior went to, -1 for the background, int64, (num_priors,).
-
-        Predicted and true boxes are (5, n), see :func:`with_area`; covered priors go to no box.
-        """
-        num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
-        points, reach = predictions.points.T, predictions.reach(self.center_radius)
-        grids = self._memory.grids_of(pred_instances.priors, predictions.points)
-        rectangles = inside_rectangles(boxes.bboxes.T, grids)
-        faults = find_faults(predictions, boxes, self.score_form)
-        free = None if covered is None else ~covered
-        counts, count = to_host_if_sound(
-            type(self).__name__,
-            faults,
-            boxes,
-            count_inside(rectangles),
-            boxes.labels.new_tensor(num_priors) if free is None else free.sum(),
-        )
-        num_free = int(count)
-        if not num_free:
-            return boxes.labels.new_full((num_priors,), -1)
-        box, prior = list_near(true, points, reach, rectangles, counts, free)
-        overlaps = pair_iou(preds.index_select(1, prior), true.index_select(1, box))
-        supply = supply_of(overlaps, box, num_boxes, self.candidate_topk)
-        classes = boxes.labels.clamp(min=0, max=predictions.scores.size(1) - 1)
-        flat = predictions.scores.reshape(-1)
-        gain = self._gain(
-            preds.index_select(1, prior),
-            true.index_select(1, box),
-            flat[prior * predictions.scores.size(1) + classes[box]],
-        )
-        late = torch.bincount(box, minlength=num_boxes) == 0
-        if not late.any():
-            return transport(
-                box, prior, gain, supply, late, num_priors, num_free, self.sinkhorn_iters
-            ).owner
-        late_boxes = late.nonzero().squeeze(1)
-        most = min(LATE_PRIORS, num_free)
-        while True:
-            gains, priors, left_out = self._best_anywhere(
-                late_boxes, preds, true, predictions.scores, classes, free, most
-            )
-            plan = transport(
-                torch.cat([box, late_boxes.repeat_interleave(gains.size(1))]),
-                torch.cat([prior, priors.flatten()]),
-                torch.cat([gain, gains.flatten()]),
-                supply,
-                late,
-                num_priors,
-                num_free,
-                self.sinkhorn_iters,
-                torch.full_like(supply, -torch.inf, dtype=torch.float64).index_put_(
-                    (late_boxes,), left_out
-                ),
-            )
-            if most == num_free or plan.complete:
-                return plan.owner
-            most = num_free
-
-    def _gain(self, preds: Tensor, true: Tensor, scores: Tensor) -> Tensor:
-        """What pairs cost less than leaving their priors to the background, over epsilon."""
+        # What a pair costs less than leaving its prior to background, over epsilon.
+        loss = focal_loss(0.25, 2.0, self.score_form, self.cls_weight)
+        scores = image.scores[prior, image.gt_labels[gt]]
         cost = iou_cost(preds, true).mul_(self.reg_weight)
-        cls = self._class_loss.of_present(scores).sub_(self._class_loss.of_absent(scores))
-        return cost.add_(cls).double().div_(-self.sinkhorn_eps)
+        cost.add_(loss.positive(scores).sub_(loss.negative(scores)))
+        gain = cost.double().div_(-self.sinkhorn_eps)
+        return transport(gt, prior, gain, supply, late, allowed, self.sinkhorn_iters)
 
-    def _best_anywhere(
-        self,
-        late: Tensor,
-        preds: Tensor,
-        true: Tensor,
-        scores: Tensor,
-        classes: Tensor,
-        free: Tensor | None,
-        most: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The free priors of the largest gain for boxes that may take any.
 
-        Returns:
-            tuple[Tensor]: Gains and priors, (num_late, most), and the logarithm of the most that
-            those left out may add to the sum of exp(gain), (num_late,).
-        """
-        num_priors = preds.size(1)
-        found = []
-        for part in late.split(max(TABLE_CHUNK // num_priors, 1)):
-            gain = self._gain(
-                preds, true.index_select(1, part).unsqueeze(-1), scores.T[classes[part]]
-            )
-            if free is not None:
-                gain.masked_fill_(~free, -torch.inf)
-            found.append(gain.topk(most, dim=1))
-        values, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
-        rest = num_priors - most
-        left_out = values[:, -1] + (np.log(rest) if rest else -torch.inf)
-        return values, indices, left_out
+def transport(
+    gt: Tensor,
+    prior: Tensor,
+    gain: Tensor,
+    supply: Tensor,
+    late: Tensor,
+    allowed: Tensor,
+    num_iters: int,
+) -> Tensor:
+    """Run Sinkhorn's iterations in float64 and match each prior to a supplier.
+
+    Args:
+        gt, prior (Tensor): Indices of the pairs that may carry mass, int64, (num_pairs,).
+        gain (Tensor): What a pair costs less than leaving its prior to background, divided by
+            epsilon, float64, (num_pairs,).
+        supply (Tensor): K of each gt, int64, (num_gts,).
+        late (Tensor): Gts that take no part in the first iteration, bool, (num_gts,).
+        allowed (Tensor): Priors that demand a supplier, bool, (num_priors,).
+        num_iters (int): Number of iterations, at least 1.
+
+    Returns:
+        Tensor: Index of the gt of each prior, -1 for background, int64, (num_priors,).
+    """
+    num_gts, num_priors = len(supply), len(allowed)
+    matched = torch.full((num_priors,), -1, device=gt.device)
+    if not len(gt):
+        return matched
+    # Only priors with a pair need a column of their own.
+    columns, column = prior.unique(return_inverse=True)
+    num_columns, num_allowed = len(columns), allowed.sum()
+    num_others = num_allowed - num_columns
+    log_supply = (supply + MARGINAL_EPS).log()
+    log_rest = ((num_allowed - supply.sum()).clamp(min=0) + MARGINAL_EPS).double().log()
+    potential = torch.where(late, ABSENT, 0.0).double()  # of the gts
+    for _ in range(num_iters):
+        # The background entry of every column is exp(0).
+        dual = _log_sum_exp(potential[gt] + gain, column, num_columns, plus_one=True).neg_()
+        value = dual[column].add_(gain)
+        row = _log_sum_exp(value, gt, num_gts)
+        background = (dual.exp().sum() + num_others).log()
+        potential = (log_supply - row) - (log_rest - background)
+    # Quotients, as logarithms: exactly 0 at the largest entry of a row.
+    top = torch.full_like(row, -torch.inf).scatter_reduce_(0, gt, value, 'amax')
+    quotient = value - top[gt]
+    background = dual - torch.where(num_others > 0, 0.0, dual.max())
+    # The largest quotient of each column, the first of equal ones, background last.
+    best = background.scatter_reduce(0, column, quotient, 'amax')
+    first = torch.where(quotient == best[column], gt, num_gts)
+    winner = torch.full_like(columns, num_gts).scatter_reduce_(0, column, first, 'amin')
+    matched[columns] = torch.where(winner < num_gts, winner, -1)
+    return matched
+
+
+def _log_sum_exp(values: Tensor, index: Tensor, size: int, plus_one: bool = False) -> Tensor:
+    """Compute the logarithm of the sum of ``exp(values)`` per index, and of 1 more if asked.
+
+    Every index occurs. The largest entry is factored out of each sum first.
+    """
+    top = values.new_full((size,), 0.0 if plus_one else -torch.inf)
+    top.scatter_reduce_(0, index, values, 'amax')
+    total = (-top).exp_() if plus_one else torch.zeros_like(top)
+    total.index_add_(0, index, (values - top[index]).exp_())
+    return total.log_().add_(top)

@@ -1,71 +1,61 @@
-"""POTOAssigner: POTO's knobs and mmdet's contract around the pure functions beside it."""
+"""POTOAssigner: one prior per gt, on full tables of gts x priors."""
 
-from typing import Any
-
-import numpy as np
 import torch
-from mmdet.models.task_modules import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
-from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .candidates import TABLE_CHUNK, inside_rectangles, is_inside
-from .costs import pair_iou, with_area
-from .one_to_one import force_rest, match_argmax, match_best, pair_quality, pick_auxiliary
-from .pairs import GridMemory, count_inside, highest, list_near
-from .predictions import (
-    PictureBoxes,
-    Predictions,
-    as_result,
-    boxes_of_picture,
-    find_faults,
-    read_predictions,
-    to_host_if_sound,
-)
-from .settings import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
+from .base import ImageInputs, PredictionAssigner
+from .geometry import is_inside, is_near_center, pair_iou
+from .inputs import PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 
-MATCHINGS = ('optimal', 'argmax')
-ONE_TO_MANY = (None, 'aux')
+CHOICES = dict(
+    one_to_many=(None, 'aux'),
+    prior_form=PRIOR_FORMS,
+    score_form=SCORE_FORMS,
+    matching=('optimal', 'argmax'),
+)
 
 
 @TASK_UTILS.register_module()
-class POTOAssigner(BaseAssigner):
+class POTOAssigner(PredictionAssigner):
     r"""Prediction-aware one-to-one assignment (`POTO <https://arxiv.org/abs/2012.03544>`_).
 
     The rule of the released code (Megvii-BaseDetection/DeFCN). The quality of a pair is
-    ``score^(1 - alpha) * IoU^alpha``, with the prior's probability of the box's class and the IoU
-    of its prediction and the box. Candidates are priors inside the box, and, with
-    ``center_radius``, less than that many strides from its centre in x and y. Every box gets one
-    prior and no prior serves two, so that the sum of qualities is the largest there is. A
-    detector trained so needs no NMS.
+    ``score^(1 - alpha) * IoU^alpha``, with the prior's probability of the gt's class and the IoU of
+    its prediction and the gt. Candidates are priors inside the gt and, with ``center_radius``, less
+    than that many strides from its center in x and y. Every gt gets one prior and no prior is used
+    twice, so that the sum of qualities is the largest possible. A detector trained so needs no NMS.
 
-    A box whose candidates all went to others, or that has none, still gets a prior and trains on
-    it: the free one of the highest quality, of equal ones the nearest to its centre, boxes taking
-    turns in their order. (In the released code it is whatever the solver comes upon.) If there
-    are more boxes than priors, some get none. Ignore boxes are left out: nothing becomes of them.
+    A gt that has no candidates, or whose candidates all went to others, still gets a prior and is
+    trained on it: the unused one of the highest quality, of equal ones the nearest to its center;
+    gts choose in their order. (In the released code it is the one that its solver finds first.) If
+    there are more gts than priors, some get none. Ignore boxes are unused.
 
     Args:
         alpha (float): Weight of the IoU in the quality, from 0 to 1. Defaults to 0.8.
-        center_radius (float): How far from a box's centre its candidates may lie, in strides; 0:
-            anywhere inside, as the paper has it for crowds (for COCO 1.5). Defaults to 0.
-        one_to_many (str, optional): 'aux': decide by the rule of the auxiliary loss instead, by
-            which boxes share out several priors each: of a box's ``aux_topk`` best priors a
-            level, those inside it whose quality is at least the mean plus the standard deviation
-            of all of them; a prior of several boxes goes to the highest quality. Defaults to None,
-            one to one.
+        center_radius (float): Largest distance of candidates from the gt's center, in strides; 0:
+            any, as the paper has it for crowds (for COCO 1.5). Defaults to 0.
+        one_to_many (str, optional): 'aux': use the rule of the auxiliary loss instead, which
+            matches several priors to a gt: of a gt's ``aux_topk`` best priors per level, those
+            inside it whose quality is at least the mean plus the standard deviation of all of
+            them; a prior of several gts goes to the highest quality. Defaults to None.
         prior_form (str): What ``pred_instances.priors`` holds. 'points': (n, 2), or (n, 4) with
-            strides; 'boxes': anchor boxes (n, 4) of 8 strides, whose centre counts; 'auto': points
-            if (n, 2), anchor boxes if (n, 4). Strides are needed with ``center_radius``. Defaults
-            to 'auto'.
+            strides; 'boxes': anchor boxes (n, 4) of 8 strides, represented by their center;
+            'auto': points if (n, 2), anchor boxes if (n, 4). ``center_radius`` needs strides.
+            Defaults to 'auto'.
         score_form (str): Whether ``pred_instances.scores`` holds 'logits' or 'probs'
-            (probabilities). Defaults to 'probs'.
-        matching (str): 'optimal': see above; 'argmax': every box its best candidate, and of boxes
-            that want the same one only that of the highest quality gets it, the others none.
+            (probabilities). Defaults to 'logits'.
+        matching (str): 'optimal': see above; 'argmax': every gt takes its best candidate, and of
+            gts that take the same one only that of the highest quality gets it, the others none.
             Defaults to 'optimal'.
         aux_topk (int): See ``one_to_many``. Defaults to 9.
 
     Raises:
         ValueError: If an argument is out of its range.
+
+    >>> POTOAssigner(one_to_many='aux').wants.levels
+    True
     """
 
     def __init__(
@@ -74,7 +64,7 @@ class POTOAssigner(BaseAssigner):
         center_radius: float = 0,
         one_to_many: str | None = None,
         prior_form: str = 'auto',
-        score_form: str = 'probs',
+        score_form: str = 'logits',
         *,
         matching: str = 'optimal',
         aux_topk: int = 9,
@@ -91,160 +81,104 @@ class POTOAssigner(BaseAssigner):
             center_radius=(0 <= center_radius < float('inf'), 'finite and >= 0'),
             aux_topk=(is_count(aux_topk), 'an int >= 1'),
         )
-        for name, allowed in dict(
-            one_to_many=ONE_TO_MANY,
-            prior_form=PRIOR_FORMS,
-            score_form=SCORE_FORMS,
-            matching=MATCHINGS,
-        ).items():
+        for name, allowed in CHOICES.items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
         check_settings(type(self).__name__, checks, vars(self))
-        self._memory = GridMemory()
 
-    @torch.no_grad()
-    def assign(
-        self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        gt_instances_ignore: InstanceData | None = None,
-        num_level_priors: list[int] | None = None,
-        **kwargs: Any,
-    ) -> AssignResult:
-        """Assign each prior of a picture to a box or to the background.
+    @property
+    def needs_strides(self) -> bool:  # type: ignore[override]
+        return self.center_radius > 0
 
-        Args:
-            pred_instances (:obj:`InstanceData`): ``priors`` (n, 2) or (n, 4), see ``prior_form``;
-                ``bboxes`` (n, 4), the decoded predictions ``x1 y1 x2 y2``; ``scores`` (n, C), see
-                ``score_form``. Pixels of the network's input.
-            gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
-            gt_instances_ignore (:obj:`InstanceData`, optional): Not looked at.
-            num_level_priors (list[int], optional): Priors a level, which the auxiliary rule needs.
-                Defaults to None.
+    @property
+    def needs_levels(self) -> bool:  # type: ignore[override]
+        return self.one_to_many is not None
 
-        Returns:
-            :obj:`AssignResult`: ``gt_inds`` (n,): 1-based index into ``gt_instances``, 0 for
-            background; ``max_overlaps`` (n,): IoU of the prediction and the box it went to, 0 on
-            background; ``labels`` (n,): the box's class, -1 on background.
-
-        Raises:
-            ValueError: If predictions are missing, of another form or not finite, a box is
-                inverted, a label is out of range, or ``num_level_priors`` is missing or does not
-                sum to n. The message names the field, what was found and what was expected.
-        """
-        who = type(self).__name__
-        predictions = read_predictions(
-            who, pred_instances, self.prior_form, needs_strides=self.center_radius > 0
-        )
-        num_priors = len(predictions.points)
-        level_sizes = self._check_levels(num_level_priors, num_priors) if self.one_to_many else []
-        boxes = boxes_of_picture(who, gt_instances, None, predictions.points.device)
-        with torch.autocast(predictions.points.device.type, enabled=False):
-            owner, preds, true = None, with_area(predictions.bboxes), with_area(boxes.bboxes)
-            if len(boxes.bboxes) and num_priors:
-                probs = predictions.scores
-                if self.score_form == 'logits':
-                    probs = probs.sigmoid()
-                quality = _Quality(probs, preds, true, boxes.labels, self.alpha)
-                if self.one_to_many:
-                    owner = self._share(predictions, boxes, quality, level_sizes)
-                else:
-                    owner = self._match(pred_instances, predictions, boxes, quality)
-            return as_result(owner, predictions, boxes, preds, true)
-
-    def _check_levels(self, num_level_priors: list[int] | None, num_priors: int) -> list[int]:
-        """Priors a level, which are those of all ``num_priors``."""
-        if num_level_priors is None or sum(num_level_priors) != num_priors:
-            raise ValueError(
-                f"{type(self).__name__}: one_to_many='aux' picks level by level, num_level_priors "
-                f'must be the priors a level of all {num_priors}, got {num_level_priors}'
-            )
-        return num_level_priors
-
-    def _match(
-        self,
-        pred_instances: InstanceData,
-        predictions: Predictions,
-        boxes: PictureBoxes,
-        quality: '_Quality',
-    ) -> Tensor:
-        """Index of the box each prior went to, -1 for the background, int64, (num_priors,)."""
-        num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
-        points, reach = predictions.points.T, None
+    def match_image(self, image: ImageInputs) -> Tensor:
+        """See :meth:`PredictionAssigner.match_image`."""
+        num_gts, num_priors = image.gts.size(1), image.preds.size(1)
+        gts, points = image.gts.unsqueeze(-1), image.priors.points  # (5, num_gts, 1), (2, n)
+        probs = image.scores if self.score_form == 'probs' else image.scores.sigmoid()
+        # (num_gts, num_priors)
+        quality = probs.T[image.gt_labels].pow(1 - self.alpha)
+        quality = quality.mul_(pair_iou(image.preds, gts).pow_(self.alpha))
+        inside = is_inside(gts, points, 0.0)
+        if self.one_to_many:
+            levels = image.num_level_priors
+            if levels is None or sum(levels) != num_priors:
+                raise ValueError(
+                    f"{type(self).__name__}: one_to_many='aux' selects per level, num_level_priors "
+                    f'must be the priors per level of all {num_priors}, got {levels}'
+                )
+            foreground = select_auxiliary(quality, inside, levels, self.aux_topk)
+            return keep_highest(torch.where(foreground, quality, -1.0))
         if self.center_radius:
-            reach = predictions.reach(self.center_radius)
-        grids = self._memory.grids_of(pred_instances.priors, predictions.points)
-        rectangles = inside_rectangles(boxes.bboxes.T, grids, margin=0.0)
-        (counts,) = self._to_host(predictions, boxes, count_inside(rectangles))
-        box, prior = list_near(quality.true, points, reach, rectangles, counts)
-        of_pairs = quality.of_pairs(box, prior)
+            radius = image.priors.strides * self.center_radius
+            inside &= is_near_center(gts, points, radius)
+        quality_of_candidates = torch.where(inside, quality, -1.0)
         if self.matching == 'argmax':
-            chosen = match_argmax(box, prior, of_pairs, num_boxes, num_priors)
-        else:
-            centres = (quality.true[:2] + quality.true[2:4]) / 2
-            chosen = match_best(box, prior, of_pairs, num_boxes)
-            chosen = force_rest(chosen, points, centres, quality.of_box, num_priors)
-        owner = torch.full_like(predictions.points[:, 0], -1, dtype=torch.long)
-        served = (chosen >= 0).nonzero().squeeze(1)
-        owner[chosen[served]] = served
-        return owner
-
-    def _share(
-        self,
-        predictions: Predictions,
-        boxes: PictureBoxes,
-        quality: '_Quality',
-        level_sizes: list[int],
-    ) -> Tensor:
-        """The same by the auxiliary rule."""
-        self._to_host(predictions, boxes)
-        num_boxes, num_priors = len(boxes.bboxes), len(predictions.points)
-        found = []
-        for part in torch.arange(num_boxes, device=predictions.points.device).split(
-            max(TABLE_CHUNK // num_priors, 1)
-        ):
-            inside = is_inside(
-                quality.true.index_select(1, part).unsqueeze(-1), predictions.points.T, 0.0
-            )
-            box, prior, value = pick_auxiliary(
-                quality.of_table(part), inside, level_sizes, self.aux_topk
-            )
-            found.append((part[box], prior, value))
-        box, prior, value = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return highest(prior, value, box, num_priors, num_boxes)
-
-    def _to_host(
-        self, predictions: Predictions, boxes: PictureBoxes, *others: Tensor
-    ) -> list[np.ndarray]:
-        faults = find_faults(predictions, boxes, self.score_form)
-        return to_host_if_sound(type(self).__name__, faults, boxes, *others)
+            best = quality_of_candidates.max(1)
+            taken = torch.full_like(quality, -1.0)
+            taken.scatter_(1, best.indices[:, None], best.values[:, None])
+            return keep_highest(taken)
+        rows, columns = linear_sum_assignment(quality_of_candidates.cpu().numpy(), maximize=True)
+        gt, prior = (torch.from_numpy(one).to(gts.device) for one in (rows, columns))
+        kept = inside[gt, prior]
+        matched = torch.full((num_priors,), -1, device=gts.device)
+        matched[prior[kept]] = gt[kept]
+        centers = (image.gts[:2] + image.gts[2:4]) / 2
+        unmatched = torch.ones(num_gts, dtype=torch.bool, device=gts.device)
+        unmatched[gt[kept]] = False
+        # Gts choose from what is left while there are unused priors.
+        for index in unmatched.nonzero().flatten().tolist()[: num_priors - int(kept.sum())]:
+            left = quality[index].masked_fill(matched >= 0, -1.0)
+            distance = (points - centers[:, index, None]).square_().sum(0)
+            matched[distance.masked_fill_(left < left.max(), torch.inf).argmin()] = index
+        return matched
 
 
-class _Quality:
-    """Qualities of pairs of a picture.
+def keep_highest(quality: Tensor) -> Tensor:
+    """Match each prior to the gt of the highest quality, the first of equal ones.
 
     Args:
-        probs (Tensor): Probabilities, (num_priors, num_classes).
-        preds, true (Tensor): Predicted and true boxes, see :func:`with_area`.
-        labels (Tensor): Classes of the true boxes, int64.
-        alpha (float): Weight of the IoU.
+        quality (Tensor): -1 where not a candidate, (num_gts, num_priors).
+
+    Returns:
+        Tensor: Index of the gt, -1 for background, int64, (num_priors,).
+
+    >>> keep_highest(torch.tensor([[0.5, -1.0], [0.5, -1.0]])).tolist()
+    [0, -1]
     """
+    best = quality.max(0)
+    first = (quality == best.values).int().argmax(0)
+    return torch.where(best.values >= 0, first, -1)
 
-    def __init__(
-        self, probs: Tensor, preds: Tensor, true: Tensor, labels: Tensor, alpha: float
-    ) -> None:
-        self.probs, self.preds, self.true, self.alpha = probs, preds, true, alpha
-        self.classes = labels.clamp(min=0, max=probs.size(1) - 1)
 
-    def of_pairs(self, box: Tensor, prior: Tensor) -> Tensor:
-        """Of pairs, (num_pairs,)."""
-        overlaps = pair_iou(self.preds.index_select(1, prior), self.true.index_select(1, box))
-        return pair_quality(self.probs[prior, self.classes[box]], overlaps, self.alpha)
+def select_auxiliary(
+    quality: Tensor, inside: Tensor, num_level_priors: list[int], topk: int
+) -> Tensor:
+    """Select the foreground pairs of the auxiliary loss (DeFCN, section 3.4).
 
-    def of_table(self, box: Tensor) -> Tensor:
-        """Of boxes with all priors, (num_boxes, num_priors)."""
-        overlaps = pair_iou(self.preds, self.true.index_select(1, box).unsqueeze(-1))
-        return pair_quality(self.probs.T[self.classes[box]], overlaps, self.alpha)
+    Each gt has its ``topk`` best priors of every level; foreground are those of them that lie
+    inside it and have at least the mean plus the standard deviation (n - 1) of all their qualities.
 
-    def of_box(self, box: int) -> Tensor:
-        """Of one box with all priors, (num_priors,)."""
-        return self.of_table(self.classes.new_tensor([box])).squeeze(0)
+    Args:
+        quality (Tensor): Of all pairs, (num_gts, num_priors).
+        inside (Tensor): Whether the prior lies inside the gt, bool, same shape.
+        num_level_priors (list[int]): Priors per level.
+        topk (int): See above; fewer where a level has fewer.
+
+    Returns:
+        Tensor: bool, (num_gts, num_priors).
+    """
+    picked = torch.zeros_like(inside)
+    values = []
+    for level, mark in zip(
+        quality.split(num_level_priors, 1), picked.split(num_level_priors, 1), strict=True
+    ):
+        best = level.topk(min(topk, level.size(1)), dim=1)
+        mark.scatter_(1, best.indices, True)
+        values.append(best.values)
+    values = torch.cat(values, 1).double()  # (num_gts, num_picked)
+    std = values.std(1, correction=1).nan_to_num_()  # of a single prior there is none
+    threshold = values.mean(1).add_(std).float()
+    return picked & inside & (quality >= threshold[:, None])

@@ -1,9 +1,9 @@
-"""LLA and OTA for TOODHead, which asks its assigner for more than an assignment."""
+"""LLA and OTA for TOODHead, which expects alignment metrics besides the assignment."""
 
 from typing import Any
 
 import torch
-from mmdet.models.task_modules import AssignResult, BaseAssigner
+from mmdet.models.task_modules import AssignResult
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
@@ -11,8 +11,8 @@ from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
 
 
-class _TaskAligned(BaseAssigner):
-    """The next assigner's decisions with the metrics that ``TOODHead`` weighs its losses by."""
+class _TaskAligned:
+    """Mixin that adds the metrics by which ``TOODHead`` weights its losses to an assigner."""
 
     score_form: str
 
@@ -27,18 +27,19 @@ class _TaskAligned(BaseAssigner):
         gt_instances_ignore: InstanceData | None = None,
         alpha: float = 1,
         beta: float = 6,
+        **kwargs: Any,
     ) -> AssignResult:
         """Assign as the parent's ``assign`` does.
 
         Args:
             pred_instances, gt_instances, gt_instances_ignore (:obj:`InstanceData`): See there.
-            alpha (float): Power of the probability in the metrics. Defaults to 1.
-            beta (float): Power of the IoU in the metrics. Defaults to 6.
+            alpha (float): Exponent of the probability in the metrics. Defaults to 1.
+            beta (float): Exponent of the IoU in the metrics. Defaults to 6.
 
         Returns:
             :obj:`AssignResult`: As there, and ``assign_metrics`` (n,).
         """
-        result = super().assign(pred_instances, gt_instances, gt_instances_ignore)
+        result = super().assign(pred_instances, gt_instances, gt_instances_ignore, **kwargs)
         positive = (result.gt_inds > 0).nonzero().squeeze(1)
         scores = pred_instances.scores[positive, result.labels[positive]].float()
         if self.score_form == 'logits':
@@ -50,17 +51,20 @@ class _TaskAligned(BaseAssigner):
 
 @TASK_UTILS.register_module()
 class TaskAlignedLLAAssigner(_TaskAligned, LLAAssigner):
-    r"""LLA's assignment with the metrics that ``TOODHead`` weighs its losses by.
+    r"""LLA's assignment with the metrics by which ``TOODHead`` weights its losses.
 
-    The metric of a prior that went to a box is :math:`s^\alpha \cdot u^\beta`, where s is its
-    probability of the box's class and u the IoU of its prediction and the box
-    (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` hands over
-    anchor boxes and probabilities, which is the default here.
+    The metric of a positive prior is :math:`s^\alpha \cdot u^\beta`, where s is its probability of
+    the gt's class and u the IoU of its prediction and the gt
+    (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` passes anchor
+    boxes and probabilities, which are the defaults here.
 
     Args:
-        prior_form (str): See :class:`LLAAssigner`. Defaults to 'boxes'.
-        score_form (str): See :class:`LLAAssigner`. Defaults to 'probs'.
-        kwargs: See :class:`LLAAssigner`.
+        prior_form (str): See :class:`LLA`. Defaults to 'boxes'.
+        score_form (str): See :class:`LLA`. Defaults to 'probs'.
+        kwargs: See :class:`LLA`.
+
+    >>> TaskAlignedLLAAssigner(topk=5).score_form
+    'probs'
     """
 
 

@@ -1,6 +1,6 @@
-"""What each assigner wants to be handed, so that one head can train under any of them."""
+"""Views: what each assigner expects as input, so that one head can train with any of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -23,63 +23,65 @@ from mmdet.models.task_modules.assigners import (
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .ignoring import IGNORE, assign_competing, assign_uncovered, none_given
-from .instances import PictureError
-from .lla_assigner import LLAAssigner
-from .ota_assigner import OTAAssigner
-from .poto_assigner import POTOAssigner
+from .candidates import find_covered
+from .geometry import box_tensor
+from .inputs import IGNORE, NOT_FINITE_IGNORED, ImageError, check_names
 
 PRIORS = ('own', 'points', 'strided points', 'boxes')
 SCORES = ('logits', 'probs', None)
 
 
-class Assigned(NamedTuple):
-    """What an assigner decided about the priors of a batch.
+class BatchMatches(NamedTuple):
+    """Result of an assigner for the priors of a batch.
 
     Attributes:
-        gt_inds (Tensor): 1-based index of the box of its picture that each prior went to, 0 for
-            background, -1 for ignored, int64, (num_pictures, n).
-        max_overlaps (Tensor, optional): See ``gives_iou`` of :class:`View`, (num_pictures, n).
-        shadowed (Tensor, optional): Priors (among those of all pictures) and classes whose class
-            loss is left out, int64, (m, 2); CenterRegionAssigner's.
+        gt_inds (Tensor): 1-based index of the gt of its image that each prior is matched to, 0 for
+            background, -1 for ignored, int64, (num_imgs, n).
+        max_overlaps (Tensor, optional): See ``gives_iou`` of :class:`View`, (num_imgs, n).
+        shadowed_labels (Tensor, optional): Priors (among those of all images) and classes without a
+            class loss, int64, (m, 2); only from CenterRegionAssigner.
     """
 
     gt_inds: Tensor
     max_overlaps: Tensor | None
-    shadowed: Tensor | None
+    shadowed_labels: Tensor | None
 
 
 @dataclass(frozen=True)
 class View:
-    """What an assigner wants to be handed, and what its result means.
+    """Input that an assigner expects, and the meaning of its result.
 
     Args:
         priors (str): Form of ``pred_instances.priors``. 'points': (n, 2), ``x y``; 'strided
             points': (n, 4), ``x y stride_x stride_y``; 'boxes': (n, 4), ``x1 y1 x2 y2``; 'own':
-            what the head has, points (n, 2) or anchor boxes (n, 4).
+            those of the head, points (n, 2) or anchor boxes (n, 4).
         scores (str, optional): Whether ``pred_instances`` holds the decoded ``bboxes`` (n, 4) and
             ``scores`` (n, num_classes) as 'logits' or as 'probs' (their sigmoids); None: neither.
-        anchor_scale (float): Side of the boxes put around points where 'boxes' are wanted of a
-            head that has points, in strides. Defaults to 8, as ATSS has it.
+        anchor_scale (float): Side of the boxes put around points where 'boxes' are expected from a
+            head with points, in strides. Defaults to 8, as in ATSS.
         anchor_ratio (float): Height over width of these boxes, at the same area. Defaults to 1.
-        levels (bool): Whether ``num_level_priors``, priors a level, is wanted. Defaults to False.
-        img_meta (bool): Whether ``img_meta`` is wanted. Defaults to False.
+        levels (bool): Whether ``num_level_priors``, priors per level, is passed. Defaults to False.
+        img_meta (bool): Whether ``img_meta`` is passed. Defaults to False.
         kwargs (dict): More keywords of ``assign``. Defaults to none.
         gives_iou (bool): Whether ``max_overlaps`` of a positive prior is the IoU of its predicted
-            box and the box it went to; where not, the head computes it. Defaults to False.
-        counts_ignored (bool): Whether priors marked -1 count in the losses' divisor, as in LLA's
-            reference, where they were won by an ignore box. Defaults to False.
-        on_cpu (bool): Whether the assigner is to be called with copies on the CPU. Defaults to
-            False.
-        ignore (str, optional): What becomes of ignore boxes, whatever the assigner knows of them.
-            'compete': they are handed over as true boxes, and the priors they win are marked -1;
-            'overlap': priors that one covers, for more than ``ignore_iof_thr`` of their area if
-            'boxes' are wanted, are marked -1 and not handed over; 'unused': nothing. Defaults to
-            None, the assigner's own ways.
+            box and its gt; if not, the head computes it. Defaults to False.
+        counts_ignored (bool): Whether priors marked -1 count in the divisor of the losses, as in
+            LLA's reference code where they were won by an ignore box. Defaults to False.
+        on_cpu (bool): Whether the assigner is called with copies on the CPU. Defaults to False.
+        ignore (str, optional): Use of ignore boxes. 'compete': they are passed as gts, and the
+            priors they win are marked -1; 'overlap': priors that one covers, for more than
+            ``ignore_iof_thr`` of their area if 'boxes' are expected, are marked -1 and not passed;
+            'unused': none. Defaults to None, the assigner's own use.
         ignore_iof_thr (float): See ``ignore``. Defaults to 0.5.
+        own_ignore (str, optional): The assigner's own setting of this kind, for assigners whose
+            ``assign`` takes ``ignore`` to override it. Defaults to None, it has none.
 
     Raises:
         ValueError: If an argument is out of its range.
+
+    >>> point, stride = torch.tensor([[8.0, 8.0]]), torch.tensor([[4.0, 4.0]])
+    >>> View('boxes', anchor_scale=2).convert_priors(point, stride)
+    tensor([[ 4.,  4., 12., 12.]])
     """
 
     priors: str
@@ -94,6 +96,7 @@ class View:
     on_cpu: bool = False
     ignore: str | None = None
     ignore_iof_thr: float = 0.5
+    own_ignore: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -113,15 +116,20 @@ class View:
         if not 0 <= self.ignore_iof_thr < 1:
             raise ValueError(f'View: ignore_iof_thr must be in [0, 1), got {self.ignore_iof_thr!r}')
 
-    def of_priors(self, priors: Tensor, strides: Tensor) -> Tensor:
-        """A head's priors in the form that is wanted.
+    @property
+    def counts_won(self) -> bool:
+        """Whether priors marked -1 count, given what becomes of ignore boxes."""
+        return self.counts_ignored and (self.ignore or self.own_ignore or 'compete') == 'compete'
+
+    def convert_priors(self, priors: Tensor, strides: Tensor) -> Tensor:
+        """Convert a head's priors to the expected form.
 
         Args:
             priors (Tensor): Points (n, 2) or anchor boxes (n, 4).
             strides (Tensor): Stride of each prior's level in x and y, (n, 2).
 
         Returns:
-            Tensor: See ``priors`` of the class; ``priors`` itself where it has this form already.
+            Tensor: See ``priors`` of the class; ``priors`` itself if it already has this form.
         """
         has_boxes = priors.size(1) == 4
         if self.priors in ('own', 'boxes' if has_boxes else 'points'):
@@ -138,55 +146,60 @@ class View:
     def assign(
         self,
         assigner: BaseAssigner,
+        *,
         priors: Tensor,
-        level_sizes: list[int],
+        num_level_priors: list[int],
         bboxes: Tensor,
         logits: Tensor,
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None,
         img_meta: dict,
     ) -> AssignResult:
-        """Call an assigner with what it wants.
+        """Call an assigner for one image.
 
         Args:
-            assigner (BaseAssigner): The one this view is of.
-            priors (Tensor): As :meth:`of_priors` gives them.
-            level_sizes (list[int]): Number of priors a level.
+            assigner (BaseAssigner): The one this view belongs to.
+            priors (Tensor): From :meth:`convert_priors`.
+            num_level_priors (list[int]): Priors per level.
             bboxes (Tensor): Decoded predictions ``x1 y1 x2 y2`` in pixels, (n, 4).
             logits (Tensor): Class scores before the sigmoid, (n, num_classes).
             gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
             gt_instances_ignore (:obj:`InstanceData`, optional): ``bboxes`` (m, 4).
-            img_meta (dict): Meta information of the picture.
+            img_meta (dict): Meta information of the image.
 
         Returns:
             :obj:`AssignResult`: Its tensors on the device of ``bboxes``.
         """
-        if self.ignore is not None:
+        if self.ignore is not None and self.own_ignore is None:
             return self._assign_ignoring(
                 assigner,
-                priors,
-                level_sizes,
-                bboxes,
-                logits,
                 gt_instances,
                 gt_instances_ignore,
-                img_meta,
+                dict(
+                    priors=priors,
+                    num_level_priors=num_level_priors,
+                    bboxes=bboxes,
+                    logits=logits,
+                    img_meta=img_meta,
+                ),
             )
         pred_instances = InstanceData(priors=priors)
         if self.scores is not None:
             pred_instances.bboxes = bboxes
             pred_instances.scores = logits.sigmoid() if self.scores == 'probs' else logits
-        wanted = dict(self.kwargs)
+        expected = dict(self.kwargs)
         if self.levels:
-            wanted['num_level_priors'] = level_sizes
+            expected['num_level_priors'] = num_level_priors
         if self.img_meta:
-            wanted['img_meta'] = img_meta
+            expected['img_meta'] = img_meta
+        if self.ignore is not None:
+            expected['ignore'] = self.ignore
         instances = [pred_instances, gt_instances, gt_instances_ignore]
         if self.on_cpu:
             instances = [one if one is None else one.cpu() for one in instances]
         # By keyword: what comes second and third differs from assigner to assigner.
         result = assigner.assign(
-            instances[0], gt_instances=instances[1], gt_instances_ignore=instances[2], **wanted
+            instances[0], gt_instances=instances[1], gt_instances_ignore=instances[2], **expected
         )
         if self.on_cpu:
             for name in ('gt_inds', 'max_overlaps', 'labels'):
@@ -197,108 +210,199 @@ class View:
     def assign_batch(
         self,
         assigner: BaseAssigner,
+        *,
         priors: Tensor,
-        level_sizes: list[int],
+        num_level_priors: list[int],
         bboxes: Tensor,
         logits: Tensor,
         batch_gt_instances: Sequence[InstanceData],
         batch_gt_instances_ignore: Sequence[InstanceData] | None,
         batch_img_metas: Sequence[dict],
-    ) -> Assigned:
-        """Call an assigner for all pictures of a batch: at once if it can, or one by one.
+    ) -> BatchMatches:
+        """Call an assigner for all images of a batch, at once if it can.
 
         Args:
-            assigner, priors, level_sizes: See :meth:`assign`.
-            bboxes (Tensor): Decoded predictions ``x1 y1 x2 y2`` in pixels, (num_pictures, n, 4).
-            logits (Tensor): Class scores before the sigmoid, (num_pictures, n, num_classes).
-            batch_gt_instances (Sequence[:obj:`InstanceData`]): ``bboxes`` and ``labels`` a picture.
-            batch_gt_instances_ignore (Sequence[:obj:`InstanceData`], optional): ``bboxes`` a
-                picture.
-            batch_img_metas (Sequence[dict]): Meta information a picture.
+            assigner, priors, num_level_priors: See :meth:`assign`.
+            bboxes (Tensor): Decoded predictions ``x1 y1 x2 y2`` in pixels, (num_imgs, n, 4).
+            logits (Tensor): Class scores before the sigmoid, (num_imgs, n, num_classes).
+            batch_gt_instances (Sequence[:obj:`InstanceData`]): ``bboxes`` and ``labels`` per image.
+            batch_gt_instances_ignore (Sequence[:obj:`InstanceData`], optional): ``bboxes`` per
+                image.
+            batch_img_metas (Sequence[dict]): Meta information per image.
 
         Raises:
-            PictureError: What the assigner says is wrong with a picture.
+            ImageError: Errors of the assigner that concern one image.
         """
-        if assigns_batches(assigner) and self.scores is not None and self.ignore is None:
-            scores = logits.sigmoid() if self.scores == 'probs' else logits
+        has_own_use = self.ignore is None or self.own_ignore is not None
+        if overrides_batch(assigner) and self.scores is not None and has_own_use:
+            levels = dict(num_level_priors=num_level_priors) if self.levels else {}
             result = assigner.assign_batch(
-                priors, bboxes, scores, batch_gt_instances, batch_gt_instances_ignore
+                priors,
+                bboxes,
+                logits.sigmoid() if self.scores == 'probs' else logits,
+                batch_gt_instances,
+                batch_gt_instances_ignore,
+                ignore=self.ignore,
+                **levels,
             )
-            return Assigned(result.gt_inds, result.max_overlaps, None)
-        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+            return BatchMatches(result.gt_inds, result.max_overlaps, None)
         results = []
-        for picture, single in enumerate(
-            zip(bboxes, logits, batch_gt_instances, ignored, batch_img_metas, strict=True)
-        ):
+        for img, gt_instances in enumerate(batch_gt_instances):
+            ignored = batch_gt_instances_ignore[img] if batch_gt_instances_ignore else None
             try:
-                results.append(self.assign(assigner, priors, level_sizes, *single))
+                result = self.assign(
+                    assigner,
+                    priors=priors,
+                    num_level_priors=num_level_priors,
+                    bboxes=bboxes[img],
+                    logits=logits[img],
+                    gt_instances=gt_instances,
+                    gt_instances_ignore=ignored,
+                    img_meta=batch_img_metas[img],
+                )
             except ValueError as error:
-                raise PictureError(str(error), picture) from error
-        shadowed = [result.get_extra_property('shadowed_labels') for result in results]
-        return Assigned(
+                raise ImageError(str(error), img) from error
+            results.append(result)
+        shadowed = []
+        for img, result in enumerate(results):
+            labels = result.get_extra_property('shadowed_labels')
+            if labels is not None:  # index among the priors of all images, and class
+                shadowed.append(labels + labels.new_tensor([img * len(priors), 0]))
+        return BatchMatches(
             torch.stack([result.gt_inds for result in results]),
             torch.stack([result.max_overlaps for result in results]) if self.gives_iou else None,
-            torch.cat(
-                [
-                    part + part.new_tensor([picture * len(priors), 0])
-                    for picture, part in enumerate(shadowed)
-                    if part is not None
-                ]
-            )
-            if any(part is not None for part in shadowed)
-            else None,
+            torch.cat(shadowed) if shadowed else None,
         )
 
     def _assign_ignoring(
         self,
         assigner: BaseAssigner,
-        priors: Tensor,
-        level_sizes: list[int],
-        bboxes: Tensor,
-        logits: Tensor,
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None,
-        img_meta: dict,
+        inputs: dict[str, Any],
     ) -> AssignResult:
-        """What :meth:`assign` does where ``ignore`` says what becomes of ignore boxes."""
+        """Use ignore boxes as ``ignore`` says, for an assigner that does not know it."""
         plain = replace(self, ignore=None)
 
-        def assign_to(gt_instances: InstanceData) -> AssignResult:
-            return plain.assign(
-                assigner, priors, level_sizes, bboxes, logits, gt_instances, None, img_meta
-            )
+        def assign(gt_instances: InstanceData, **changed: Any) -> AssignResult:
+            given = dict(gt_instances=gt_instances, gt_instances_ignore=None, **inputs)
+            return plain.assign(assigner, **{**given, **changed})
 
-        def assign_some(left: Tensor, sizes: list[int]) -> AssignResult:
-            return plain.assign(
-                assigner,
-                priors[left],
-                sizes,
-                bboxes[left],
-                logits[left],
-                gt_instances,
-                None,
-                img_meta,
-            )
-
-        if self.ignore == 'unused' or none_given(gt_instances_ignore):
-            return assign_to(gt_instances)
+        if self.ignore == 'unused' or not gt_instances_ignore:
+            return assign(gt_instances)
         if self.ignore == 'compete':
-            return assign_competing(assign_to, gt_instances, gt_instances_ignore, logits.size(1))
+            num_classes = inputs['logits'].size(1)
+            return assign_competing(assign, gt_instances, gt_instances_ignore, num_classes)
+
+        def assign_some(kept: Tensor, num_level_priors: list[int]) -> AssignResult:
+            parts = {name: inputs[name][kept] for name in ('priors', 'bboxes', 'logits')}
+            return assign(gt_instances, num_level_priors=num_level_priors, **parts)
+
+        priors = inputs['priors']
         has_boxes = priors.size(1) == 4 and self.priors != 'strided points'
         return assign_uncovered(
             assign_some,
             priors if has_boxes else priors[:, :2],
-            level_sizes,
+            inputs['num_level_priors'],
             gt_instances_ignore,
             self.ignore_iof_thr,
+            len(gt_instances),
         )
 
 
-def assigns_batches(assigner: BaseAssigner) -> bool:
-    """Whether an assigner's ``assign_batch`` says what its ``assign`` does.
+def assign_competing(
+    assign: Callable[[InstanceData], AssignResult],
+    gt_instances: InstanceData,
+    gt_instances_ignore: InstanceData,
+    num_classes: int,
+) -> AssignResult:
+    """Let ignore boxes compete like gts, and mark the priors they win by -1.
 
-    It does not where a class below, or whoever watches an instance, has put another ``assign``
-    over both.
+    Args:
+        assign (Callable): Assigns to given gts, ``bboxes`` and ``labels``.
+        gt_instances (:obj:`InstanceData`): ``bboxes`` (k, 4) and ``labels`` (k,).
+        gt_instances_ignore (:obj:`InstanceData`): ``bboxes`` (m, 4). A missing or negative label
+            counts as class 0. Boxes of no area do not compete.
+        num_classes (int): Number of classes.
+
+    Raises:
+        ValueError: If an ignore box is not finite.
+    """
+    bboxes, labels = box_tensor(gt_instances.bboxes), gt_instances.labels
+    ignored = box_tensor(gt_instances_ignore.bboxes).to(bboxes.dtype)
+    if not ignored.isfinite().all():
+        raise ValueError(NOT_FINITE_IGNORED)
+    ignored_labels = gt_instances_ignore.get('labels', labels.new_zeros(len(ignored)))
+    # Some assigners give a box of no area all priors, since none is better than another.
+    has_area = (ignored[:, 2:] > ignored[:, :2]).all(1)
+    ignored, ignored_labels = ignored[has_area], ignored_labels[has_area]
+    result = assign(
+        InstanceData(
+            bboxes=torch.cat([bboxes, ignored]),
+            labels=torch.cat([labels, ignored_labels.clamp(min=0, max=num_classes - 1)]),
+        )
+    )
+    won = result.gt_inds > len(bboxes)
+    result.num_gts = len(bboxes)
+    result.gt_inds = torch.where(won, -1, result.gt_inds)
+    if result.labels is not None:
+        result.labels = torch.where(won, -1, result.labels)
+    return result
+
+
+def assign_uncovered(
+    assign: Callable[[Tensor, list[int]], AssignResult],
+    priors: Tensor,
+    num_level_priors: list[int],
+    gt_instances_ignore: InstanceData,
+    threshold: float,
+    num_gts: int,
+) -> AssignResult:
+    """Pass only the priors to an assigner that ignore boxes do not cover; the others become -1.
+
+    Args:
+        assign (Callable): Assigns priors, given by their indices, int64, and their number per
+            level.
+        priors (Tensor): Anchor boxes (n, 4) or points (n, 2), see :func:`find_covered`.
+        num_level_priors (list[int]): Priors per level.
+        gt_instances_ignore (:obj:`InstanceData`): ``bboxes`` (m, 4).
+        threshold (float): See :func:`find_covered`.
+        num_gts (int): Number of gts.
+
+    Raises:
+        ValueError: If an ignore box is not finite.
+    """
+    ignored = box_tensor(gt_instances_ignore.bboxes).float()
+    img_inds = torch.zeros(len(ignored), dtype=torch.int64, device=ignored.device)
+    covered = find_covered(priors.float(), ignored, img_inds, 1, threshold)[0]  # (n,)
+    kept_per_level = [(~level).sum() for level in covered.split(num_level_priors)]
+    # One transfer for all levels.
+    *sizes, finite = torch.stack([*kept_per_level, ignored.isfinite().all().long()]).tolist()
+    if not finite:
+        raise ValueError(NOT_FINITE_IGNORED)
+    gt_inds = torch.where(covered, -1, 0)
+    max_overlaps = torch.zeros(len(priors), device=priors.device)
+    labels = torch.full_like(gt_inds, -1)
+    if not sum(sizes):
+        return AssignResult(num_gts, gt_inds, max_overlaps, labels=labels)
+    kept = covered.sort(stable=True).indices[: sum(sizes)]
+    result = assign(kept, sizes)
+    gt_inds[kept] = result.gt_inds
+    for whole, part in ((max_overlaps, result.max_overlaps), (labels, result.labels)):
+        if part is not None:
+            whole[kept] = part.to(whole.dtype)
+    merged = AssignResult(result.num_gts, gt_inds, max_overlaps, labels=labels)
+    for name, value in result._extra_properties.items():
+        if name == 'shadowed_labels' and value is not None:  # prior and class
+            value = torch.stack([kept[value[:, 0]], value[:, 1]], 1)
+        merged.set_extra_property(name, value)
+    return merged
+
+
+def overrides_batch(assigner: BaseAssigner) -> bool:
+    """Return whether an assigner's ``assign_batch`` gives the results of its ``assign``.
+
+    It does not if a subclass, or a recorder on the instance, overrides ``assign`` only.
     """
     for names in (vars(assigner), *map(vars, type(assigner).__mro__)):
         if 'assign_batch' in names:
@@ -308,71 +412,43 @@ def assigns_batches(assigner: BaseAssigner) -> bool:
     return False
 
 
-def _view_of_lla(assigner: LLAAssigner) -> View:
-    forms = dict(auto='own', points='points', boxes='boxes')
-    return View(
-        'strided points' if assigner.candidates == 'center' else forms[assigner.prior_form],
-        assigner.score_form,
-        gives_iou=True,
-        counts_ignored=assigner.ignore == 'compete',
-    )
-
-
-def _view_of_ota(assigner: OTAAssigner) -> View:
-    """Boxes of 8 strides around points say as much as points with strides."""
-    priors = 'strided points' if assigner.prior_form == 'points' else 'boxes'
-    return View(priors, assigner.score_form, gives_iou=True)
-
-
-def _view_of_poto(assigner: POTOAssigner) -> View:
-    forms = dict(auto='own', points='points', boxes='boxes')
-    if assigner.center_radius:  # in strides
-        forms = dict(auto='boxes', points='strided points', boxes='boxes')
-    return View(
-        forms[assigner.prior_form],
-        assigner.score_form,
-        levels=assigner.one_to_many is not None,
-        gives_iou=True,
-    )
-
-
-def _view_of_atss(assigner: ATSSAssigner) -> View:
-    """Predictions are wanted for DDOD's dynamic cost alone, ATSS itself warns of them."""
+def _view_atss(assigner: ATSSAssigner) -> View:
+    """ATSS uses predictions for DDOD's dynamic cost only, and warns if it gets them without."""
     return View('boxes', None if assigner.alpha is None else 'logits', levels=True)
 
 
-#: Views by class, or how to tell one from an assigner; None: not to be had from this head's
-#: predictions, though the parent's would be.
+#: Views of mmdet's assigners, or functions of the assigner; None: cannot be used with LLAHead,
+#: although its parent could.
 VIEWS = {
-    LLAAssigner: _view_of_lla,
-    OTAAssigner: _view_of_ota,
-    POTOAssigner: _view_of_poto,
     MaxIoUAssigner: View('boxes'),
-    ApproxMaxIoUAssigner: None,  # several anchors a place at once
-    MultiInstanceAssigner: None,  # several boxes a prior
-    ATSSAssigner: _view_of_atss,
+    ApproxMaxIoUAssigner: None,  # several anchors per location at once
+    MultiInstanceAssigner: None,  # several gts per prior
+    ATSSAssigner: _view_atss,
     SimOTAAssigner: View('strided points', 'probs'),
     DynamicSoftLabelAssigner: View('strided points', 'logits'),
     TaskAlignedAssigner: View('boxes', 'probs', kwargs=dict(alpha=1, beta=6)),
-    TopkHungarianAssigner: None,  # tensors in place of instances
+    TopkHungarianAssigner: None,  # tensors instead of instances
     # mmdet's indexes a tensor on the CPU by one on the GPU: open-mmlab/mmdetection#10436.
     PointAssigner: View('strided points', on_cpu=True),
-    CenterRegionAssigner: View('boxes', anchor_scale=1),  # cells, as FSAF has them
+    CenterRegionAssigner: View('boxes', anchor_scale=1),  # cells, as in FSAF
     HungarianAssigner: View('own', 'logits', img_meta=True),
 }
 
 
 def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
-    """The view of an assigner: its config's, its class's, or its nearest parent's.
+    """Return the view of an assigner: its config's, its class's, or its nearest parent's.
 
     Args:
-        assigner (BaseAssigner): Any assigner. A class of one's own says what it wants by a class
+        assigner (BaseAssigner): Any assigner. A class of your own declares its input by a class
             attribute (or property) ``wants``, a :class:`View`.
         cfg (dict, optional): ``train_cfg.assigner_view``: arguments of :class:`View` that differ
-            from those known, or all that are needed if none are known.
+            from the known view, or all that are needed if there is none.
 
     Raises:
-        ValueError: If neither says what the assigner wants, or ``cfg`` has unknown arguments.
+        ValueError: If neither declares the assigner's input, or ``cfg`` has unknown arguments.
+
+    >>> view_of(MaxIoUAssigner(0.5, 0.5), dict(anchor_scale=4)).anchor_scale
+    4
     """
     name = type(assigner).__name__
     known = None
@@ -388,18 +464,13 @@ def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
     if known is not None and not isinstance(known, View):
         known = known(assigner)
     cfg = dict(cfg or {})
-    names = [one.name for one in fields(View)]
-    unknown = sorted(set(cfg) - set(names))
-    if unknown:
-        raise ValueError(
-            f'train_cfg.assigner_view has no argument {", ".join(unknown)}; '
-            f'expected some of {", ".join(names)}'
-        )
+    names = [one.name for one in fields(View) if one.name != 'own_ignore']
+    check_names('train_cfg.assigner_view', list(cfg), names)
     if known is not None:
         return replace(known, **cfg)
     if 'priors' not in cfg:
         raise ValueError(
-            f'It is not known what {name} wants to be handed. Say so on its class, wants = '
+            f'The input that {name} expects is unknown. Declare it on its class, wants = '
             "mmdet_lla.assigners.View(priors='boxes', scores='probs'), or in the config, train_cfg "
             "= dict(assigner=..., assigner_view=dict(priors='boxes', scores='probs')); priors is "
             f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest'
@@ -408,13 +479,12 @@ def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
 
 
 def view_for(assigner: BaseAssigner, train_cfg: dict) -> View:
-    """The view of an assigner in a head's ``train_cfg``.
+    """Return the view of an assigner under a head's ``train_cfg``; the assigner is not changed.
 
     Args:
-        assigner (BaseAssigner): Any assigner. An LLAAssigner's and an OTAAssigner's own knob
-            ``ignore`` is turned, others are looked after by the view.
-        train_cfg (dict): ``assigner_view``, see :func:`view_of`; ``ignore``, what becomes of
-            ignore boxes, see :class:`View`, None for what the assigner makes of them.
+        assigner (BaseAssigner): Any assigner.
+        train_cfg (dict): ``assigner_view``, see :func:`view_of`; ``ignore``, the use of ignore
+            boxes, see :class:`View`, None for the assigner's own.
 
     Raises:
         ValueError: See :func:`view_of`; or if ``ignore`` is unknown.
@@ -424,8 +494,5 @@ def view_for(assigner: BaseAssigner, train_cfg: dict) -> View:
         raise ValueError(f'train_cfg.ignore must be one of {IGNORE} or None, got {ignore!r}')
     cfg = dict(train_cfg.get('assigner_view') or {})
     if ignore is not None:
-        if isinstance(assigner, (LLAAssigner, OTAAssigner)):
-            assigner.ignore = ignore
-        else:
-            cfg['ignore'] = ignore
+        cfg['ignore'] = ignore
     return view_of(assigner, cfg)

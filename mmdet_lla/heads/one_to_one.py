@@ -1,4 +1,4 @@
-"""A branch that says everybody once, so that nothing is left for NMS to do."""
+"""One-to-one classification branch: one positive prior per gt, so no NMS is needed."""
 
 import copy
 
@@ -15,39 +15,39 @@ from mmdet.utils import (
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..assigners.instances import read_boxes
+from ..assigners.inputs import read_gts
 from ..assigners.views import View, view_for
-from .targets import find_positive, label_priors
+from .targets import disable_compile, find_positive, label_priors, naming_images
 
-#: What trains the branch unless ``train_cfg.one_to_one`` says otherwise.
+#: Assigner of the branch, unless ``train_cfg.one_to_one`` has another.
 ASSIGNER = dict(type='POTOAssigner')
 
 
 class OneToOneBranch(BaseModule):
-    """Says which of a person's many predictions is the one to keep, learnt from one prior a box.
+    """Branch that marks which of the many predictions of an object to keep.
 
-    The head's own branches, taught by many priors a box, give classes, boxes and IoUs; the score is
-    the product of their probability of the class and this branch's, which stands on the box tower,
-    as DeFCN's filter branch does (`POTO <https://arxiv.org/abs/2012.03544>`_, section 3.3). The
-    loss is that of the product.
+    The head's own branches, trained with many priors per gt, predict classes, boxes and IoUs. The
+    score is the product of their class probability and this branch's, which is computed from the
+    box tower, like DeFCN's filter branch (`POTO <https://arxiv.org/abs/2012.03544>`_, section 3.3).
+    The loss is that of the product.
 
     Args:
         num_outs (int): Channels of the scores.
         num_classes (int): Number of classes without the background.
         in_channels (int): Channels of the tower.
-        train_cfg (dict, optional): ``assigner``, by default POTOAssigner, and what else a head's
-            ``train_cfg`` says of it: ``assigner_view`` and ``ignore``.
-        stacked_convs (int): Convolutions of its own. Defaults to 1.
-        detach (bool): Whether to keep its gradients from the tower and the head's own scores,
-            which then learn as they would without the branch. Defaults to True.
+        train_cfg (dict, optional): ``assigner``, by default POTOAssigner, ``assigner_view`` and
+            ``ignore``, as in the head's ``train_cfg``.
+        stacked_convs (int): Number of its convolutions. Defaults to 1.
+        detach (bool): Whether to stop its gradients before the tower and the head's own scores,
+            which then train as without the branch. Defaults to True.
         loss_weight (float): Weight of its loss. Defaults to 1.0.
         conv_cfg, norm_cfg (dict, optional): Of the convolutions. Defaults to None.
-        init_cfg (dict | list[dict], optional): The head's initialisation; overrides, which are of
-            the head's layers, are left out. Defaults to None.
+        init_cfg (dict | list[dict], optional): The head's initialization; its overrides, which
+            concern layers of the head, are not used. Defaults to None.
 
     Raises:
-        ValueError: If an argument is out of its range, or it is not known what the assigner wants
-            to be handed.
+        ValueError: If an argument is out of its range, or the input that the assigner expects is
+            unknown.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class OneToOneBranch(BaseModule):
         self.view()
 
     def view(self) -> View:
-        """What the assigner wants to be handed."""
+        """Return the view of the assigner under ``train_cfg``."""
         return view_for(self.assigner, self.train_cfg)
 
     def forward(self, reg_feat: Tensor, cls_score: Tensor) -> Tensor:
-        """Logits of the products.
+        """Compute the logits of the products.
 
         Args:
             reg_feat (Tensor): Features of the box tower, (N, in_channels, H, W).
@@ -110,64 +110,88 @@ class OneToOneBranch(BaseModule):
         scores: Tensor,
         bboxes: Tensor,
         priors: Tensor,
-        level_sizes: list[int],
+        num_level_priors: list[int],
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> Tensor:
-        """Class loss of a batch, divided by the number of priors that went to a box.
+        """Compute the class loss of a batch, divided by the number of positive priors.
 
         Args:
             loss_cls (nn.Module): The head's class loss.
             scores (Tensor): Class logits, (N, n, num_classes).
             bboxes (Tensor): The head's decoded boxes ``x1 y1 x2 y2`` in pixels, (N, n, 4).
-            priors (Tensor): As the assigner wants them, see :class:`View`.
-            level_sizes (list[int]): Priors a level.
+            priors (Tensor): As the assigner expects them, see :class:`View`.
+            num_level_priors (list[int]): Priors per level.
             batch_gt_instances, batch_img_metas, batch_gt_instances_ignore: See
                 :meth:`LLAHead.loss_by_feat`.
 
         Raises:
-            PictureError: What the assigner says is wrong with a picture.
+            ValueError: Errors of the assigner, with the path of the image.
 
         Returns:
             Tensor: Scalar.
         """
-        gt_inds = (
-            self.view()
-            .assign_batch(
-                self.assigner,
-                priors,
-                level_sizes,
-                bboxes.detach(),
-                scores.detach().float(),
-                batch_gt_instances,
-                batch_gt_instances_ignore,
-                batch_img_metas,
-            )
-            .gt_inds
+        scores = scores.float()
+        labels, weights, num_pos = self._get_targets(
+            scores.detach(),
+            bboxes.detach(),
+            priors,
+            num_level_priors,
+            batch_gt_instances,
+            batch_img_metas,
+            batch_gt_instances_ignore,
         )
-        boxes = read_boxes(batch_gt_instances, who='LLAHead')
-        labels = label_priors(gt_inds, *find_positive(gt_inds, boxes), boxes, self.num_classes)
-        divisor = reduce_mean((gt_inds > 0).sum().to(bboxes.dtype)).clamp(min=1)
-        weights = (gt_inds >= 0).to(bboxes.dtype).flatten()
+        divisor = reduce_mean(num_pos).clamp(min=1)
         return self.loss_weight * loss_cls(
             scores.flatten(0, 1), labels, weights, avg_factor=divisor
         )
 
+    @disable_compile
+    def _get_targets(
+        self,
+        scores: Tensor,
+        bboxes: Tensor,
+        priors: Tensor,
+        num_level_priors: list[int],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return labels and weights of the priors, (N * n,), and the number of positive ones."""
+        with naming_images(batch_img_metas):
+            matches = self.view().assign_batch(
+                self.assigner,
+                priors=priors,
+                num_level_priors=num_level_priors,
+                bboxes=bboxes,
+                logits=scores,
+                batch_gt_instances=batch_gt_instances,
+                batch_gt_instances_ignore=batch_gt_instances_ignore,
+                batch_img_metas=batch_img_metas,
+            )
+        gt_inds, gts = matches.gt_inds, read_gts('LLAHead', batch_gt_instances)
+        labels = label_priors(gt_inds, *find_positive(gt_inds, gts), gts, self.num_classes)
+        weights = (gt_inds >= 0).to(bboxes.dtype).flatten()
+        return labels, weights, (gt_inds > 0).sum().to(bboxes.dtype)
+
 
 def logit_of_product(first: Tensor, second: Tensor) -> Tensor:
-    """Logit of the product of two probabilities, from their logits, of any one shape.
+    """Compute the logit of the product of two probabilities from their logits, of equal shapes.
 
     Without cancellation, however near to 0 or 1: the odds are
     ``1 / (exp(-a) + exp(-b) + exp(-a - b))``.
+
+    >>> logit_of_product(torch.tensor(0.0), torch.tensor(0.0)).sigmoid().item()
+    0.25
     """
-    # Their sum leaves the range and the resolution of half precision behind.
+    # Half precision has neither the range nor the resolution for their sum.
     first, second = -first.float(), -second.float()
     return -torch.stack([first, second, first + second]).logsumexp(0)
 
 
 def _without_overrides(init_cfg: OptMultiConfig) -> OptMultiConfig:
-    """An initialisation without what it says of single layers."""
+    """Remove overrides of single layers from an initialization."""
     if init_cfg is None or isinstance(init_cfg, list):
         return init_cfg and [_without_overrides(one) for one in init_cfg]
     return {key: copy.deepcopy(value) for key, value in init_cfg.items() if key != 'override'}

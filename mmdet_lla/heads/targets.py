@@ -1,58 +1,81 @@
-"""What assigners say of the priors of a batch, as the losses of all its pictures read it."""
+"""From the result of an assigner to targets of the losses, for all images of a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, wraps
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..assigners.instances import BoxList, PictureError
+from ..assigners.inputs import GtList, ImageError
 from ..assigners.matching import to_device
 
 
-def find_positive(gt_inds: Tensor, boxes: BoxList) -> tuple[Tensor, Tensor]:
-    """Priors that went to a box, and to which; the host waits for the device once.
+def find_positive(gt_inds: Tensor, gts: GtList) -> tuple[Tensor, Tensor]:
+    """Find the positive priors and their gts; synchronizes with the device once.
 
     Args:
-        gt_inds (Tensor): 1-based index of the box of its picture that each prior went to, 0 for
-            background, -1 for ignored, int64, (num_pictures, num_priors).
-        boxes (BoxList): The true boxes of the batch.
+        gt_inds (Tensor): 1-based index of the gt of its image that each prior is matched to, 0 for
+            background, -1 for ignored, int64, (num_imgs, num_priors).
+        gts (GtList): The gts of the batch.
 
     Returns:
-        tuple[Tensor, Tensor]: Index of these priors among those of all pictures, and index of their
-        boxes in the list, both int64, (p,).
+        tuple[Tensor, Tensor]: Index of these priors among those of all images, and index of their
+        gts in the list, both int64, (num_pos,).
     """
     positive = (gt_inds > 0).flatten().nonzero().squeeze(1)
-    # Indices of boxes go on from picture to picture.
-    first = np.cumsum([0, *boxes.num_gts[:-1]])
+    # Indices of gts continue from image to image.
+    first = np.cumsum([0, *gts.num_gts[:-1]])
     (first,) = to_device(gt_inds.device, first)
     return positive, (gt_inds + (first - 1).unsqueeze(1)).flatten()[positive]
 
 
 def label_priors(
-    gt_inds: Tensor, positive: Tensor, box: Tensor, boxes: BoxList, num_classes: int
+    gt_inds: Tensor, positive: Tensor, pos_gts: Tensor, gts: GtList, num_classes: int
 ) -> Tensor:
-    """Class of each prior, ``num_classes`` unless it went to a box, int64, (num_pictures * n,).
+    """Return the label of each prior, ``num_classes`` if not positive, int64, (num_imgs * n,).
 
-    What AssignResult says of labels differs from assigner to assigner.
+    The ``labels`` of AssignResult have another meaning from assigner to assigner.
 
     Args:
-        gt_inds, boxes: See :func:`find_positive`.
-        positive, box (Tensor): What it gives.
+        gt_inds, gts: See :func:`find_positive`.
+        positive, pos_gts (Tensor): What it returns.
         num_classes (int): Number of classes of the head.
     """
     labels = gt_inds.new_full((gt_inds.numel(),), num_classes)
-    labels[positive] = torch.cat(boxes.labels)[box]
+    labels[positive] = torch.cat(gts.labels)[pos_gts]
     return labels
 
 
 @contextmanager
-def naming_pictures(batch_img_metas: Sequence[dict]) -> Iterator[None]:
-    """What is wrong with a picture of the batch is said with the picture's name."""
+def naming_images(batch_img_metas: Sequence[dict]) -> Iterator[None]:
+    """Add the path of the image to errors that concern one image of the batch."""
     try:
         yield
-    except PictureError as error:
-        img_meta = batch_img_metas[error.picture]
+    except ImageError as error:
+        img_meta = batch_img_metas[error.img]
         path = img_meta.get('img_path', img_meta.get('img_id'))
-        raise ValueError(f'{error}{"" if path is None else f" (picture {path})"}') from error
+        raise ValueError(f'{error}{"" if path is None else f" (image {path})"}') from error
+
+
+def disable_compile(function: Callable) -> Callable:
+    """Exclude a function from ``torch.compile``, so that only the code around it is compiled.
+
+    The sizes of targets depend on the data and are copied to the host, which cannot be compiled.
+    ``torch.compiler.disable`` imports the compiler, so it is applied at the first call.
+
+    >>> disable_compile(abs)(-1)
+    1
+    """
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        return _disabled(function)(*args, **kwargs)
+
+    return call
+
+
+@cache
+def _disabled(function: Callable) -> Callable:
+    return torch.compiler.disable(function)

@@ -7,17 +7,14 @@ from mmengine.structures import InstanceData
 
 from mmdet_lla.assigners import candidates
 from mmdet_lla.assigners.candidates import (
-    INSIDE_MARGIN,
-    are_covered,
-    bound_of,
+    exact_margin,
+    find_covered,
     find_grids,
-    in_any,
+    find_near_any_gt,
     inside_rectangles,
-    is_covered,
-    is_inside,
-    is_near_centre,
     list_pairs,
 )
+from mmdet_lla.assigners.geometry import INSIDE_MARGIN, is_inside, is_near_center
 
 from .scenes import PRIORS, centres, make_scene
 
@@ -68,7 +65,7 @@ def test_borders_fall_as_the_very_test_does():
 
 
 @pytest.mark.parametrize('margin', [INSIDE_MARGIN, 0.0, 2.0])
-def test_the_bound_of_the_search_is_the_test_in_float32(margin):
+def test_the_exact_margin_the_search_is_the_test_in_float32(margin):
     """Of points and sides of any size, down to the last bit around the margin."""
     rng = torch.Generator().manual_seed(0)
     side = torch.randn(20000, generator=rng) * 10.0 ** torch.randint(-6, 9, (20000,), generator=rng)
@@ -76,7 +73,7 @@ def test_the_bound_of_the_search_is_the_test_in_float32(margin):
         point = side + sign * margin
         for _ in range(int(torch.randint(5, (1,), generator=rng)) + 3):
             distance = (point - side) * sign
-            bound = side.double() + sign * bound_of(margin)
+            bound = side.double() + sign * exact_margin(margin)
             assert torch.equal(distance > margin, (point.double() - bound) * sign > 0)
             point = torch.nextafter(point, point + torch.randn(20000, generator=rng))
 
@@ -120,8 +117,8 @@ def test_near_a_centre_is_mmdets():
         assert valid.any() and both.any() and not valid.all()
         points = scene['points'].T
         none = torch.zeros(15, dtype=torch.long)
-        assert torch.equal(in_any(boxes, none, 1, points, reach)[0], valid)
-        ours = is_inside(boxes.unsqueeze(-1), points, 0.0) & is_near_centre(
+        assert torch.equal(find_near_any_gt(boxes, none, 1, points, reach)[0], valid)
+        ours = is_inside(boxes.unsqueeze(-1), points, 0.0) & is_near_center(
             boxes.unsqueeze(-1), points, reach
         )
         assert torch.equal(ours[:, valid].T, both)
@@ -133,10 +130,10 @@ def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
     scene = make_scene(0, 'strided', 15, 1, 1.0, 40.0)
     reach = scene['priors'][:, 2:].T
     boxes, points = scene['boxes'].T.unsqueeze(-1), scene['points'].T
-    either = is_inside(boxes, points, 0.0) | is_near_centre(boxes, points, reach)
+    either = is_inside(boxes, points, 0.0) | is_near_center(boxes, points, reach)
     picture = torch.arange(15) // 6  # 6, 6 and 3 boxes
-    admitted = in_any(scene['boxes'].T, picture, 4, points, reach)
-    covered = are_covered(scene['points'], scene['boxes'], picture, 4, 0.5)
+    admitted = find_near_any_gt(scene['boxes'].T, picture, 4, points, reach)
+    covered = find_covered(scene['points'], scene['boxes'], picture, 4, 0.5)
     for index in range(4):
         of_picture = picture == index
         assert torch.equal(admitted[index], either[of_picture].any(0))
@@ -156,6 +153,6 @@ def test_priors_are_covered_where_mmdet_ignores_them(threshold):
         InstanceData(bboxes=away, labels=torch.zeros(1, dtype=torch.long)),
         InstanceData(bboxes=ignored),
     )
-    covered = is_covered(priors, ignored, threshold)
+    covered = find_covered(priors, ignored, torch.zeros(6, dtype=torch.long), 1, threshold)[0]
     assert covered.any() and not covered.all()
     assert torch.equal(covered, result.gt_inds == -1)

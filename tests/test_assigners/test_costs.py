@@ -8,14 +8,8 @@ from mmdet.structures.bbox import bbox_overlaps
 from torch.nn import functional as F
 
 from mmdet_lla.assigners import costs
-from mmdet_lla.assigners.costs import (
-    REG_COSTS,
-    base_cost,
-    bce_loss,
-    focal_loss,
-    pair_iou,
-    with_area,
-)
+from mmdet_lla.assigners.costs import REG_COSTS, base_cost, bce_loss, focal_loss
+from mmdet_lla.assigners.geometry import pair_iou, with_area
 
 
 def class_costs(scores, loss):
@@ -66,10 +60,10 @@ def test_sure_scores_have_finite_costs(loss, form):
     for num_classes in (1, 2):
         table = class_costs(scores.view(-1, num_classes), loss)
         assert ((table >= 0) & (table < 1e4)).all()
-    most = loss.most_present(scores.numpy().astype(np.float64))
-    assert (loss.of_present(scores) <= torch.from_numpy(most) + 1e-4).all()
+    most = loss.max_positive(scores.numpy().astype(np.float64))
+    assert (loss.positive(scores) <= torch.from_numpy(most) + 1e-4).all()
     if form == 'probs':
-        assert loss.of_present(scores).tolist() == pytest.approx([most[0], 0])
+        assert loss.positive(scores).tolist() == pytest.approx([most[0], 0])
 
 
 def test_chunks_leave_no_seam(monkeypatch):

@@ -45,13 +45,13 @@ def decide(assigner: dict, gt_instances, ignored, switch=None, **view):
     bboxes, logits = predict(crowd(1, 20), priors.own, 0)
     result = view.assign(
         head.assigner,
-        priors.handed,
-        priors.level_sizes,
-        bboxes,
-        logits,
-        gt_instances,
-        ignored,
-        META,
+        priors=priors.converted,
+        num_level_priors=priors.num_level_priors,
+        bboxes=bboxes,
+        logits=logits,
+        gt_instances=gt_instances,
+        gt_instances_ignore=ignored,
+        img_meta=META,
     )
     return result.gt_inds, priors, result
 
@@ -103,17 +103,23 @@ def test_overlap(name):
     gt_inds, priors, result = decide(ASSIGNERS[name], gt_instances, REGIONS, 'overlap')
     head = build_head(ASSIGNERS[name])
     view = head._view()
-    covered = covered_by_regions(priors.handed, view.priors == 'boxes')
+    covered = covered_by_regions(priors.converted, view.priors == 'boxes')
     assert (gt_inds[covered] == -1).all() and 10 < covered.sum() < len(covered) / 2
     alone, *_ = decide(ASSIGNERS[name], gt_instances, None)
     assert (alone[covered] > 0).any() and (gt_inds > 0).any()
     # Handed only those that are left, the assigner decides the same.
     left = (~covered).nonzero().squeeze(1)
-    sizes = [int(part.sum()) for part in (~covered).split(priors.level_sizes)]
+    sizes = [int(part.sum()) for part in (~covered).split(priors.num_level_priors)]
     bboxes, logits = predict(crowd(1, 20), priors.own, 0)
-    handed = priors.handed[left]
     there = view.assign(
-        head.assigner, handed, sizes, bboxes[left], logits[left], gt_instances, None, META
+        head.assigner,
+        priors=priors.converted[left],
+        num_level_priors=sizes,
+        bboxes=bboxes[left],
+        logits=logits[left],
+        gt_instances=gt_instances,
+        gt_instances_ignore=None,
+        img_meta=META,
     )
     assert torch.equal(gt_inds[left], there.gt_inds)
     if there.max_overlaps is not None:
@@ -179,7 +185,7 @@ def test_the_head_trains(name, ignore):
     outs = head([torch.randn(2, 32, *size) for size in SIZES])
     losses = head.loss_by_feat(*outs, [crowd(1, 20), crowd(2, 5)], [META] * 2, [REGIONS] * 2)
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
-    assert head._view().counts_ignored == (name == 'LLA' and ignore in (None, 'compete'))
+    assert head._view().counts_won == (name == 'LLA' and ignore in (None, 'compete'))
 
 
 def test_inverted_and_infinite_ignore_boxes():

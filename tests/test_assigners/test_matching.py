@@ -7,12 +7,13 @@ from mmdet.structures.bbox import bbox_overlaps
 
 from mmdet_lla.assigners import matching
 from mmdet_lla.assigners.candidates import Rectangles
-from mmdet_lla.assigners.costs import PairCosts, with_area
+from mmdet_lla.assigners.costs import PairCosts
+from mmdet_lla.assigners.geometry import with_area
 from mmdet_lla.assigners.matching import (
     OUTSIDE_PENALTY,
-    Boxes,
-    dynamic_topk,
-    free_priors,
+    GtIndex,
+    compute_dynamic_topk,
+    list_allowed,
     match,
     pack,
     unpack_index,
@@ -30,13 +31,13 @@ class TableOfCosts:
         self.table = table
         self.num_priors = table.size(1)
 
-    def of_pairs(self, box, prior):
+    def compute_pair_costs(self, box, prior):
         return self.table[box, prior % self.num_priors]
 
-    def penalty_of(self, box, prior):
+    def compute_penalties(self, box, prior):
         return 0.0
 
-    def of_table(self, box, picture, prior=None):
+    def compute_table(self, box, picture, prior=None):
         if prior is None:
             return self.table[box]
         return self.table[box].gather(1, (prior % self.num_priors).expand(len(box), -1))
@@ -53,13 +54,13 @@ def run(cost, inside, topk, exhaustive=False, contested='all', picture=None, bar
     rectangles = Rectangles(first, rows, cols, torch.ones_like(cols))
     topk, free = np.broadcast_to(topk, num_boxes).clip(max=num_priors), None
     if barred is not None:
-        free = free_priors(barred, (~barred).sum(1).numpy())
-        topk = np.minimum(topk, free.sizes[picture])
+        free = list_allowed(barred, (~barred).sum(1).numpy())
+        topk = np.minimum(topk, free.counts[picture])
     owner = match(
         None if exhaustive else rectangles,
         rows.sum(0).numpy(),
         cols.sum(0).numpy(),
-        Boxes(picture, int(picture.max()) + 1, torch.arange(num_priors), topk),
+        GtIndex(picture, int(picture.max()) + 1, torch.arange(num_priors), topk),
         TableOfCosts(cost),
         free,
         contested,
@@ -108,7 +109,9 @@ def find_topk(preds, boxes, candidate_topk):
         with_area(preds), with_area(boxes), torch.zeros(1, len(preds), 1), *[None] * 7
     )
     picture = np.zeros(len(boxes), dtype=np.int64)
-    return dynamic_topk(costs, Boxes(picture, 1, torch.arange(len(preds)), None), candidate_topk)
+    return compute_dynamic_topk(
+        costs, GtIndex(picture, 1, torch.arange(len(preds)), None), candidate_topk
+    )
 
 
 @pytest.mark.parametrize('chunk', [None, 70])

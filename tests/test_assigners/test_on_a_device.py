@@ -184,7 +184,7 @@ def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(operators, assigne
         priors = head._grid_priors(outs[0], head.one_to_one.view())
         scores = torch.randn(num_pictures, len(priors.own), 3)
         preds = head._decode(priors, outs[1]).detach()
-        batch = scores, preds, priors.handed, priors.level_sizes, boxes, metas, ignored
+        batch = scores, preds, priors.converted, priors.num_level_priors, boxes, metas, ignored
         expected = head.one_to_one.loss(head.loss_cls, *batch)
         with operators.StandIn() as device:
             on_device = operators.put(batch)

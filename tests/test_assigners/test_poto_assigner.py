@@ -118,7 +118,7 @@ def assign(scene, probs, **kwargs):
     kwargs, extra = dict(kwargs), {}
     if 'levels' in kwargs:
         extra = dict(num_level_priors=kwargs.pop('levels'))
-    return POTOAssigner(prior_form='points', **kwargs).assign(pred, gt, **extra)
+    return POTOAssigner(prior_form='points', score_form='probs', **kwargs).assign(pred, gt, **extra)
 
 
 @settings(max_examples=60)
@@ -254,13 +254,13 @@ def test_under_other_heads(home):
 
 def test_views():
     own = dict(gives_iou=True)
-    assert view_of(POTOAssigner()) == View('own', 'probs', **own)
-    assert view_of(POTOAssigner(score_form='logits', prior_form='points')) == View(
-        'points', 'logits', **own
+    assert view_of(POTOAssigner()) == View('own', 'logits', **own)
+    assert view_of(POTOAssigner(score_form='probs', prior_form='points')) == View(
+        'points', 'probs', **own
     )
-    assert view_of(POTOAssigner(center_radius=1.5)) == View('boxes', 'probs', **own)
+    assert view_of(POTOAssigner(center_radius=1.5)) == View('boxes', 'logits', **own)
     assert view_of(POTOAssigner(center_radius=1.5, prior_form='points', one_to_many='aux')) == View(
-        'strided points', 'probs', levels=True, **own
+        'strided points', 'logits', levels=True, **own
     )
 
 
@@ -289,7 +289,7 @@ def test_wrong_arguments_are_named(kwargs, message):
 @pytest.mark.parametrize('levels', [None, [3, 4]])
 def test_the_auxiliary_rule_needs_the_levels(levels):
     scene = make_scene(1, 'strided', 3, 1, 1.0, 40.0)
-    with pytest.raises(ValueError, match='num_level_priors must be the priors a level of all'):
+    with pytest.raises(ValueError, match='num_level_priors must be the priors per level of all'):
         assign(scene, scene['scores'].sigmoid(), one_to_many='aux', levels=levels)
 
 

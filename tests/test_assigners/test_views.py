@@ -187,7 +187,7 @@ def test_boxes_around_points_are_an_anchor_generators(offset, scale, ratio):
     view = View('boxes', anchor_scale=scale, anchor_ratio=ratio)
     anchors = AnchorGenerator(STRIDES, [ratio], scales=[scale], center_offset=offset)
     torch.testing.assert_close(
-        view.of_priors(points, strides),
+        view.convert_priors(points, strides),
         torch.cat(anchors.grid_priors(SIZES, device='cpu')),
         rtol=0,
         atol=0 if ratio == 1 else 1e-4,
@@ -200,12 +200,12 @@ def test_points_of_boxes_are_centres_with_their_levels_strides():
         torch.tensor([[8.0, 4], [16, 16]]),
     )
     centres = torch.tensor([[4.0, 2], [8, 8]])
-    assert torch.equal(View('points').of_priors(own, strides), centres)
-    strided = View('strided points').of_priors(own, strides)
+    assert torch.equal(View('points').convert_priors(own, strides), centres)
+    strided = View('strided points').convert_priors(own, strides)
     assert torch.equal(strided, torch.cat([centres, strides], 1))
-    assert View('boxes', anchor_scale=3).of_priors(own, strides) is own
+    assert View('boxes', anchor_scale=3).convert_priors(own, strides) is own
     for view in (View('own'), View('points')):
-        assert view.of_priors(centres, strides) is centres
+        assert view.convert_priors(centres, strides) is centres
 
 
 @TASK_UTILS.register_module()
@@ -239,12 +239,12 @@ def test_an_unknown_assigner_is_told_how_to_declare_itself():
     with pytest.raises(
         ValueError,
         match=(
-            r'AllToTheFirst wants.*class, wants = .*View\(.*config, train_cfg = '
+            r'AllToTheFirst expects is unknown.*class, wants = .*View\(.*config, train_cfg = '
             r'.*assigner_view=dict\(priors='
         ),
     ):
         build_head(dict(type='AllToTheFirst'))
-    with pytest.raises(ValueError, match='what ApproxMaxIoUAssigner wants'):
+    with pytest.raises(ValueError, match='input that ApproxMaxIoUAssigner expects'):
         view_of(ApproxMaxIoUAssigner(0.5, 0.5))
 
 
@@ -295,10 +295,18 @@ def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch
         )
     assigner, boxes = AllToTheFirst(), torch.zeros(1, 4)
     gt_instances = InstanceData(bboxes=boxes, labels=torch.zeros(1, dtype=torch.long))
-    args = torch.zeros(1, 2), [1], boxes, torch.zeros(1, 1), gt_instances, gt_instances, META
+    inputs = dict(
+        priors=torch.zeros(1, 2),
+        num_level_priors=[1],
+        bboxes=boxes,
+        logits=torch.zeros(1, 1),
+        gt_instances=gt_instances,
+        gt_instances_ignore=gt_instances,
+        img_meta=META,
+    )
     for on_cpu in (False, True):
         asked.clear()
-        result = View('points', 'probs', on_cpu=on_cpu).assign(assigner, *args)
+        result = View('points', 'probs', on_cpu=on_cpu).assign(assigner, **inputs)
         assert result.gt_inds.tolist() == [1] and result.labels is None
         assert asked.count(('cpu',)) == 3 * on_cpu
         assert asked.count(('to', boxes.device)) == on_cpu
@@ -317,14 +325,16 @@ def test_views_are_inherited_and_overridden():
 def test_views_that_depend_on_the_assigners_own_arguments():
     assert view_of(ATSSAssigner(topk=9)).scores is None
     assert view_of(ATSSAssigner(topk=9, alpha=0.8)).scores == 'logits'
-    lla = dict(gives_iou=True, counts_ignored=True)
+    lla = dict(gives_iou=True, counts_ignored=True, own_ignore='compete')
     assert view_of(LLAAssigner()) == View('own', 'logits', **lla)
     assert view_of(LLAAssigner(score_form='probs', prior_form='boxes')) == View(
         'boxes', 'probs', **lla
     )
-    assert view_of(LLAAssigner.simota()) == View('strided points', 'probs', gives_iou=True)
+    simota = view_of(LLAAssigner.simota())
+    assert (simota.priors, simota.scores, simota.counts_won) == ('strided points', 'probs', False)
     # Priors that an overlap takes out were not won.
-    assert not view_of(LLAAssigner(ignore='overlap')).counts_ignored
+    assert not view_of(LLAAssigner(ignore='overlap')).counts_won
+    assert view_of(LLAAssigner()).counts_won
 
 
 @pytest.mark.parametrize(
@@ -336,7 +346,7 @@ def test_views_that_depend_on_the_assigners_own_arguments():
         (lambda: View('boxes', anchor_ratio=float('nan')), 'anchor_ratio'),
         (
             lambda: view_of(LLAAssigner(), dict(score='probs')),
-            'no argument score; expected .*scores',
+            "no 'score', did you mean 'scores'",
         ),
         (
             lambda: view_of(type('Odd', (SaysSo,), dict(wants='boxes'))()),

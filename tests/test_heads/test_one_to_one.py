@@ -160,7 +160,7 @@ def test_a_batch_at_a_time_is_picture_by_picture():
 
     assigner.assign = refuse
     batch[0].set_metainfo(dict(img_path='first.jpg'))
-    with pytest.raises(ValueError, match=r'^no \(picture first.jpg\)$'):
+    with pytest.raises(ValueError, match=r'^no \(image first.jpg\)$'):
         head.loss(features(num=3), batch)
 
 

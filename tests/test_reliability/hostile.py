@@ -22,7 +22,7 @@ from PIL import Image
 from test_assigners.oracle import cost_table, solve
 
 from mmdet_lla.assigners import LLAAssigner
-from mmdet_lla.assigners.instances import ImageReadError
+from mmdet_lla.assigners.inputs import ImageError
 from mmdet_lla.datasets import CrowdDataset
 from mmdet_lla.datasets.inspection import inspect_dataset
 from mmdet_lla.evaluation import CrowdMetric
@@ -174,8 +174,8 @@ def check_batch(seed):
             gts[-1].bboxes = invert(rng, gts[-1].bboxes)
         try:
             assigner.assign_batch(points, preds, scores, gts, ignored)
-        except ImageReadError as error:
-            assert error.picture == num_pictures - 1
+        except ImageError as error:
+            assert error.img == num_pictures - 1
         else:
             raise AssertionError('no error')
         return
@@ -186,7 +186,7 @@ def check_batch(seed):
             gts[index],
             ignored[index],
         )
-        found = batch.of_picture(index)
+        found = batch.select(index)
         assert found.num_gts == alone.num_gts
         for name in ('gt_inds', 'max_overlaps', 'labels'):
             assert torch.equal(getattr(found, name), getattr(alone, name)), name

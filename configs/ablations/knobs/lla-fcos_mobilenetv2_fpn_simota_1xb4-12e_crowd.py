@@ -14,9 +14,7 @@ model = dict(
             ignore='unused',
             prior_form='points',
             score_form='probs',
-            # Roundings and ties as in mmdet.
             outside_penalty=1e5,
-            ties='topk',
         )
     )
 )
