@@ -487,6 +487,7 @@ class LLAHead(RetinaHead):
             'LLAHead.loss_by_feat_single: all levels share one assignment, call loss_by_feat'
         )
 
+    @disable_compile
     def _view(self) -> View:
         """Return the view of the assigner under ``train_cfg``."""
         return view_for(self.assigner, self.train_cfg)

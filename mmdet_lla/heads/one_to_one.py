@@ -84,6 +84,7 @@ class OneToOneBranch(BaseModule):
         self.assigner = TASK_UTILS.build(self.train_cfg.get('assigner', ASSIGNER))
         self.view()
 
+    @disable_compile
     def view(self) -> View:
         """Return the view of the assigner under ``train_cfg``."""
         return view_for(self.assigner, self.train_cfg)

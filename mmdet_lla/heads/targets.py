@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 
 import numpy as np
 import torch
@@ -69,13 +69,13 @@ def disable_compile(function: Callable) -> Callable:
     1
     """
 
+    disabled = None
+
     @wraps(function)
     def call(*args, **kwargs):
-        return _disabled(function)(*args, **kwargs)
+        nonlocal disabled
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return call
-
-
-@cache
-def _disabled(function: Callable) -> Callable:
-    return torch.compiler.disable(function)
