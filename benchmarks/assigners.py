@@ -156,7 +156,11 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
         'LLA': (mmdet_lla.LLAAssigner(), raw, {}),
         'plain LLA': (PlainLLAAssigner(), raw, {}),
         'OTA': (mmdet_lla.assigners.OTAAssigner(prior_form='points'), soft, {}),
-        'POTO': (mmdet_lla.assigners.POTOAssigner(prior_form='points', score_form='probs'), sure, {}),
+        'POTO': (
+            mmdet_lla.assigners.POTOAssigner(prior_form='points', score_form='probs'),
+            sure,
+            {},
+        ),
         'SimOTA': (dict(type='SimOTAAssigner', center_radius=2.5), sure, {}),
         'DynamicSoftLabel': (dict(type='DynamicSoftLabelAssigner', topk=13), soft, {}),
         'TaskAligned': (dict(type='TaskAlignedAssigner', topk=13), boxed, {}),
