@@ -5,5 +5,5 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_2x.py',
     '../_base_/lla_runtime.py',
 ]
-# As for CrowdHuman: 0.01 for 16 pictures, no decay on normalization layers.
+# As for CrowdHuman: 0.01 for 16 images, no decay on normalization layers.
 optim_wrapper = dict(optimizer=dict(lr=0.01), paramwise_cfg=dict(norm_decay_mult=0.0))

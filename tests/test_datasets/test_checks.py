@@ -51,7 +51,7 @@ def test_missing_annotation_names_place_and_remedies(present, tmp_path, wrapper)
     assert 'Images' not in message.splitlines()[1]
 
 
-def test_missing_folder_is_named_even_if_the_annotations_are_there(present, tmp_path):
+def test_missing_directory_is_named_even_with_annotations(present, tmp_path):
     present['data_prefix'] = dict(img='Nowhere/')
     with pytest.raises(FileNotFoundError, match='Nowhere'):
         check_dataset_files(present)

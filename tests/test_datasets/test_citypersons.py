@@ -74,7 +74,7 @@ def test_pedestrians_count_and_the_rest_is_ignored(root):
     assert info['instances'][0]['vbox'] == [10, 5, 30, 30]
 
 
-def test_sizes_come_from_the_pictures_for_mat_and_from_the_file_for_json(root):
+def test_sizes_come_from_the_images_for_mat_and_from_the_file_for_json(root):
     assert [(i['height'], i['width']) for i in load(root)] == [(60, 100), (60, 101), (60, 102)]
     assert {(i['height'], i['width']) for i in load(root, 'train_gt.json')} == {(1024, 2048)}
 
@@ -123,7 +123,7 @@ def test_annotations_for_the_evaluation(root):
     json.dumps(coco)
 
 
-def test_one_picture_alone(tmp_path):
+def test_one_image_alone(tmp_path):
     # SciPy drops the axes of a file with one cell and of a cell with one box.
     write_mat(tmp_path / 'one.mat', NAMES[1:2], ROWS[1:2], 'anno_val_aligned')
     coco = mat_to_coco(str(tmp_path / 'one.mat'))

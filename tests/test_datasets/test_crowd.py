@@ -53,23 +53,21 @@ def test_equals_mmdet_on_crowdhuman_data(write_crowd, load, tmp_path):
     assert ours == theirs
 
 
-def test_boxes_of_negative_size_are_told_before_a_training_stops(
-    write_crowd, load, tmp_path, monkeypatch
-):
+def test_boxes_of_negative_size_are_reported(write_crowd, load, tmp_path, monkeypatch):
     records = write_crowd()
     records[0]['gtboxes'] = make_boxes([5, 5, 0, 10])
     records[2]['gtboxes'] = make_boxes([5, 5, -3, 10])
     rewrite(tmp_path, records)
-    said = []
-    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *args: said.append(text % args))
+    messages = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *args: messages.append(text % args))
     load()
-    assert '2 lines have body boxes without area, the first is line 1' in said[0]
-    assert '1 of them have boxes of negative size, the first is line 3' in said[1]
+    assert '2 lines have body boxes without area, the first is line 1' in messages[0]
+    assert '1 of them have boxes of negative size, the first is line 3' in messages[1]
     boxes = infos(load(filter_cfg=dict(min_box_size=1)))[2]['instances']
-    assert len(said) == 3 and [box['ignore_flag'] for box in boxes] == [1]
+    assert len(messages) == 3 and [box['ignore_flag'] for box in boxes] == [1]
 
 
-def test_two_annotation_files_in_one_folder(write_crowd, load):
+def test_two_annotation_files_in_one_directory(write_crowd, load):
     # mmdet keeps one size cache for both and stops with a KeyError.
     write_crowd(names=('a', 'b'), ann='train_one.odgt')
     write_crowd(names=('c', 'd'), ann='train_two.odgt')
@@ -78,7 +76,7 @@ def test_two_annotation_files_in_one_folder(write_crowd, load):
         assert [i['img_id'] for i in infos(load('train_two.odgt'))] == ['c', 'd']
 
 
-def test_any_file_name_folder_and_extension(write_crowd, load, tmp_path):
+def test_any_file_name_directory_and_extension(write_crowd, load, tmp_path):
     # The name holds neither "train" nor "val", which mmdet's class needs.
     write_crowd(names=('day/one', 'night/two'), ann='people.txt', suffix='.png')
     dataset = load('people.txt', img_suffix='.png')
@@ -219,7 +217,7 @@ def test_missing_visible_box_matters_only_where_it_is_used(write_crowd, load, tm
         load(box='visible')
 
 
-def test_missing_pictures_and_files(write_crowd, load, tmp_path):
+def test_missing_images_and_files(write_crowd, load, tmp_path):
     write_crowd()
     (tmp_path / 'Images' / 'b.jpg').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 3 images do not exist: .*b\.jpg'):
@@ -228,7 +226,7 @@ def test_missing_pictures_and_files(write_crowd, load, tmp_path):
         load('nothing.odgt')
 
 
-def test_missing_picture_is_noticed_with_a_cache_too(write_crowd, load, tmp_path):
+def test_a_missing_image_is_reported_despite_a_cache(write_crowd, load, tmp_path):
     write_crowd()
     load()
     (tmp_path / 'Images' / 'b.jpg').unlink()

@@ -263,6 +263,32 @@ def test_forms_of_yolo(tmp_path, run, change):
     assert status == 0 and records == EXPECTED, text
 
 
+def test_lists_of_images_may_lead_outside(tmp_path, run):
+    """Nothing is written outside of the output, wherever the images are."""
+    make_yolo(tmp_path / 'source')
+    shutil.move(tmp_path / 'source' / 'images' / 'train', tmp_path / 'elsewhere')
+    names = sorted(path.name for path in (tmp_path / 'elsewhere').iterdir())
+    (tmp_path / 'source' / 'train.txt').write_text(''.join(f'../elsewhere/{n}\n' for n in names))
+    for path in (tmp_path / 'source' / 'labels' / 'train').iterdir():
+        shutil.move(path, tmp_path / 'elsewhere')
+    edit('data.yaml', 'images/train', 'train.txt')(tmp_path / 'source')
+    before = set(tmp_path.rglob('*'))
+    status, records, _ = run('yolo', tmp_path / 'source')
+    assert status == 0 and records == EXPECTED
+    assert all(
+        tmp_path / 'out' in [path, *path.parents] for path in {*tmp_path.rglob('*')} - before
+    )
+
+
+def test_coco_files_without_annotations_are_named(tmp_path, run):
+    make_coco(tmp_path / 'source')
+    path = tmp_path / 'source' / 'annotations' / 'instances_test2017.json'
+    write(path, dict(images=[dict(id=1)], annotations=[], categories=[dict(id=1, name='person')]))
+    status, records, text = run('coco', tmp_path / 'source')
+    assert status == 0 and records == EXPECTED
+    assert 'instances_test2017.json: not read: ' in text and "'annotations' is empty" in text
+
+
 def test_label_files_without_an_image_are_named(tmp_path, run):
     make_yolo(tmp_path / 'source')
     write(tmp_path / 'source' / 'labels' / 'train' / 'z.txt', '0 0.5 0.5 0.1 0.1\n' * 3)
@@ -291,7 +317,7 @@ def test_voc_images_in_no_list_are_skipped(tmp_path, run):
     assert 'skipped: 1 of images in no list' in text and 'skipped: 1 images in no list' in text
 
 
-def test_images_of_one_name_are_told_apart_by_directory(tmp_path, run):
+def test_the_directory_decides_among_images_of_one_name(tmp_path, run):
     make_labelme(tmp_path / 'source')
     image(tmp_path / 'source' / 'val' / 'a.jpg', (30, 30))
     assert run('labelme', tmp_path / 'source')[:2] == (0, EXPECTED)

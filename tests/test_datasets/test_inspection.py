@@ -96,7 +96,7 @@ def test_bad_lines_and_repeated_ids(crowd, tmp_path):
     assert str(result.problems[1]).startswith("line 3 p2: malformed: gtboxes[0]: 'fbox' must be")
 
 
-def test_pictures_missing_unreadable_and_broken_off(crowd, tmp_path):
+def test_missing_unreadable_and_truncated_images(crowd, tmp_path):
     _, inspect = crowd
     images = tmp_path / 'Images'
     (images / 'p1.jpg').unlink()

@@ -249,7 +249,7 @@ def test_mat_files_have_one_answer(directory, content, read):
 
 
 @pytest.mark.parametrize(
-    'content, said',
+    'content, message',
     [
         ('a'.encode('utf-16'), 'line 1: .*iconv -f UTF-16 -t UTF-8'),
         ('ab\ncd'.encode('utf-16-le'), 'line 1: a zero byte.*iconv -f UTF-16LE'),
@@ -257,12 +257,12 @@ def test_mat_files_have_one_answer(directory, content, read):
         ('a\ncafé'.encode()[:-1], 'line 2: .*it may be cut off'),
     ],
 )
-def test_other_encodings_are_told_with_the_way_out(content, said):
-    with pytest.raises(AnnotationError, match=f'names.txt is not UTF-8 text .*{said}'):
+def test_other_encodings_are_reported_with_a_remedy(content, message):
+    with pytest.raises(AnnotationError, match=f'names.txt is not UTF-8 text .*{message}'):
         decode(content, 'names.txt')
 
 
-def test_json_that_holds_a_list_twice_or_ends_early_is_told():
+def test_repeated_keys_and_truncated_json_are_reported():
     twice = b'{"images": [1], "images": [2]}'
     with pytest.raises(AnnotationError, match="a.json: field 'images' occurs more than once"):
         parse_json(twice, 'a.json', once=('images',))
@@ -272,15 +272,15 @@ def test_json_that_holds_a_list_twice_or_ends_early_is_told():
 
 
 # What a value may be in JSON, and the flags and boxes it may stand in.
-ODD = ['"0"', '"1"', '""', 'null', 'NaN', '1e999', '[]', '[0]', '{}', '"no"']
-ODDER = [*ODD, '0', '1', '-1', '2', '0.0', 'true', 'false', '1e10', '[1,2,3,4]', '[1,2,3,"4"]']
-ODDER += ['[1,2,3,NaN]', '[1e300,-1e300,3,4]', '[1,2,3]', '[null,1,2,3]', '{"ignore":"0"}']
+INVALID = ['"0"', '"1"', '""', 'null', 'NaN', '1e999', '[]', '[0]', '{}', '"no"']
+VALUES = [*INVALID, '0', '1', '-1', '2', '0.0', 'true', 'false', '1e10', '[1,2,3,4]', '[1,2,3,"4"]']
+VALUES += ['[1,2,3,NaN]', '[1e300,-1e300,3,4]', '[1,2,3]', '[null,1,2,3]', '{"ignore":"0"}']
 
 
-def odd_records():
+def malformed_records():
     for place in ('ignore', 'head_ignore', 'tag', 'fbox', 'vbox', 'hbox', 'extra', 'head_attr',
                   'ID', 'gtboxes', 'box'):  # fmt: skip
-        for value in ODDER:
+        for value in VALUES:
             record = records()[1]
             target = dict(ignore=record['gtboxes'][0]['extra'],
                           head_ignore=record['gtboxes'][0]['head_attr'],
@@ -294,10 +294,10 @@ def odd_records():
             yield place, value, json.dumps(record, ensure_ascii=False).replace('"@"', value)
 
 
-def test_odd_values_of_an_odgt_file_have_one_answer(directory):
-    path = directory / 'odd.odgt'
+def test_malformed_values_of_an_odgt_file_have_one_answer(directory):
+    path = directory / 'bad.odgt'
     refused = set()
-    for place, value, line in odd_records():
+    for place, value, line in malformed_records():
         path.write_text(lines(records()[:1]) + line + '\n', encoding='utf-8')
         found = answers(ODGT, path)
         kinds = {str(answer) if answer == 'refused' else 'read' for answer in found.values()}
@@ -309,7 +309,7 @@ def test_odd_values_of_an_odgt_file_have_one_answer(directory):
             refused.add((place, value))
     for place in ('ignore', 'head_ignore'):
         assert {value for at, value in refused if at == place} == {
-            *ODD, *(v for v in ODDER if v[0] in '[{')
+            *INVALID, *(v for v in VALUES if v[0] in '[{')
         }  # fmt: skip
     assert len(refused) > 150
 
@@ -341,7 +341,7 @@ POLYGONS = dict(imgHeight=1024, imgWidth=2048, objects=[dict(label='person', pol
 
 
 @pytest.mark.parametrize(
-    'content, said',
+    'content, message',
     [
         (changed_annotation(iscrowd='0'), r"annotations\[2\]: image 2 .*'iscrowd' must be a"),
         (changed_annotation(ignore='0'), "'ignore' must be a number, 0 if it is not set, got '0'"),
@@ -378,10 +378,10 @@ POLYGONS = dict(imgHeight=1024, imgWidth=2048, objects=[dict(label='person', pol
     ],
 )  # fmt: skip
 @pytest.mark.parametrize('reader', JSON, ids=lambda one: one.name)
-def test_odd_values_of_a_json_file_are_named(directory, reader, content, said):
-    path = directory / 'odd.json'
+def test_malformed_values_of_a_json_file_are_named(directory, reader, content, message):
+    path = directory / 'bad.json'
     path.write_text(json.dumps(content))
-    with pytest.raises(AnnotationError, match=f'(?m)odd.json.*{said}'):
+    with pytest.raises(AnnotationError, match=f'(?m)bad.json.*{message}'):
         reader.read(path)
 
 
@@ -403,7 +403,7 @@ def test_what_is_marked_is_ignored_by_all(directory, content):
     assert agreed(JSON, path) == {1: (1, 1), 2: (0, 2)}
 
 
-def test_a_json_without_sizes_has_those_of_its_pictures(directory):
+def test_a_json_without_sizes_has_those_of_its_images(directory):
     content = coco()
     for image in content['images']:
         del image['height'], image['width']
@@ -421,21 +421,21 @@ def test_the_check_names_what_readers_bear(directory):
     content['annotations'][0]['vis_ratio'] = 0.9  # the boxes say 0.5
     content['images'][1]['height'] = 49
     content['images'][1]['file_name'] = content['images'][1]['file_name'].replace('/', '\\')
-    path = directory / 'odd.json'
+    path = directory / 'bad.json'
     path.write_text(json.dumps(content))
     found = {
         one.kind: str(one) for one in inspect_dataset(str(path), str(directory / 'Images')).problems
     }
     assert set(found) == {'two visible ratios', 'other size', 'unusual name'}
     assert "annotations[0]: 'vis_ratio' is 0.9" in found['two visible ratios']
-    assert 'odd.json has (49, 64), the image (48, 64)' in found['other size']
+    assert 'bad.json has (49, 64), the image (48, 64)' in found['other size']
     for reader in JSON[:2]:
         assert reader.read(path) == READ['json']
 
 
 SHARES = {
     'boxes': (person(), 0.5),
-    'said': (person(extra=dict(visibility=0.2)), 0.2),
+    'message': (person(extra=dict(visibility=0.2)), 0.2),
     'boxes that overlap': (person(vbox=[4, 5, 40, 60]), 1.0),
     'unknown': ({key: value for key, value in person().items() if key != 'vbox'}, np.nan),
     'no area': (person(fbox=[4, 5, 0, 30]), np.nan),

@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 128, 256
 PEOPLE = [[10, 20, 30, 80], [60, 10, 35, 90], [70, 12, 35, 90], [160, 40, 25, 60]]
 
 
-def picture(path):
+def make_image(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -36,7 +36,7 @@ def make_crowdhuman(root):
     for split in ('train', 'val'):
         names = [f'27{split},{i}' for i in range(3)]
         for name in names:
-            picture(root / 'Images' / f'{name}.jpg')
+            make_image(root / 'Images' / f'{name}.jpg')
         path = str(root / f'annotation_{split}.odgt')
         write_odgt([{'ID': name, 'gtboxes': boxes} for name in names], path)
 
@@ -49,7 +49,7 @@ def make_citypersons(root):
         cells = np.empty((1, 3), dtype=object)
         for i in range(3):
             name = f'{city}_000000_00001{i}_leftImg8bit.png'
-            picture(root / 'leftImg8bit' / split / city / name)
+            make_image(root / 'leftImg8bit' / split / city / name)
             cells[0, i] = {'cityname': city, 'im_name': name, 'bbs': np.array(rows)}
         mat = root / 'annotations' / f'anno_{split}.mat'
         savemat(mat, {f'anno_{split}_aligned': cells})
@@ -65,7 +65,7 @@ def make_coco(root):
             for box in PEOPLE
         ]
         for image in images:
-            picture(root / f'{split}2017' / image['file_name'])
+            make_image(root / f'{split}2017' / image['file_name'])
         coco = {
             'images': images,
             'annotations': annotations,
@@ -90,7 +90,7 @@ RECIPES = {
 
 @pytest.fixture(params=RECIPES, ids=lambda name: name.split('_')[-1][:-3])
 def recipe(request, tmp_path):
-    """A recipe whose data lies elsewhere and whose pictures stay small; nothing else changes."""
+    """A recipe whose data lies elsewhere and whose images stay small; nothing else changes."""
     make, key, best, people = RECIPES[request.param]
     make(tmp_path)
     init_default_scope('mmdet')

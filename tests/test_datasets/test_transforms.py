@@ -39,7 +39,7 @@ def test_follows_resize_and_flip(write_crowd, tmp_path):
             np.testing.assert_allclose(ours[key], expected.numpy(), atol=1e-3)
 
 
-def test_picture_without_boxes():
+def test_image_without_boxes():
     results = LoadCrowdBoxes()(dict(instances=[], img_shape=(5, 5)))
     assert results['gt_vboxes'].shape == results['gt_hboxes'].shape == (0, 4)
 

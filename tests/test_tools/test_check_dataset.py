@@ -71,7 +71,7 @@ def test_what_cannot_be_checked(check, tmp_path):
     assert status == 2 and "can't decode" in err
 
 
-def test_a_picture_that_is_too_large_is_named(check, crowd, tmp_path):
+def test_an_image_that_is_too_large_is_named(check, crowd, tmp_path):
     """Pillow takes 200 million pixels for an attack; the rest of the check is done all the same."""
     head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
     chunks = [

@@ -1,4 +1,4 @@
-# CityPersons: pedestrians in Cityscapes pictures, at full size.
+# CityPersons: pedestrians in Cityscapes images, at full size.
 _base_ = './crowd_detection.py'
 dataset_type = 'CityPersonsDataset'
 data_root = 'data/cityscapes/'
@@ -14,7 +14,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the picture
+    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the original image
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),

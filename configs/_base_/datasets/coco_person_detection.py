@@ -13,7 +13,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the picture
+    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the original image
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
@@ -24,7 +24,7 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/person_train2017.odgt',
         data_prefix=dict(img='train2017/'),
-        # COCO's own readers leave out boxes and pictures as small as this.
+        # COCO's own readers drop boxes and images this small.
         filter_cfg=dict(filter_empty_gt=True, min_size=32, min_box_size=1),
         pipeline=train_pipeline,
     )

@@ -1,4 +1,4 @@
-# Small pictures: at most 640 x 480, four a batch, one worker.
+# Small images: at most 640 x 480, four per batch, one worker.
 _base_ = './crowd_detection.py'
 data_root = '{{$CROWD_ROOT:data/crowd/}}'
 scale = (640, 480)

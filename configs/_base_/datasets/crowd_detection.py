@@ -1,4 +1,4 @@
-# People in crowds, CrowdHuman's format. Body boxes, clipped to the picture by Resize, which is
+# People in crowds, CrowdHuman's format. Body boxes, clipped to the image by Resize, which is
 # Pillow's as in the reference: it smooths where it reduces. What that costs is in lla/README.md.
 dataset_type = 'CrowdDataset'
 data_root = 'data/CrowdHuman/'
@@ -15,7 +15,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='Resize', scale=scale, keep_ratio=True, backend='pillow'),
-    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the picture
+    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: in pixels of the original image
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),

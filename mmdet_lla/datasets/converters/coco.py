@@ -100,6 +100,8 @@ def read_coco_dataset(source: Path, report: ConversionReport) -> Iterator[Source
         try:
             coco = read_coco(str(file))
             names = _read_category_names(coco, str(file))
+            if not coco['annotations']:
+                raise AnnotationError(f"{file}: 'annotations' is empty")
         except AnnotationError as error:
             if file == source:
                 raise

@@ -113,6 +113,8 @@ def convert_dataset(
             images = list(tqdm(read(source, report), unit=' images'))
             if not images:
                 raise NothingToWrite('there is no image')
+            for image in images:  # names in the output must not contain ..
+                image.path = Path(os.path.abspath(image.path))
             _select_classes(images, classes, ignore_classes, report)
             _split_images(images, val_fraction, seed)
             return _write_layout(images, part, link, report)
@@ -271,9 +273,6 @@ def _select_classes(
                 image.boxes.append(box)
             else:
                 report.skip(f'of class {box.class_name}')
-        image.boxes = [
-            box for box in image.boxes if _normalize(box.class_name) in {*kept, *ignored}
-        ]
 
 
 def _split_images(images: Sequence[SourceImage], val_fraction: float, seed: int) -> None:
