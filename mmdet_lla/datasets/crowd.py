@@ -35,6 +35,18 @@ class CrowdDataset(BaseCrowdDataset):
     Every instance has ``bbox``, ``bbox_label`` (0, or -1 for ignore regions), ``ignore_flag``, and
     ``fbox``, ``vbox``, ``hbox``, all boxes as x1, y1, x2, y2 in pixels.
 
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from mmdet_lla.datasets.odgt import make_annotation, write_odgt
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     Image.new('RGB', (60, 50)).save(f'{root}/a.jpg')
+    ...     record = {'ID': 'a', 'gtboxes': [make_annotation([10, 5, 20, 30])]}
+    ...     _ = write_odgt([record], f'{root}/annotation_train.odgt')
+    ...     dataset = CrowdDataset(root, 'annotation_train.odgt', dict(img=''))
+    >>> info = dataset.get_data_info(0)
+    >>> info['height'], info['width'], info['instances'][0]['bbox']
+    (50, 60, [10, 5, 30, 35])
+
     Args:
         data_root: Directory that ``ann_file`` and ``data_prefix`` start from.
         ann_file: The ``.odgt`` file.

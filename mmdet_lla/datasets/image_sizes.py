@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..utils.files import atomic_write
-from .image_paths import ImageLocator, list_first
+from .image_paths import list_first
 from .text import AnnotationError, read_json
 
 Size = tuple[int, int]
@@ -238,9 +238,3 @@ def _is_writable(directory: str) -> bool:
     except OSError:
         return False
     return os.access(directory, os.W_OK)
-
-
-def locate_images(img_ids: Sequence[str], directory: str, suffix: str) -> list[str | None]:
-    """Return the path of every image, None for a missing one."""
-    locator = ImageLocator(directory, suffix)
-    return [locator.locate(img_id) for img_id in img_ids]

@@ -83,6 +83,13 @@ def inspect_dataset(
     every record that a dataset or metric would refuse, and sizes that differ from the images. For
     boxes see :func:`~mmdet_lla.datasets.box_faults.find_box_faults`.
 
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     path = pathlib.Path(root, 'annotation_val.odgt')
+    ...     _ = path.write_text('{"ID": "a", "gtboxes": []}')
+    ...     [problem.kind for problem in inspect_dataset(str(path), root).problems]
+    ['missing image']
+
     Args:
         ann_file: ``.odgt``, or CityPersons' ``.mat``, or ``.json`` of CityPersons or COCO.
         directory: The image directory.

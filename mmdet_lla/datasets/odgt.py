@@ -315,6 +315,11 @@ def make_annotation(
 def write_odgt(records: Iterable[dict], path: str) -> int:
     """Write records, one per line, to a file that appears only when complete.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     write_odgt([{'ID': 'a', 'gtboxes': []}], f'{directory}/annotation_val.odgt')
+    1
+
     Returns:
         int: Number of records written.
     """

@@ -87,6 +87,19 @@ def convert_dataset(
 ) -> int:
     """Convert a source to the CrowdHuman layout and print the conversion report.
 
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> def read(source, report):
+    ...     report.read += 1
+    ...     box = SourceBox('a.txt, line 1', 'Person', [10, 5, 20, 30])
+    ...     yield SourceImage(source / 'a.jpg', 'train', (50, 60), [box])
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     Image.new('RGB', (60, 50)).save(f'{root}/a.jpg')
+    ...     status = convert_dataset(read, root, f'{root}/out')  # doctest: +ELLIPSIS
+    train: 1 images, 1 people and 0 ignore regions in ...
+    >>> status
+    0
+
     Args:
         read: Reader of the source's format, see ``CONVERTERS``.
         source: Directory or file of the source.
@@ -164,7 +177,11 @@ def read_size(
 
 
 def find_files(source: Path, suffixes: Sequence[str]) -> list[Path]:
-    """List the files of a directory tree by suffix, sorted, without hidden ones."""
+    """List the files of a directory tree by suffix, sorted, without hidden ones.
+
+    >>> find_files(Path('does not exist'), ['.xml'])
+    []
+    """
     found, visited = [], set()
     for directory, subdirectories, names in os.walk(source, followlinks=True):
         real = os.path.realpath(directory)

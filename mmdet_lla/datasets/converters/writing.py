@@ -28,6 +28,13 @@ def make_valid_record(
 ) -> dict:
     """Build a record from those annotations in which ``check`` would find no fault.
 
+    >>> report = ConversionReport(read=1)
+    >>> annotation = {'tag': 'person', 'fbox': [0, 0, 10, 0]}
+    >>> make_valid_record('a', [annotation], ['a.txt, line 1'], None, report)
+    {'ID': 'a', 'gtboxes': []}
+    >>> str(report.issues[0])
+    'a.txt, line 1: image a: no area, fbox [0, 0, 10, 0]'
+
     Args:
         img_id: ID of the image.
         annotations: Entries of ``gtboxes``.
