@@ -1,0 +1,62 @@
+"""Suggest names for mistyped ones, and read `NAME=PATH` arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+def closest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
+    """Return the candidates that resemble a mistyped name, the most similar first.
+
+    Args:
+        name (str): The name that was not found. Upper and lower case count as equal.
+        candidates (Iterable[str]): All valid names.
+        count (int): Maximum number of suggestions. Defaults to 3.
+
+    Example:
+        >>> closest('predcit', ['predict', 'export', 'train'])
+        ['predict']
+        >>> closest('xyz', ['predict', 'export', 'train'])
+        []
+    """
+    by_lower = {one.lower(): one for one in candidates}
+    return [by_lower[one] for one in get_close_matches(name.lower(), by_lower, count, 0.6)]
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return the end of a message that suggests similar names; empty if there are none.
+
+    Example:
+        >>> did_you_mean('trian', ['train', 'test'])
+        '; did you mean train?'
+        >>> did_you_mean('xyz', ['train', 'test'])
+        ''
+    """
+    found = closest(name, candidates)
+    return f'; did you mean {" or ".join(found)}?' if found else ''
+
+
+def parse_named_path(text: str) -> tuple[str | None, Path]:
+    """Split ``NAME=PATH``; the name is None where only a path is given.
+
+    The name ends at the first ``=`` and contains no slash. A text that is itself an existing path
+    has no name.
+
+    Example:
+        >>> parse_named_path('LLA, K 5=work_dirs/k5/detections.pkl')
+        ('LLA, K 5', PosixPath('work_dirs/k5/detections.pkl'))
+        >>> parse_named_path('detections.pkl')
+        (None, PosixPath('detections.pkl'))
+
+    Raises:
+        ValueError: There is no path behind the ``=``.
+    """
+    name, sign, path = text.partition('=')
+    if not sign or '/' in name or os.path.exists(text):
+        return None, Path(text).expanduser()
+    if not path:
+        raise ValueError(f'{text!r} has no path after "=", expected NAME=PATH')
+    return name.strip() or None, Path(path).expanduser()
