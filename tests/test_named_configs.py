@@ -1,13 +1,12 @@
 """Configs by the names that mim and ``_base_`` give them, wherever a config is asked for."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from mmdet_lla.ablation.variants import short_names
 from mmdet_lla.analysis.browsing import read_assigner
-from mmdet_lla.cli import mmdet_tools
+from mmdet_lla.cli import test, train
 from mmdet_lla.named_configs import config_path, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,15 +57,14 @@ def test_studies_and_assigners_take_them():
     assert read_assigner(retinanet).type == 'MaxIoUAssigner'
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-def test_mmdets_tools_get_the_file(tmp_path, monkeypatch, tool):
+@pytest.mark.parametrize('command', [train, test])
+def test_mmdets_tools_get_the_file(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # is set by the tool, and put back
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # is set by the command, and put back
     (tmp_path / 'weights.pth').touch()
-    arguments = [] if tool == 'train.py' else ['weights.pth']
-    monkeypatch.setattr(sys, 'argv', [tool, 'mmdet::atss_r50_fpn_1x_coco', *arguments])
-    with pytest.raises(SystemExit, match='annotations/instances_train2017.json'):
-        mmdet_tools.run(tool, ('train_dataloader',))
+    arguments = ['mmdet::atss_r50_fpn_1x_coco', *(['weights.pth'] if command is test else [])]
+    assert command.main(arguments) == 2
+    assert 'annotations/instances_' in capsys.readouterr().err
 
     built = []
 
@@ -78,7 +76,8 @@ def test_mmdets_tools_get_the_file(tmp_path, monkeypatch, tool):
         raise Built
 
     monkeypatch.setattr('mmengine.runner.Runner.from_cfg', build)
+    monkeypatch.setattr('mmdet_lla.datasets.checks.check_config_data', lambda *_: None)
     with pytest.raises(Built):
-        mmdet_tools.run(tool, ())
+        command.main(arguments)
     assert Path(built[0].filename) == config_path(ATSS)
     assert built[0].work_dir == './work_dirs/atss_r50_fpn_1x_coco'

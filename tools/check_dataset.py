@@ -2,7 +2,7 @@
 
 import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
 
-from mmdet_lla.cli.check_dataset import main
+from mmdet_lla.cli.check import main
 
 if __name__ == '__main__':
     raise SystemExit(main())

@@ -2,7 +2,7 @@
 
 import _checkout  # noqa: F401  (first: lets a checkout run that is not installed)
 
-from mmdet_lla.cli.mmdet_tools import train
+from mmdet_lla.cli.train import main
 
 if __name__ == '__main__':
-    raise SystemExit(train())
+    raise SystemExit(main())

@@ -1,28 +1,34 @@
-"""Ablation study: train and test each config for each seed, then tables and a report.
+"""Run an ablation study: train and test each config with each seed, then write a report.
 
-Interrupt it as you like: started again with the same arguments, it goes on where it stopped.
+  mmdet-lla ablate LLA=lla.py ATSS=atss.py --seeds 0 1 2 --out-dir work_dirs/study
+  mmdet-lla ablate lla.py --sweep topk=5,10,20
+
+The study can be interrupted at any time; the same command continues it. docs/ablations.md explains
+the report.
 """
 
 import argparse
-import signal
 import sys
-import warnings
 from pathlib import Path
 
-from mmengine.config import DictAction
-from mmengine.logging import MMLogger
+from .options import CommandParser, hush_mmengine, parse_count, read_cfg_options, run_command
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog='docs/ablations.md says more.'
-    )
+def build_parser() -> CommandParser:
+    parser = CommandParser('ablate', __doc__)
     parser.add_argument(
         'configs',
         nargs='+',
-        metavar='CONFIG',
-        help='the first is what the others are compared with; NAME=CONFIG gives '
-        'it a name in tables and plots',
+        metavar='[NAME=]CONFIG',
+        help='configs to compare; the first is the baseline',
+    )
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2],
+        metavar='SEED',
+        help='seeds of the trainings, one run per config and seed',
     )
     parser.add_argument(
         '--sweep',
@@ -30,51 +36,41 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar='KEY=V1,V2,...',
         help='also run the first config once per value of KEY; a key without dots is an argument '
-        'of the assigner, as in topk=5,10,20 (may be given several times)',
-    )
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='(default: %(default)s)'
+        'of the assigner, as in topk=5,10,20; may be repeated (default: none)',
     )
     parser.add_argument(
         '--engine',
         choices=('local', 'ray'),
         default='local',
-        help='this machine, or a cluster of Ray (pip install mmdet-lla[ray]; default: %(default)s)',
+        help='where runs are executed: on this machine or on a Ray cluster',
     )
     parser.add_argument(
         '--address',
-        help="with --engine ray: the cluster to join, 'auto' for the one of this machine; without "
-        'it one is started here and ended with the study',
+        help='Ray cluster to join, auto for the one of this machine (default: start one here and '
+        'stop it after the study)',
     )
     parser.add_argument(
         '--jobs',
-        type=int,
-        help='runs at once (default: one a GPU or group of GPUs, else 1; under Ray as many as '
-        'there is room for)',
+        type=parse_count,
+        metavar='N',
+        help='number of runs at once (default: one per group of GPUs, else 1; with Ray what the '
+        'cluster has room for)',
     )
     parser.add_argument(
         '--cpus-per-run',
-        type=int,
-        help='threads of a run (default: an equal share of the cores; under Ray 4 a GPU, or 1)',
+        type=parse_count,
+        metavar='N',
+        help='threads of a run (default: an equal part of the cores; with Ray 4 per GPU, or 1)',
     )
     parser.add_argument(
         '--gpus-per-run',
         type=int,
-        help='GPUs of a run, one process each under torchrun (default: 1, or 0 without any)',
+        metavar='N',
+        help='GPUs of a run, one process each (default: 1, or 0 where there is none)',
     )
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=Path('work_dirs/ablation'),
-        help='where everything goes (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='settings of all configs, as in tools/train.py',
-    )
+    parser.add_shared('--out-dir')
+    parser.add_alias('--work-dir', '--out-dir')
+    parser.add_shared('--cfg-options')
     parser.add_argument(
         '--no-checkpoints',
         action='store_true',
@@ -83,23 +79,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--report-only',
         action='store_true',
-        help='train nothing: tables and report of the runs that are done',
+        help='train nothing and report the finished runs',
     )
     parser.add_argument(
         '--weights-of',
         type=Path,
         metavar='DIR',
-        help='train nothing: test the weights of the study in this folder, of the same configs and '
-        'seeds, on the test set that --cfg-options names',
+        help='train nothing and test the weights of the study in this directory, which has the '
+        'same configs and seeds, on the test set of --cfg-options (default: train)',
     )
-    args = parser.parse_args(argv)
-    if args.address and args.engine != 'ray':
-        parser.error(f'--address {args.address} is of a cluster of Ray, expected --engine ray')
-    return args
+    parser.add_shared('--quiet')
+    return parser
 
 
-def engine_of(args: argparse.Namespace):
-    """What does the runs."""
+def create_engine(args: argparse.Namespace):
+    """Return the engine that executes the runs.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
     from ..ablation.engines import LocalEngine
 
     resources = dict(jobs=args.jobs, cpus_per_run=args.cpus_per_run, gpus_per_run=args.gpus_per_run)
@@ -110,43 +108,34 @@ def engine_of(args: argparse.Namespace):
     except ModuleNotFoundError as error:
         if error.name != 'ray':
             raise
-        sys.exit('--engine ray needs Ray: pip install "mmdet-lla[ray]", or pip install ray')
-    return RayEngine(args.work_dir.resolve(), args.address, **resources)
+        raise ImportError('--engine ray needs Ray: pip install "mmdet-lla[ray]"') from error
+    return RayEngine(args.out_dir.resolve(), args.address, **resources)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.address and args.engine != 'ray':
+        raise ValueError(f'--address {args.address} needs --engine ray')
+    from ..ablation import ablate
+
+    hush_mmengine()
+    failures = ablate(
+        args.configs,
+        args.seeds,
+        args.out_dir.resolve(),
+        engine=create_engine(args),
+        options=read_cfg_options(args.cfg_options),
+        keep_checkpoints=not args.no_checkpoints,
+        train=not args.report_only,
+        weights_of=args.weights_of and args.weights_of.resolve(),
+        command=args.command_line.split(),
+        sweeps=args.sweep,
+    )
+    print(f'written: {args.out_dir}/report.html, results.csv and results.json')
+    for failure in failures:
+        reason = failure.reason.splitlines()[-1]
+        print(f'failed: {failure.run.name}: {reason} ({failure.log})', file=sys.stderr)
+    return 1 if failures else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(argv)
-    # What libraries deprecate is no news to who runs a study.
-    warnings.simplefilter('ignore')
-    from ..ablation import ablate
-
-    MMLogger.get_instance('mmengine', log_level='WARNING')
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        failures = ablate(
-            args.configs,
-            args.seeds,
-            args.work_dir.resolve(),
-            engine=engine_of(args),
-            sweeps=args.sweep,
-            options=args.cfg_options,
-            keep_checkpoints=not args.no_checkpoints,
-            train=not args.report_only,
-            weights_of=args.weights_of and args.weights_of.resolve(),
-            command=['python', 'tools/ablate.py', *argv],
-        )
-    except (ConnectionError, FileNotFoundError, ValueError) as error:
-        sys.exit(f'{error}')
-    except KeyboardInterrupt:
-        sys.exit('\nInterrupted. Start it again with the same arguments to go on.')
-    print(
-        f'{args.work_dir}/report.html, results.csv and results.json tell what came of it',
-        file=sys.stderr,
-    )
-    for failure in failures:
-        print(
-            f'FAILED: {failure.run.name}: {failure.reason.splitlines()[-1]} ({failure.log})',
-            file=sys.stderr,
-        )
-    return 1 if failures else 0
+    return run_command(build_parser(), run, argv)

@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..analysis.browsing import Browsed, browse
-from ..named_configs import read_config
-from .mmdet_tools import check
+from .mmdet_tools import check_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,9 +92,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     warnings.simplefilter('ignore')
     MMLogger.get_instance('mmengine', log_level='WARNING')
-    check(args, (f'{args.split}_dataloader',))
-    cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    loaders = (f'{args.split}_dataloader',)
+    try:
+        cfg = check_config(args.config, args.cfg_options, loaders, args.checkpoint)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     try:
         browsed = browse(
             cfg,

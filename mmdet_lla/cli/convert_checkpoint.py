@@ -1,73 +1,77 @@
-"""Convert a checkpoint of cvpods (LLA's and DeFCN's LLA.FCOS, FCOS, ATSS) for mmdet, or back.
+"""Convert a checkpoint of cvpods (LLA.FCOS, FCOS, ATSS) for mmdet, or back.
 
-    python tools/model_converters/cvpods.py model_final.pth lla.pth \\
-        --config configs/lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py
-    python tools/test.py lla.py lla.pth
+  mmdet-lla convert-checkpoint model_final.pth lla.pth \\
+      --config configs/lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py
+  mmdet-lla test lla.py lla.pth
 
-The config, adapted to the weights, is written next to DST, with the ending .py. Only tensors and
-plain values of SRC are read. Exit status: 0 if all tensors were converted, 2 otherwise; then
-nothing is written.
+The config that belongs to the new checkpoint is written beside it, with the suffix .py. Nothing but
+tensors and plain values is read. If a tensor has no place, nothing is written.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
-import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import DictAction
+from .options import CommandParser, read_cfg_options, run_command
 
-from ..cvpods import (
-    Conversion,
-    adapt_config,
-    build_model,
-    make_checkpoint,
-    to_cvpods,
-    to_mmdet,
-)
-from ..named_configs import read_config
-from ..plain_checkpoints import read_weights
-from ..utils.files import atomic_path, atomic_write, check_outputs
+if TYPE_CHECKING:
+    from ..cvpods import Conversion
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('src', metavar='SRC', type=Path, help='checkpoint to read')
-    parser.add_argument('dst', metavar='DST', type=Path, help='checkpoint to write, ending in .pth')
+def build_parser() -> CommandParser:
+    parser = CommandParser('convert-checkpoint', __doc__)
+    parser.add_argument('src', metavar='SOURCE', type=Path, help='checkpoint to read')
+    parser.add_argument('dst', metavar='OUT', type=Path, help='checkpoint to write, named *.pth')
     parser.add_argument(
-        '--config', required=True, help='of the model, with LLAHead on points or FCOSHead'
+        '--config',
+        required=True,
+        metavar='CONFIG',
+        help='config of the model, with LLAHead on points or FCOSHead',
     )
     parser.add_argument(
         '--prior-offset',
         type=float,
         choices=(0, 0.5),
-        help='position of priors in their cell; required for weights that do not tell',
+        help='position of priors in their cell, required where the weights do not reveal it '
+        '(default: found out)',
     )
     parser.add_argument(
-        '--to-cvpods', action='store_true', help="convert mmdet's SRC to cvpods' DST"
+        '--to-cvpods', action='store_true', help='convert a checkpoint of mmdet to cvpods'
     )
-    parser.add_argument('--list', action='store_true', help='list every tensor with both names')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings of the config to override',
-    )
-    return parser.parse_args(argv)
+    parser.add_argument('--list', action='store_true', help='print the new name of each tensor')
+    parser.add_shared('--cfg-options')
+    return parser
 
 
 def convert(args: argparse.Namespace) -> str:
-    """Convert a checkpoint and return the report."""
+    """Convert the checkpoint and return the report.
+
+    Raises:
+        ValueError: The checkpoint does not belong to the config.
+    """
+    import torch
+
+    from ..cvpods import (
+        adapt_config,
+        build_model,
+        make_checkpoint,
+        to_cvpods,
+        to_mmdet,
+    )
+    from ..named_configs import read_config
+    from ..plain_checkpoints import read_weights
+    from ..utils.files import atomic_path, atomic_write, check_outputs
+
+    config = args.dst.with_suffix('.py')
     if args.dst.suffix != '.pth':
-        raise ValueError(f'DST is {args.dst}, expected a name that ends in .pth')
+        raise ValueError(f'OUT is {args.dst}, expected a name that ends in .pth')
+    outputs = [args.dst] if args.to_cvpods else [args.dst, config]
+    check_outputs(outputs, [args.src, args.config])
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg.merge_from_dict(read_cfg_options(args.cfg_options))
     source, target = ('state_dict', 'model') if args.to_cvpods else ('model', 'state_dict')
-    config = [] if args.to_cvpods else [args.dst.with_suffix('.py')]
-    check_outputs([args.dst, *config], [args.src, args.config])
     given = read_weights(args.src, source)
     changes = []
     if args.to_cvpods:
@@ -77,14 +81,17 @@ def convert(args: argparse.Namespace) -> str:
         cfg, changes = adapt_config(cfg, given[source], args.prior_offset)
         conversion = to_mmdet(given[source], build_model(cfg))
         checkpoint = make_checkpoint(conversion, cfg, f'{args.src.name} of cvpods')
-        with atomic_write(args.dst.with_suffix('.py')) as file:
+        with atomic_write(config) as file:
             file.write(cfg.pretty_text)
     with atomic_path(args.dst) as path:
         torch.save(checkpoint, path)
-    return report(args, given, source, conversion, changes)
+    return format_report(args, given, source, conversion, changes)
 
 
-def report(args, given: dict, source: str, conversion: Conversion, changes: list[str]) -> str:
+def format_report(
+    args: argparse.Namespace, given: dict, source: str, conversion: Conversion, changes: list[str]
+) -> str:
+    """Return one line per fact about the conversion."""
     new = conversion.state_dict
     lines = [
         f'{old} -> {name} {tuple(new[name].shape)}' + ', reshaped' * (name in conversion.reshaped)
@@ -93,29 +100,31 @@ def report(args, given: dict, source: str, conversion: Conversion, changes: list
     ]
     lines.append(
         f'{len(conversion.renamed)} tensors of {args.src} renamed, {len(conversion.reshaped)} of '
-        'them reshaped (a scale per level)'
+        'them reshaped (one scale per level)'
     )
     if conversion.added:
-        lines.append(f'{len(conversion.added)} counters of BatchNorm added')
-    dropped = [key for key in given if key != source]
-    if conversion.dropped:
-        dropped.append(f'{len(conversion.dropped)} counters of BatchNorm')
-    lines.append(f'dropped: {", ".join(dropped) or "nothing"}')
+        lines.append(f'{len(conversion.added)} counters of BatchNorm added, absent in cvpods')
+    left = [key for key in given if key != source]
+    if conversion.left:
+        left.append(f'{len(conversion.left)} counters of BatchNorm, absent in cvpods')
+    lines.append(f'left out: {", ".join(left) or "nothing"}')
     lines += [f'config: {change}' for change in changes]
     if args.to_cvpods:
         lines.append(f'written: {args.dst}')
     else:
         config = args.dst.with_suffix('.py')
         lines.append(f'written: {args.dst}, {config}')
-        lines.append(f'test: python tools/test.py {config} {args.dst}')
+        lines.append(f'test it: mmdet-lla test {config} {args.dst}')
     return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    warnings.filterwarnings('ignore', category=UserWarning)  # mmengine's and mmdet's, of no use
+def run(args: argparse.Namespace) -> int:
     try:
-        print(convert(parse_args(argv)))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 2
+        print(convert(args))
+    except (TypeError, KeyError) as error:  # of a checkpoint or config with other content
+        raise ValueError(f'{type(error).__name__}: {error}') from error
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

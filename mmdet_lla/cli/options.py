@@ -25,6 +25,8 @@ EXIT_STATUS = (
 )
 #: Set it to get a traceback where a command would print only a message.
 TRACEBACK = 'MMDET_LLA_TRACEBACK'
+#: Errors that a user can do something about.
+EXPECTED_ERRORS = (OSError, ValueError, ImportError)
 #: Errors of a write for which there is no room.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -88,16 +90,15 @@ SHARED: dict[str, dict[str, Any]] = {
         help="settings that override the config's, as in mmdet (default: none)",
     ),
     '--device': dict(
-        default='auto', help="device of torch such as cpu or cuda:0; auto takes a GPU if there's one"
+        default='auto',
+        help="device of torch such as cpu or cuda:0; auto takes a GPU if there's one",
     ),
     '--img-dir': dict(
         type=Path,
         metavar='DIR',
         help='directory with the images (default: Images beside the annotation file)',
     ),
-    '--num-images': dict(
-        type=parse_count, default=8, metavar='N', help='number of images to draw'
-    ),
+    '--num-images': dict(type=parse_count, default=8, metavar='N', help='number of images to draw'),
     '--out-dir': dict(type=Path, metavar='DIR', help='directory for all results'),
     '--overwrite': dict(action='store_true', help='replace results that exist already'),
     '--quiet': dict(action='store_true', help='show no progress bars'),
@@ -106,11 +107,11 @@ SHARED: dict[str, dict[str, Any]] = {
     ),
     '--seed': dict(type=int, default=0, help='seed of all random choices'),
     '--threads': dict(
-        type=parse_count, metavar='N', help='number of CPU threads (default: chosen for the machine)'
+        type=parse_count,
+        metavar='N',
+        help='number of CPU threads (default: chosen for the machine)',
     ),
-    '--weights': dict(
-        metavar='FILE', help='checkpoint that belongs to a config (default: none)'
-    ),
+    '--weights': dict(metavar='FILE', help='checkpoint that belongs to a config (default: none)'),
     '--workers': dict(
         type=parse_count, metavar='N', help='number of workers (default: chosen for the machine)'
     ),
@@ -185,11 +186,16 @@ def run_command(
         try:
             with orderly_exit():
                 return run(args)
-        except (OSError, ValueError, ImportError) as error:
-            if os.environ.get(TRACEBACK):
-                traceback.print_exc()
-            print(f'{parser.prog}: {describe_error(error)}', file=sys.stderr)
-            return 2
+        except EXPECTED_ERRORS as error:
+            return report_error(parser.prog, error)
+
+
+def report_error(prog: str, error: BaseException) -> int:
+    """Print a message for an expected error and return exit status 2."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    print(f'{prog}: {describe_error(error)}', file=sys.stderr)
+    return 2
 
 
 @contextmanager

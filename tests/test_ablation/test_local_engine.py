@@ -72,7 +72,7 @@ def test_as_many_runs_at_once_as_there_are_gpus(monkeypatch, visible, words, job
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if visible:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
-    engine = ablate.engine_of(ablate.parse_args(['a.py', *words]))
+    engine = ablate.create_engine(ablate.build_parser().parse_args(['a.py', *words]))
     assert engine.jobs == jobs
     assert sum(engine.groups, []) == (visible or '0,1,2,3').split(',')
 

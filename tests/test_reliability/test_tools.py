@@ -17,7 +17,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet_lla.cli import mmdet_tools
+from mmdet_lla.cli import test, train
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.hooks.checkpoint_files import checkpoint_fault
 
@@ -73,16 +73,12 @@ def scene(crowd, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(scene, monkeypatch):
+def call(scene, capsys):
     def call(tool, *args):
-        """Run a tool in this process; what it says at a bad end, else None."""
-        monkeypatch.setattr(sys, 'argv', [tool, 'config.py', *args])
-        loaders = ('test_dataloader',) if tool == 'test.py' else ('train_dataloader',)
-        try:
-            mmdet_tools.run(tool, loaders)
-        except SystemExit as error:
-            return str(error)
-        return None
+        """Run a command in this process; its message if it failed, else None."""
+        capsys.readouterr()
+        command = test if tool == 'test.py' else train
+        return capsys.readouterr().err if command.main(['config.py', *args]) else None
 
     return call
 

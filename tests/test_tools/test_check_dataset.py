@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from mmdet_lla.cli.check_dataset import main
+from mmdet_lla.cli.check import main
 
 
 @pytest.fixture

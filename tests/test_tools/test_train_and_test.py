@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from mmengine.fileio import load
 
-from mmdet_lla.cli import mmdet_tools
+from mmdet_lla.cli import test, train
 from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,19 +124,17 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
             'nowhere/annotation_train.odgt(.|\n)*tools/make_crowd.py',
         ),
         ('train.py', ['--work-dir', 'work', 'no_config.py'], 'no_config.py'),
-        ('train.py', ['no_weights.py'], 'no_weights.pth(.|\n)*mobilenet_v2.py'),
+        ('train.py', ['no_weights.py'], 'no_weights.pth(.|\n)*get-weights no_weights.pth'),
         ('test.py', ['config.py', 'nothing.pth'], 'nothing.pth'),
     ],
 )
-def test_missing_things_end_with_what_to_do(scene, monkeypatch, tool, args, words):
+def test_missing_things_end_with_what_to_do(scene, monkeypatch, capsys, tool, args, words):
     monkeypatch.chdir(scene)
     monkeypatch.setenv('CROWD_ROOT', f'{scene}/crowd/')
-    monkeypatch.setattr(sys, 'argv', [tool, *args])
     (scene / 'no_weights.py').write_text(
         "_base_ = './config.py'\nmodel = dict(backbone=dict(init_cfg=dict(\n"
         "    _delete_=True, type='Pretrained', checkpoint='no_weights.pth')))\n"
     )
-    loaders = ('train_dataloader',) if tool == 'train.py' else ('test_dataloader',)
-    with pytest.raises(SystemExit) as error:
-        mmdet_tools.run(tool, loaders)
-    assert re.search(words, str(error.value)), error.value
+    command = train if tool == 'train.py' else test
+    assert command.main(args) == 2
+    assert re.search(words, capsys.readouterr().err)

@@ -1,11 +1,11 @@
-"""Same as `mmdet-lla cvpods`; see its --help."""
+"""Same as `mmdet-lla convert-checkpoint`; see its --help."""
 
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # of a checkout that is not installed
 
-from mmdet_lla.cli.cvpods import main  # noqa: E402
+from mmdet_lla.cli.convert_checkpoint import main  # noqa: E402
 
 if __name__ == '__main__':
     raise SystemExit(main())
