@@ -332,8 +332,8 @@ def test_where_something_is_wrong_nothing_is_written(tmp_path, run):
     assert status == 2 and '323 of 324 tensors are missing' in said
     status, said = run(path, tmp_path / 'b.py', '--config', CONFIGS / RECIPE)
     assert status == 2 and 'expected a name that ends in .pth' in said
-    status, said = run(out, path, '--config', CONFIGS / RECIPE)
-    assert status == 2 and 'FileNotFoundError' in said
+    status, said = run(tmp_path / 'c.pth', out, '--config', CONFIGS / RECIPE)
+    assert status == 2 and 'c.pth' in said
     status, said = run(path, path, '--config', CONFIGS / RECIPE)
     assert status == 2 and 'would overwrite input' in said
     assert os.listdir(tmp_path) == ['a.pth']

@@ -123,7 +123,7 @@ def run_mmdet_tool(prog: str, name: str, argv: Sequence[str], dataloaders: Seque
     """
     if 'TORCHELASTIC_RUN_ID' in os.environ:
         # torchrun starts a session for each process, which nobody would end with a killed torchrun.
-        from ..processes import end_with_parent
+        from ..utils.children import end_with_parent
 
         end_with_parent(PARENT)
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.signals import orderly_exit
+from ..utils.threads import configure_threads
 
 EXIT_STATUS = (
     'Exit status: 0 if everything was done, 1 if something failed, 2 if nothing could be done.'
@@ -200,12 +201,12 @@ def report_error(prog: str, error: BaseException) -> int:
 
 @contextmanager
 def _settings(args: argparse.Namespace) -> Iterator[None]:
-    """Apply ``--quiet`` and ``--threads``, hide warnings of libraries, and undo all of it."""
+    """Apply ``--quiet`` and ``--threads``, and hide warnings of libraries."""
     changes = dict(PYTHONWARNINGS=os.environ.get('PYTHONWARNINGS', 'ignore'))
     if getattr(args, 'quiet', False):
         changes['TQDM_DISABLE'] = '1'
-    if getattr(args, 'threads', None):
-        changes['OMP_NUM_THREADS'] = str(args.threads)
+    if hasattr(args, 'threads'):
+        configure_threads(args.threads)
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
