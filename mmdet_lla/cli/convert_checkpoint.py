@@ -103,11 +103,11 @@ def format_report(
         'them reshaped (one scale per level)'
     )
     if conversion.added:
-        lines.append(f'{len(conversion.added)} counters of BatchNorm added, absent in cvpods')
-    left = [key for key in given if key != source]
-    if conversion.left:
-        left.append(f'{len(conversion.left)} counters of BatchNorm, absent in cvpods')
-    lines.append(f'left out: {", ".join(left) or "nothing"}')
+        lines.append(f'{len(conversion.added)} counters of BatchNorm added')
+    dropped = [key for key in given if key != source]
+    if conversion.dropped:
+        dropped.append(f'{len(conversion.dropped)} counters of BatchNorm')
+    lines.append(f'dropped: {", ".join(dropped) or "nothing"}')
     lines += [f'config: {change}' for change in changes]
     if args.to_cvpods:
         lines.append(f'written: {args.dst}')
