@@ -11,14 +11,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 
 from ..analysis.assignment_stats import wishes
 from ..analysis.pictures import assignment_picture, write_picture
 from ..analysis.recording import assignments_of
 from ..analysis.samples import find_pictures, plain_dataset
-from ..compat import mmengine_log_allowed
 from ..evaluation.annotations import CrowdAnnotation
+from ..plain_checkpoints import load_weights
 from .runs import Run
 
 DIRECTORY = 'assignments'
@@ -83,8 +82,7 @@ def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = plain_dataset(cfg, 'val')
     model = MODELS.build(cfg.model)
-    with mmengine_log_allowed():
-        load_checkpoint(model, str(checkpoint), map_location='cpu', logger='silent')
+    load_weights(model, checkpoint)
     # Some heads (TOODHead) read the epoch of the running training.
     epochs = cfg.train_cfg.get('max_epochs') or 0
     MessageHub.get_instance('ablation').update_info('epoch', epochs)

@@ -62,6 +62,8 @@ def checkpoint_fault(path: str | Path) -> str | None:
         return 'it does not exist'
     except zipfile.BadZipFile as error:
         return f'it is cut off or no checkpoint of torch ({os.path.getsize(path)} bytes: {error})'
+    except ValueError as error:
+        return _first_line(error)
     except Exception as error:  # damage leads any decoder astray, zlib's for one
         return f'it cannot be read ({_first_line(error)})'
     return f'it has no {", ".join(missing)}' if missing else None
