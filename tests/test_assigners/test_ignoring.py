@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from mmdet_lla.assigners import View
 from mmdet_lla.assigners.views import view_of
 
-from .homes import META, SIZES, crowd, predict
+from .other_heads import META, SIZES, crowd, predict
 from .test_views import ATSS, CENTER, HUNGARIAN, MAX_IOU, build_head
 
 ASSIGNERS = {

@@ -13,7 +13,9 @@ from mmengine.structures import InstanceData
 from mmdet_lla.assigners import OTAAssigner, View
 from mmdet_lla.assigners.views import view_of
 
-from .homes import (
+from .oracle import iou_table
+from .ota_oracle import candidate_table, solve_ota
+from .other_heads import (
     META,
     SIZES,
     STRIDES,
@@ -25,8 +27,6 @@ from .homes import (
     predict,
     spied,
 )
-from .oracle import iou_table
-from .ota_oracle import candidate_table, solve_ota
 from .scenes import make_scene
 
 

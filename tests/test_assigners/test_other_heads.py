@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAAssigner
 
-from .homes import (
+from .other_heads import (
     META,
     ONE_ANCHOR,
     SIZES,

@@ -13,8 +13,8 @@ from mmengine.structures import InstanceData
 from mmdet_lla.assigners import POTOAssigner, View
 from mmdet_lla.assigners.views import view_of
 
-from .homes import META, SIZES, STRIDES, at_rtmdet, at_yolox, crowd, predict, spied
 from .oracle import inside_table, iou_table
+from .other_heads import META, SIZES, STRIDES, at_rtmdet, at_yolox, crowd, predict, spied
 from .poto_oracle import argmax, auxiliary, candidate_table, match, quality_table
 from .scenes import make_scene
 

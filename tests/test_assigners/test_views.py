@@ -23,7 +23,7 @@ from mmdet_lla import LLAAssigner
 from mmdet_lla.assigners import View
 from mmdet_lla.assigners.views import view_of
 
-from .homes import (
+from .other_heads import (
     CELLS,
     CLASSES,
     DELTAS,
