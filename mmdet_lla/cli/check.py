@@ -2,6 +2,7 @@
 
   mmdet-lla check data/people                    # what `mmdet-lla convert` wrote
   mmdet-lla check data/CrowdHuman/annotation_train.odgt --plots train.png
+  mmdet-lla check my_config.py                   # its files, class names and num_classes
 
 Status 1 says that the dataset has problems, 2 that something could not be checked.
 """
@@ -20,7 +21,8 @@ def build_parser() -> CommandParser:
         'annotations',
         metavar='DATASET',
         help='directory with annotation_train.odgt and annotation_val.odgt, or one annotation '
-        'file: .odgt, .json of COCO, .mat or .json of CityPersons',
+        'file: .odgt, .json of COCO, .mat or .json of CityPersons; or a config (.py), of which '
+        'only the files and classes of its dataloaders are checked',
     )
     parser.add_shared('--img-dir', '--box')
     parser.add_alias('--pictures', '--img-dir')
@@ -132,9 +134,26 @@ def check_file(file: Path, args: argparse.Namespace) -> dict:
     }
 
 
+def check_config(path: str) -> int:
+    """Check the files and classes of a config's dataloaders, and return the exit status."""
+    from ..datasets.checks import check_config_data
+    from ..named_configs import read_config
+
+    cfg = read_config(path)
+    try:
+        check_config_data(cfg)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'{path}: {error}')
+        return 1
+    print(f'no problems in the files and classes of {path}')
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     from ..utils.files import atomic_write, check_outputs
 
+    if args.annotations.endswith('.py'):
+        return check_config(args.annotations)
     files = find_annotation_files(args.annotations)
     check_outputs([one for one in (args.plots, args.report) if one], files)
     if args.plots and len(files) > 1:

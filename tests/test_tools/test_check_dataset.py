@@ -108,3 +108,19 @@ def test_coco_and_citypersons(check, tmp_path):
     Image.new('RGB', (60, 50)).save(tmp_path / 'val' / 'munster' / name)
     status, out, _ = check(tmp_path / 'anno_val.mat', '--pictures', tmp_path / 'val')
     assert status == 0, out
+
+
+def test_a_config_is_checked_without_building_anything(check, crowd, tmp_path):
+    config = tmp_path / 'config.py'
+    dataset = dict(
+        type='CrowdDataset', data_root=str(tmp_path), ann_file=crowd.name, data_prefix=dict(img='')
+    )
+    for num_classes, expected in ((1, 0), (5, 1)):
+        config.write_text(
+            f'train_dataloader = dict(dataset={dataset})\n'
+            f"model = dict(type='X', bbox_head=dict(num_classes={num_classes}))\n"
+        )
+        status, out, _ = check(config)
+        assert status == expected
+        assert ('num_classes is 5, but the dataset has 1 classes: person' in out) == bool(expected)
+    assert check(tmp_path / 'none.py')[0] == 2
