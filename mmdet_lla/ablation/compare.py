@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..analysis.errors import (
-    FALSE_ALARMS,
-    MISSES,
-    Errors,
-    best_thresholds,
+    FN_TYPES,
+    FP_TYPES,
+    compute_impacts,
+    find_best_thresholds,
     find_errors,
-    price_errors,
 )
 from ..analysis.statistics import (
     Estimate,
@@ -24,11 +23,11 @@ from ..analysis.statistics import (
 )
 from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, TestSet, summarize
 from ..evaluation.annotations import CrowdDetections
-from ..evaluation.crowd import GROUPS, CrowdResult
+from ..evaluation.crowd import ATTRIBUTE_EDGES, CrowdResult
 
 SIGNIFICANCES = ('better', 'worse', 'inconclusive', 'one seed', 'equal')
 GROUP_METRICS = ('AP', 'recall')
-ERROR_TYPES = FALSE_ALARMS + MISSES
+ERROR_TYPES = FP_TYPES + FN_TYPES
 #: Numbers of each error type: errors per gt, impact on AP, impact on MR. Lower is better.
 ERROR_NUMBERS = ('rate', 'AP', 'MR')
 
@@ -167,7 +166,7 @@ def evaluate_groups(
 
     Args:
         config (RunResults): Evaluations of the config.
-        attribute (str): A key of ``GROUPS``.
+        attribute (str): A key of ``ATTRIBUTE_EDGES``.
         num_samples (int): Bootstrap samples. Defaults to 200.
         seed (int): Seed of the bootstrap. Defaults to 0.
     """
@@ -197,8 +196,8 @@ def known_attributes(configs: Sequence[RunResults]) -> list[str]:
     firsts = [next(iter(config.results.values())) for config in configs]
     return [
         attribute
-        for attribute in GROUPS
-        if all(np.isfinite(result.traits[attribute]).any() for result in firsts)
+        for attribute in ATTRIBUTE_EDGES
+        if all(np.isfinite(result.attributes[attribute]).any() for result in firsts)
     ]
 
 
@@ -290,36 +289,22 @@ def find_run_errors(
     annotations, ordered = test_set.match_images(detections)
     samples = resample_images(len(annotations), num_samples)
     errors = find_errors(annotations, ordered, 0.0, test_set.iou_thr)
-    score_thr = best_thresholds(errors.pairs, errors.matches, samples[:0])['JI']['threshold']
+    score_thr = find_best_thresholds(errors.pairs, errors.matches, samples[:0])['JI']['threshold']
     errors = find_errors(annotations, ordered, score_thr, test_set.iou_thr)
-    num_gts = np.bincount(errors.pairs.gt_picture, minlength=errors.pairs.num_pictures)
+    counts = np.array(list(errors.count_per_image().values()))  # (num_types, num_images)
+    num_gts = errors.pairs.count_per_image(errors.pairs.gt_image)
     weights = np.concatenate([np.ones((1, len(num_gts)), int), samples])
-    rates = _count_errors(errors) @ weights.T / np.maximum(weights @ num_gts, 1)
+    rates = counts @ weights.T / np.maximum(weights @ num_gts, 1)
     numbers = [rates]  # (num_types, 1 + num_samples) each
-    impacts = {impact.kind: impact for impact in price_errors(errors, samples, test_set.mr_ref)}
+    impacts = {one.type: one for one in compute_impacts(errors, samples, test_set.mr_ref)}
     for column, (metric, sign) in enumerate((('AP', 1), ('MR', -1))):
         rows = [
-            np.concatenate([[impacts[kind].gain[metric]], impacts[kind].drawn[:, column]])
+            np.concatenate([[impacts[kind].delta[metric]], impacts[kind].samples[:, column]])
             for kind in ERROR_TYPES
         ]
         numbers.append(sign * np.array(rows))
     table = np.stack(numbers, axis=1)
     return RunErrors(errors.pairs.img_ids, table[:, :, 0], table[:, :, 1:])
-
-
-def _count_errors(errors: Errors) -> np.ndarray:
-    """Count the errors of each type in each image, shape (num_types, num_images)."""
-    pairs = errors.pairs
-    shown = pairs.det_score >= errors.score_thr
-    rows = [
-        np.bincount(image[kinds == i], minlength=pairs.num_pictures)
-        for kinds, image, names in (
-            (np.where(shown, errors.alarm, -1), pairs.det_picture, FALSE_ALARMS),
-            (errors.miss, pairs.gt_picture, MISSES),
-        )
-        for i in range(len(names))
-    ]
-    return np.array(rows)
 
 
 def compare_errors(runs: dict[str, dict[int, RunErrors]]) -> list[ErrorComparison]:

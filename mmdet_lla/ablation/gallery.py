@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 
-from ..analysis.assignment_stats import wishes
-from ..analysis.pictures import assignment_picture, write_picture
-from ..analysis.recording import assignments_of
-from ..analysis.samples import find_pictures, plain_dataset
+from ..analysis.assignment_stats import compute_candidates
+from ..analysis.images import render_assignment, write_image
+from ..analysis.recording import compute_assignments
+from ..analysis.samples import build_plain_dataset, find_indices
 from ..evaluation.annotations import CrowdAnnotation
 from ..plain_checkpoints import load_weights
 from .runs import Run
@@ -80,15 +80,15 @@ def draw_gallery(run: Run, img_ids: Sequence, width: int = 720) -> dict:
 
 def _draw(cfg: Config, checkpoint: Path, paths: dict, width: int) -> None:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    dataset = plain_dataset(cfg, 'val')
+    dataset = build_plain_dataset(cfg, 'val')
     model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
     # Some heads (TOODHead) read the epoch of the running training.
     epochs = cfg.train_cfg.get('max_epochs') or 0
     MessageHub.get_instance('ablation').update_info('epoch', epochs)
-    indices = find_pictures(dataset, [str(img_id) for img_id in paths])
+    indices = find_indices(dataset, [str(img_id) for img_id in paths])
     for img_id, index in zip(paths, indices, strict=True):
         sample = dataset[index]
-        (call,) = assignments_of(model, [sample])
-        drawn = assignment_picture(sample, call, wishes(call), width=width)
-        write_picture(paths[img_id], drawn)
+        (call,) = compute_assignments(model, [sample])
+        drawn = render_assignment(sample, call, compute_candidates(call), width=width)
+        write_image(paths[img_id], drawn)

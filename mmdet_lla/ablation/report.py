@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from ..analysis.errors.kinds import MEANINGS as ERROR_MEANINGS
+from ..analysis.errors.types import DESCRIPTIONS as ERROR_MEANINGS
 from ..analysis.figures import Style, data_uri, to_svg
-from ..analysis.page import render
-from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, TestSet, load_detections
+from ..analysis.reports import render
+from ..analysis.test_sets import LOWER_IS_BETTER, METRICS, TestSet
 from ..utils.files import atomic_write
 from . import plots
 from .compare import (
@@ -88,7 +88,7 @@ def write_report(
         significance=significance,
         num_images=len(configs[0].img_ids),
         num_samples=num_samples,
-        num_gts=len(next(iter(configs[0].results.values())).main.gt_picture),
+        num_gts=len(next(iter(configs[0].results.values())).main.gt_image),
         num_seeds={one.name: len(one.seeds) for one in configs},
         summary=_summarize_significance(comparisons),
         minutes=_training_minutes(rows),
@@ -121,7 +121,7 @@ def _evaluate_runs(
         test_set = TestSet(variant.cfg)
         results, found = {}, {}
         for run in done:
-            detections = load_detections(run.work_dir / DETECTIONS)
+            detections = test_set.read_detections(run.work_dir / DETECTIONS)
             results[run.seed] = test_set.evaluate(detections)
             found[run.seed] = find_run_errors(test_set, detections)
         configs.append(RunResults(variant.name, results))

@@ -24,7 +24,7 @@ from mmengine.config import Config
 
 import mmdet_lla
 
-from ..analysis.test_sets import TestSet, load_detections, summarize
+from ..analysis.test_sets import TestSet, summarize
 from ..utils.files import atomic_write
 from .engines import JobContext
 from .engines.base import num_cores
@@ -151,7 +151,8 @@ def _train_and_test(run: Run, keep_checkpoint: bool, tools: Path, context: JobCo
                 f'test {step.done}/{step.total}',
             )
     test_seconds = time.monotonic() - start
-    evaluated = _test_set(run.variant).evaluate(load_detections(work_dir / DETECTIONS))
+    test_set = _test_set(run.variant)
+    evaluated = test_set.evaluate(test_set.read_detections(work_dir / DETECTIONS))
     kept = checkpoint if keep_checkpoint and run.weights_dir is None else None
     result = dict(
         digest=run.variant.digest,
@@ -160,7 +161,7 @@ def _train_and_test(run: Run, keep_checkpoint: bool, tools: Path, context: JobCo
         seed=run.seed,
         metrics=summarize(evaluated),
         num_images=len(evaluated.img_ids),
-        num_gts=len(evaluated.main.gt_picture),
+        num_gts=len(evaluated.main.gt_image),
         test_seconds=test_seconds,
         attempts=state['attempts'],
         threads=context.cpus,

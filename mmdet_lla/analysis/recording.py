@@ -1,4 +1,4 @@
-"""What an assigner decided, seen from outside: no special detector or head is needed."""
+"""Recording of assigner calls from outside; any mmdet detector or head works unchanged."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-#: Where mmdet's detectors keep the head whose assigner decides about priors.
+#: Attributes under which mmdet's detectors keep the head whose assigner assigns priors.
 HEADS = ('bbox_head', 'rpn_head')
 
 
@@ -21,14 +21,14 @@ class Assignment(NamedTuple):
     """One call of an assigner.
 
     Attributes:
-        pred_instances (InstanceData): What the head handed over, ``priors`` at least.
-        gt_instances (InstanceData): The boxes, in pixels of the network's input.
-        result (AssignResult): The decision.
-        levels (Tensor, optional): Level of each prior, 0 the finest, -1 where it is not known,
-            int64, (num_priors,). None if the head has no prior generator.
-        strides (tuple[int]): Stride of each level in pixels, none without a prior generator.
-        again (Callable, optional): Calls the assigner with other boxes (InstanceData), no ignore
-            boxes, and everything else as it was; the assigner itself stays untouched.
+        pred_instances (InstanceData): Predictions that the head passed, at least ``priors``.
+        gt_instances (InstanceData): Gts, in pixels of the network input.
+        result (AssignResult): Result of the call.
+        levels (Tensor, optional): Level of each prior, 0 the finest, -1 if unknown, int64,
+            (num_priors,). None if the head has no prior generator.
+        strides (tuple[int]): Stride of each level in pixels, empty without a prior generator.
+        reassign (Callable, optional): Calls a copy of the assigner with other gts (InstanceData),
+            no ignore regions and otherwise the same arguments.
     """
 
     pred_instances: InstanceData
@@ -36,14 +36,14 @@ class Assignment(NamedTuple):
     result: AssignResult
     levels: Tensor | None = None
     strides: tuple[int, ...] = ()
-    again: Callable[[InstanceData], AssignResult] | None = None
+    reassign: Callable[[InstanceData], AssignResult] | None = None
 
 
-def head_with_assigner(model: nn.Module) -> nn.Module:
-    """The head of a detector that has an assigner, ``bbox_head`` or ``rpn_head``.
+def find_assigner_head(model: nn.Module) -> nn.Module:
+    """Find the head of a detector that has an assigner, ``bbox_head`` or ``rpn_head``.
 
     Raises:
-        ValueError: If there is none, as in detectors that assign by a formula (FCOS), or in models
+        ValueError: There is none, as in detectors that assign by a formula (FCOS), or in models
             built without ``train_cfg``.
     """
     for name in HEADS:
@@ -53,21 +53,21 @@ def head_with_assigner(model: nn.Module) -> nn.Module:
     heads = [type(getattr(model, name)).__name__ for name in HEADS if hasattr(model, name)]
     raise ValueError(
         f'{type(model).__name__} ({", ".join(heads) or "no " + " or ".join(HEADS)}) has no '
-        'assigner to look at. Expected a detector whose bbox_head or rpn_head has `assigner`, '
-        'built with the train_cfg of its config; heads like FCOSHead assign by a formula instead'
+        'assigner. Expected a detector whose bbox_head or rpn_head has `assigner`, built with the '
+        'train_cfg of its config; heads like FCOSHead assign by a formula instead'
     )
 
 
 @contextmanager
-def watched(head: nn.Module, seen: Callable[[Assignment], None]) -> Iterator[None]:
-    """Within the context, ``seen`` is given every call of the head's assigners, as it is made.
+def watch_assignments(head: nn.Module, callback: Callable[[Assignment], None]) -> Iterator[None]:
+    """Pass every call of the head's assigners to a callback while the context is active.
 
     Args:
-        head (nn.Module): A head with ``assigner``; further ones (TOODHead) are watched too.
-        seen (Callable): Is given each :class:`Assignment`, in the order of the calls.
+        head (nn.Module): A head with ``assigner``; further assigners (TOODHead) are included.
+        callback (Callable): Receives each :class:`Assignment`, in the order of the calls.
 
     Raises:
-        ValueError: If the head has no assigner (built without ``train_cfg``).
+        ValueError: The head has no assigner (built without ``train_cfg``).
     """
     if getattr(head, 'assigner', None) is None:
         raise ValueError(
@@ -78,26 +78,26 @@ def watched(head: nn.Module, seen: Callable[[Assignment], None]) -> Iterator[Non
     assigners.setdefault(id(head.assigner), head.assigner)
     grid = _PriorGrid(head)
     with ExitStack() as stack:
-        stack.callback(head.register_forward_hook(grid.note_sizes).remove)
+        stack.callback(head.register_forward_hook(grid.store_sizes).remove)
         for assigner in assigners.values():
-            stack.enter_context(_listening(assigner, _noting(assigner, grid, seen)))
+            stack.enter_context(_listen(assigner, _create_listener(assigner, grid, callback)))
         yield
 
 
 @contextmanager
-def recorded(head: nn.Module) -> Iterator[list[Assignment]]:
-    """Within the context, every call of the head's assigners is noted in the list it gives.
+def record_assignments(head: nn.Module) -> Iterator[list[Assignment]]:
+    """Record every call of the head's assigners in the yielded list.
 
     Raises:
-        ValueError: If the head has no assigner (built without ``train_cfg``).
+        ValueError: The head has no assigner (built without ``train_cfg``).
     """
     calls = []
-    with watched(head, calls.append):
+    with watch_assignments(head, calls.append):
         yield calls
 
 
-class _Listened:
-    """Stands in for an assigner's ``assign`` while somebody listens, whoever stops first."""
+class _ListenedAssign:
+    """Replaces ``assign`` of an assigner while there are listeners, which may end in any order."""
 
     def __init__(self, assigner) -> None:
         self.assign = assigner.assign
@@ -111,56 +111,51 @@ class _Listened:
 
 
 @contextmanager
-def _listening(assigner, listener: Callable) -> Iterator[None]:
-    """Within the context, ``listener`` is given what each call of the assigner was and gave."""
-    before = vars(assigner).get('assign')
-    if not isinstance(before, _Listened):
-        assigner.assign = _Listened(assigner)
-    listened = assigner.assign
-    listened.listeners.append(listener)
+def _listen(assigner, listener: Callable) -> Iterator[None]:
+    """Pass result and arguments of each call of the assigner to a listener."""
+    if not isinstance(vars(assigner).get('assign'), _ListenedAssign):
+        assigner.assign = _ListenedAssign(assigner)
+    wrapped = assigner.assign
+    wrapped.listeners.append(listener)
     try:
         yield
     finally:
-        listened.listeners.remove(listener)
-        if not listened.listeners:
+        wrapped.listeners.remove(listener)
+        if not wrapped.listeners:
             del assigner.assign
-            if assigner.assign != listened.assign:  # it was the instance's own
-                assigner.assign = listened.assign
+            if assigner.assign != wrapped.assign:  # it was an attribute of the instance
+                assigner.assign = wrapped.assign
 
 
-def _noting(assigner, grid: '_PriorGrid', seen: Callable[[Assignment], None]) -> Callable:
-    """A listener that gives ``seen`` every call as an :class:`Assignment`."""
+def _create_listener(
+    assigner, grid: '_PriorGrid', callback: Callable[[Assignment], None]
+) -> Callable:
+    """Create a listener that passes every call to the callback as an :class:`Assignment`."""
 
     def listener(result: AssignResult, pred_instances: InstanceData, *args, **kwargs) -> None:
-        # Some assigners want more between predictions and boxes, ATSSAssigner the level sizes.
-        given = (*args, *(kwargs.get(key) for key in ('gt_instances', 'gt_instances_ignore')))
-        gt_instances, *ignored = (arg for arg in given if isinstance(arg, InstanceData))
+        # Some assigners take more between predictions and gts, ATSSAssigner the level sizes.
+        arguments = (*args, *(kwargs.get(key) for key in ('gt_instances', 'gt_instances_ignore')))
+        gt_instances, *ignored = (arg for arg in arguments if isinstance(arg, InstanceData))
 
-        def again(boxes: InstanceData) -> AssignResult:
-            swap = {id(gt_instances): boxes, **{id(one): None for one in ignored}}
-            return _copied(assigner).assign(
+        def reassign(gts: InstanceData) -> AssignResult:
+            swap = {id(gt_instances): gts, **{id(one): None for one in ignored}}
+            copied = object.__new__(type(assigner))
+            state = {name: value for name, value in vars(assigner).items() if name != 'assign'}
+            vars(copied).update(copy.deepcopy(state))
+            return copied.assign(
                 pred_instances,
                 *(swap.get(id(arg), arg) for arg in args),
                 **{key: swap.get(id(arg), arg) for key, arg in kwargs.items()},
             )
 
-        levels = grid.levels_of(pred_instances.priors) if 'priors' in pred_instances else None
-        seen(Assignment(pred_instances, gt_instances, result, levels, grid.strides, again))
+        levels = grid.find_levels(pred_instances.priors) if 'priors' in pred_instances else None
+        callback(Assignment(pred_instances, gt_instances, result, levels, grid.strides, reassign))
 
     return listener
 
 
-def _copied(assigner):
-    """An assigner like this one that nobody listens to."""
-    copied = object.__new__(type(assigner))
-    vars(copied).update(
-        copy.deepcopy({name: value for name, value in vars(assigner).items() if name != 'assign'})
-    )
-    return copied
-
-
 class _PriorGrid:
-    """Tells the levels of a head's priors from the sizes of its outputs."""
+    """Finds the levels of a head's priors from the sizes of its outputs."""
 
     def __init__(self, head: nn.Module) -> None:
         self.generator = getattr(head, 'prior_generator', None)
@@ -170,52 +165,52 @@ class _PriorGrid:
         )
         self.sizes: list[tuple[int, int]] = []
 
-    def note_sizes(self, head: nn.Module, args: tuple, outputs: tuple) -> None:
-        """A forward hook: heights and widths of the levels."""
+    def store_sizes(self, head: nn.Module, args: tuple, outputs: tuple) -> None:
+        """Store height and width of each level; a forward hook."""
         levels = outputs[0] if isinstance(outputs, (tuple, list)) else ()
         self.sizes = [
             tuple(one.shape[-2:]) for one in levels if isinstance(one, Tensor) and one.dim() == 4
         ]
 
-    def levels_of(self, priors: Tensor) -> Tensor | None:
-        """Level of each prior; nothing is read back from the device.
+    def find_levels(self, priors: Tensor) -> Tensor | None:
+        """Return the level of each prior, without synchronizing with the device.
 
-        Heads hand over all priors in order, or (AnchorHead's in a padded batch, or with
-        ``allowed_border``) some, which are then found among all by their values.
+        Heads pass all priors in order, or some of them (AnchorHead in a padded batch, or with
+        ``allowed_border``), which are then found among all by their values.
         """
         if not self.strides or len(self.sizes) != len(self.strides):
             return None
         priors = get_box_tensor(priors)
-        counts = [
+        num_level_priors = [
             n * h * w for n, (h, w) in zip(self.generator.num_base_priors, self.sizes, strict=True)
         ]
-        total = sum(counts)
+        total = sum(num_level_priors)
         levels = torch.cat(
             [
                 torch.full((count,), level, device=priors.device)
-                for level, count in enumerate(counts)
+                for level, count in enumerate(num_level_priors)
             ]
         )
         if len(priors) == total:
             return levels
-        grid = self._grid(priors)
+        grid = self._create_grid(priors)
         if grid.size(1) != priors.size(1):
             return torch.full((len(priors),), -1, device=priors.device)
-        keys, order = _hash(grid).sort()
-        place = torch.searchsorted(keys, _hash(priors)).clamp(max=total - 1)
-        index = order[place]
+        keys, order = _hash_rows(grid).sort()
+        position = torch.searchsorted(keys, _hash_rows(priors)).clamp(max=total - 1)
+        index = order[position]
         return torch.where((grid[index] == priors).all(1), levels[index], -1)
 
-    def _grid(self, priors: Tensor) -> Tensor:
-        make = self.generator.grid_priors
-        grid = get_box_tensor(cat_boxes(make(self.sizes, device=priors.device)))
+    def _create_grid(self, priors: Tensor) -> Tensor:
+        create = self.generator.grid_priors
+        grid = get_box_tensor(cat_boxes(create(self.sizes, device=priors.device)))
         if grid.size(1) == 2 and priors.size(1) == 4:
-            grid = cat_boxes(make(self.sizes, device=priors.device, with_stride=True))
+            grid = cat_boxes(create(self.sizes, device=priors.device, with_stride=True))
         return grid.to(priors.dtype)
 
 
-def _hash(rows: Tensor) -> Tensor:
-    """One int64 a row of floats, the same for the same rows."""
+def _hash_rows(rows: Tensor) -> Tensor:
+    """One int64 per row of floats, equal for equal rows."""
     bits = rows.contiguous().float().view(torch.int32).long()
     mixed = torch.zeros_like(bits[:, 0])
     for column in bits.unbind(1):
@@ -225,42 +220,41 @@ def _hash(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assignments_of(model: nn.Module, samples: list[dict]) -> list[Assignment]:
-    """Run a detector's own loss on pictures and note what its assigner decides.
+def compute_assignments(model: nn.Module, samples: list[dict]) -> list[Assignment]:
+    """Run a detector's own loss on images and record its assignments.
 
     Args:
         model (nn.Module): An mmdet detector whose head has an assigner, see
-            :func:`head_with_assigner`. Its weights and statistics stay as they are.
-        samples (list[dict]): What the dataset's pipeline gives, ``inputs`` and ``data_samples``;
-            they stay as they are, and no augmentation of batches is applied to them.
+            :func:`find_assigner_head`. Its weights and statistics are left unchanged.
+        samples (list[dict]): Outputs of the dataset's pipeline, ``inputs`` and ``data_samples``;
+            they are left unchanged, and batch augmentation is not applied.
 
     Returns:
-        list[Assignment]: One a picture, in order.
+        list[Assignment]: One per image, in order.
 
     Raises:
-        ValueError: If no head has an assigner, or it is not called once a picture.
+        ValueError: No head has an assigner, or it is not called once per image.
     """
-    head = head_with_assigner(model)
+    head = find_assigner_head(model)
     training = {module: module.training for module in model.modules()}
     model.train()
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
     try:
-        with recorded(head) as calls:
-            data = pseudo_collate(
-                [
-                    {**sample, 'data_samples': copy.deepcopy(sample['data_samples'])}
-                    for sample in samples
-                ]
-            )
-            model(**model.data_preprocessor(data, training=False), mode='loss')
+        with record_assignments(head) as calls:
+            copies = [
+                {**sample, 'data_samples': copy.deepcopy(sample['data_samples'])}
+                for sample in samples
+            ]
+            data = model.data_preprocessor(pseudo_collate(copies), training=False)
+            model(**data, mode='loss')
     finally:
         for module, state in training.items():
             module.training = state
     if len(calls) != len(samples):
         raise ValueError(
             f'{type(head).__name__} called its assigner {len(calls)} times '
-            f'for {len(samples)} pictures; expected one call a picture'
+            f'for {len(samples)} images; expected one call per image'
         )
     return calls

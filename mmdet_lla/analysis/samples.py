@@ -1,4 +1,6 @@
-"""Pictures of a config's data sets as a tested detector sees them, with boxes."""
+"""Images of a config's datasets as a detector sees them in tests, with gts."""
+
+from __future__ import annotations
 
 import copy
 import re
@@ -10,19 +12,19 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 
 
-def plain_dataset(cfg: Config, split: str = 'val') -> BaseDataset:
-    """A data set of a config as a detector sees it when tested, with boxes in the same pixels.
+def build_plain_dataset(cfg: Config, split: str = 'val') -> BaseDataset:
+    """Build a dataset whose images are as in tests, with gts in the same pixels.
 
-    The pipeline is that of the validation set without augmentation; annotations are loaded
-    before the picture is resized, so that boxes go with it.
+    The pipeline is that of the validation set, without augmentation. Annotations are loaded before
+    the image is resized, so that boxes are resized with it.
 
     Args:
-        cfg (Config): With ``val_dataloader``, and ``train_dataloader`` if that is asked for.
-            Wrappers of data sets (MultiImageMixDataset, RepeatDataset) are looked into.
+        cfg (Config): Config with ``val_dataloader``, and ``train_dataloader`` for that split.
+            Wrappers of datasets (MultiImageMixDataset, RepeatDataset) are unwrapped.
         split (str): 'train' or 'val'. Defaults to 'val'.
 
     Raises:
-        ValueError: If the config has no such data set.
+        ValueError: The config has no such dataset.
     """
     loaders = {name: cfg.get(f'{name}_dataloader') for name in ('train', 'val')}
     if split not in loaders:
@@ -31,65 +33,62 @@ def plain_dataset(cfg: Config, split: str = 'val') -> BaseDataset:
         if not loaders[name]:
             raise ValueError(
                 f'the config has no {name}_dataloader; '
-                f'it is needed for the {"pictures" if name == split else "pipeline"}'
+                f'it is needed for the {"images" if name == split else "pipeline"}'
             )
-    pipeline = _with_boxes(_innermost(loaders['val'].dataset).pipeline)
-    return DATASETS.build(_with_pipeline(loaders[split].dataset, pipeline))
+    pipeline = _move_annotations(_find_pipeline(loaders['val'].dataset))
+    return DATASETS.build(_replace_pipeline(loaders[split].dataset, pipeline))
 
 
-def _innermost(dataset: ConfigDict) -> ConfigDict:
-    while 'pipeline' not in dataset or 'dataset' in dataset or 'datasets' in dataset:
-        if 'datasets' in dataset:
-            dataset = dataset.datasets[0]
-        elif 'dataset' in dataset:
-            dataset = dataset.dataset
-        else:
-            raise ValueError(f'{dataset.get("type")} has no pipeline')
-    return dataset
-
-
-def _with_pipeline(dataset: ConfigDict, pipeline: list) -> ConfigDict:
-    """The data set without wrappers that mix or repeat pictures, under another pipeline."""
+def _find_pipeline(dataset: ConfigDict) -> list:
     if 'datasets' in dataset:
-        return ConfigDict(
-            {**dataset, 'datasets': [_with_pipeline(one, pipeline) for one in dataset.datasets]}
-        )
+        return _find_pipeline(dataset.datasets[0])
     if 'dataset' in dataset:
-        return _with_pipeline(dataset.dataset, pipeline)
+        return _find_pipeline(dataset.dataset)
+    if 'pipeline' not in dataset:
+        raise ValueError(f'{dataset.get("type")} has no pipeline')
+    return dataset.pipeline
+
+
+def _replace_pipeline(dataset: ConfigDict, pipeline: list) -> ConfigDict:
+    """Replace the pipeline and remove wrappers that mix or repeat images."""
+    if 'datasets' in dataset:
+        parts = [_replace_pipeline(one, pipeline) for one in dataset.datasets]
+        return ConfigDict({**dataset, 'datasets': parts})
+    if 'dataset' in dataset:
+        return _replace_pipeline(dataset.dataset, pipeline)
     return ConfigDict({**dataset, 'pipeline': copy.deepcopy(pipeline)})
 
 
-def _with_boxes(pipeline: Sequence[dict]) -> list[dict]:
-    """A pipeline whose annotations are loaded right after the picture."""
+def _move_annotations(pipeline: Sequence[dict]) -> list[dict]:
+    """Load annotations right after the image."""
     annotations = [step for step in pipeline if 'LoadAnnotations' in str(step['type'])]
     others = [step for step in pipeline if step not in annotations]
-    after = 1 + max(
-        (i for i, step in enumerate(others) if 'LoadImage' in str(step['type'])), default=-1
-    )
+    loads = [i for i, step in enumerate(others) if 'LoadImage' in str(step['type'])]
+    after = 1 + max(loads, default=-1)
     annotations = annotations or [dict(type='LoadAnnotations', with_bbox=True)]
     return [*others[:after], *annotations, *others[after:]]
 
 
-def find_pictures(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
-    """Places of pictures in a data set, by ID or file name without extension.
+def find_indices(dataset: BaseDataset, names: Sequence[str]) -> list[int]:
+    """Find images in a dataset by ID or by file name without extension.
 
     Raises:
-        ValueError: If one is not there.
+        ValueError: An image is not in the dataset.
     """
-    places = {}
+    indices = {}
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
-        places.setdefault(Path(info['img_path']).stem, i)
-        places[str(info['img_id'])] = i
-    missing = [name for name in wanted if name not in places]
+        indices.setdefault(Path(info['img_path']).stem, i)
+        indices[str(info['img_id'])] = i
+    missing = [name for name in names if name not in indices]
     if missing:
         raise ValueError(
-            f'no picture {", ".join(missing)} among {len(dataset)} of the data set; '
-            f'its IDs are like {", ".join(list(places)[:3])}'
+            f'no image {", ".join(missing)} among the {len(dataset)} of the dataset; '
+            f'its IDs are like {", ".join(list(indices)[:3])}'
         )
-    return [places[name] for name in wanted]
+    return [indices[name] for name in names]
 
 
-def picture_name(sample: dict) -> str:
-    """A picture's ID, fit for a file name."""
+def get_file_name(sample: dict) -> str:
+    """Return the ID of an image with the characters that file names allow."""
     return re.sub(r'[^\w.,=-]+', '_', str(sample['data_samples'].img_id))

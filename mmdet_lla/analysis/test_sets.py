@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
-from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
 from ..evaluation.annotations import CrowdAnnotation, CrowdDetections, load_odgt
 from ..evaluation.crowd import CrowdResult, evaluate_crowd
 from ..evaluation.crowd_metric import EVAL_MODES
+from ..evaluation.detection_files import find_person_label, read_detections
 
 METRICS = ('AP', 'MR', 'JI', 'recall')
 LOWER_IS_BETTER = frozenset({'MR'})
@@ -38,6 +37,8 @@ class TestSet:
         crowd: dict = next(
             (e for e in evaluators if str(e.get('ann_file', '')).endswith('.odgt')), {}
         )
+        dataset_cfg = cfg.test_dataloader.dataset
+        self.person = find_person_label((dataset_cfg.get('metainfo') or {}).get('classes'))
         self.mr_ref = crowd.get('mr_ref', 'CALTECH_-2')
         self.iou_thr = crowd.get('iou_thres', 0.5)
         if crowd:
@@ -48,9 +49,31 @@ class TestSet:
             )
         else:
             init_default_scope(cfg.get('default_scope', 'mmdet'))
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
-            annotations = [_to_annotation(dataset.get_data_info(i)) for i in range(len(dataset))]
+            dataset = DATASETS.build(dataset_cfg)
+            self.person = find_person_label(dataset.metainfo.get('classes'))
+            infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+            annotations = [self._create_annotation(info) for info in infos]
         self.annotations = {annotation.img_id: annotation for annotation in annotations}
+
+    def _create_annotation(self, info: dict) -> CrowdAnnotation:
+        instances = [
+            one
+            for one in info['instances']
+            if one['ignore_flag'] or one.get('bbox_label', self.person) == self.person
+        ]
+        return CrowdAnnotation.create(
+            info['img_id'],
+            [instance['bbox'] for instance in instances],
+            [bool(instance['ignore_flag']) for instance in instances],
+        )
+
+    def read_detections(self, path: str | Path) -> list[CrowdDetections]:
+        """Read the detections of people in the file that ``test --out`` wrote.
+
+        Raises:
+            DetectionFileError: The file is invalid.
+        """
+        return read_detections(path, person=self.person)
 
     def match_images(
         self, detections: Sequence[CrowdDetections]
@@ -84,29 +107,6 @@ class TestSet:
         return evaluate_crowd(annotations, ordered, (self.iou_thr,), self.mr_ref, with_jaccard)
 
 
-def _to_annotation(info: dict) -> CrowdAnnotation:
-    instances = info['instances']
-    return CrowdAnnotation.create(
-        info['img_id'],
-        [instance['bbox'] for instance in instances],
-        [bool(instance['ignore_flag']) for instance in instances],
-    )
-
-
-def load_detections(path: Path) -> list[CrowdDetections]:
-    """Read the file that ``test --out`` wrote."""
-    detections = []
-    for sample in load(path):
-        predicted = sample['pred_instances']
-        bboxes, scores = (
-            np.asarray(torch.as_tensor(predicted[key])) for key in ('bboxes', 'scores')
-        )
-        detections.append(
-            CrowdDetections.create(sample['img_id'], bboxes, scores, *sample['ori_shape'][:2])
-        )
-    return detections
-
-
 def summarize(result: CrowdResult, image_counts: np.ndarray | None = None) -> dict[str, float]:
     """Compute the metrics of ``METRICS`` as fractions of 1.
 
@@ -114,7 +114,7 @@ def summarize(result: CrowdResult, image_counts: np.ndarray | None = None) -> di
         result (CrowdResult): Evaluation of one run, with the Jaccard index.
         image_counts (np.ndarray, optional): Weight of each image, shape (num_images,).
     """
-    scores = result.scores(picture_counts=image_counts)
+    scores = result.scores(image_counts=image_counts)
     assert result.jaccard is not None
     return dict(
         AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(image_counts), recall=scores.recall

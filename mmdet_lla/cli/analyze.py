@@ -34,6 +34,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='keep the best threshold of the first detector by JI in this checkpoint, which '
         'tools/predict.py --threshold auto uses',
     )
+    parser.add_argument(
+        '--person-class',
+        type=int,
+        metavar='ID',
+        help='class of people in the detections (default: category 1 of COCO results, label 0 of '
+        '.pkl files); others are left out',
+    )
     return parser.parse_args(argv)
 
 
@@ -42,52 +49,39 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    from ..analysis.errors import files, pictures, report
-    from ..evaluation.annotations import load_odgt
-    from ..evaluation.crowd_metric import EVAL_MODES
+    from ..analysis.errors.report import analyze, write_threshold
+    from ..analysis.inputs import name_files
 
     try:
-        annotations = load_odgt(args.ann_file, EVAL_MODES[args.box])
-        named = [files.split_name(text) for text in args.detections]
-        raw = files.beside(annotations, args.raw) if args.raw else None
-        found = {name: files.beside(annotations, path) for name, path in named}
-        find = files.picture_finder(args.img_dir) if args.img_dir else None
-        analyses, worst, whole = [], {}, {}
-        for name, detections in tqdm(found.items(), desc='detectors', disable=len(found) == 1):
-            one = report.analyze(
-                name,
-                annotations,
-                detections,
-                args.iou_thr,
-                args.score_thr,
-                raw if not analyses else None,
-                args.draws,
-            )
-            analyses.append(one)
-            if find:
-                worst[name] = pictures.worst(one.errors, annotations, detections, find, args.number)
-                costly = pictures.most_costly(one.errors)
-                whole[name] = pictures.draw_costly(
-                    costly, one.errors, annotations, detections, find
-                )
-        args.out_dir.mkdir(parents=True, exist_ok=True)
-        report.write_json(args.out_dir / 'errors.json', analyses)
-        report.write_report(
-            args.out_dir / 'report.html',
-            analyses,
-            report.price_differences(analyses),
-            worst,
-            whole,
-            shlex.join(['python', 'tools/analyze.py', *argv]),
+        if args.write_threshold and not args.write_threshold.is_file():
+            raise FileNotFoundError(f'checkpoint not found: {args.write_threshold}')
+        analyses = analyze(
+            args.ann_file,
+            name_files(args.detections),
+            args.out_dir,
+            img_dir=args.img_dir,
+            raw=args.raw,
+            box=args.box,
+            person=args.person_class,
+            iou_thr=args.iou_thr,
+            score_thr=args.score_thr,
+            num_samples=args.draws,
+            num_examples=args.number,
+            command=shlex.join(['mmdet-lla', 'analyze', *argv]),
+            progress=lambda items: tqdm(items, desc='detectors', disable=len(items) == 1),
         )
+        written = None
         if args.write_threshold:
-            files.write_threshold(args.write_threshold, analyses[0].best['JI']['threshold'])
-    except (FileNotFoundError, ValueError) as error:
+            threshold = analyses[0].best['JI']['threshold']
+            written = write_threshold(args.write_threshold, threshold)
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     for one in analyses:
-        counts = {**one.errors.alarm_counts(), **one.errors.miss_counts()}
-        text = ', '.join(f'{kind} {count}' for kind, count in counts.items())
-        print(f'{one.name}, shown from a score of {one.errors.score_thr}: {text}')
-    print(f'{args.out_dir}/report.html and errors.json tell the rest')
+        counts = {**one.errors.count_fps(), **one.errors.count_fns()}
+        text = ', '.join(f'{name.replace("_", " ")} {count}' for name, count in counts.items())
+        print(f'{one.name}, score threshold {one.errors.score_thr}: {text}')
+    if written:
+        print(f'Threshold {threshold} written to {written}')
+    print(f'Report: {args.out_dir}/report.html, data: {args.out_dir}/errors.json')
     return 0

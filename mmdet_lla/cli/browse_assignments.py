@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis.browsing import Browsed, browse
+from ..analysis.browsing import BrowseResult, browse
 from .mmdet_tools import check_config
 
 
@@ -76,14 +76,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_summaries(browsed: Browsed) -> None:
-    table = Table(title=f'{len(browsed.paths)} pictures')
+def print_summaries(result: BrowseResult) -> None:
+    table = Table(title=f'{len(result.paths)} images')
     table.add_column('', no_wrap=True)
-    for name in browsed.summaries:
+    for name in result.summaries:
         table.add_column(name, justify='right', overflow='fold')
-    keys = dict.fromkeys(key for summary in browsed.summaries.values() for key in summary)
+    keys = dict.fromkeys(key for summary in result.summaries.values() for key in summary)
     for key in sorted(keys, key=lambda key: (key == 'agreement', key.startswith('level_'))):
-        values = [summary.get(key) for summary in browsed.summaries.values()]
+        values = [summary.get(key) for summary in result.summaries.values()]
         table.add_row(key, *('' if value is None else f'{value:.3f}' for value in values))
     Console().print(table)
 
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        browsed = browse(
+        result = browse(
             cfg,
             args.checkpoint,
             args.assigner,
@@ -111,14 +111,14 @@ def main(argv: list[str] | None = None) -> int:
             args.columns,
             args.width,
         )
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'{args.config} cannot be browsed: {error}', file=sys.stderr)
         return 2
-    if browsed.summaries:
-        print_summaries(browsed)
-    if browsed.skipped:
-        print(f'{len(browsed.skipped)} pictures without boxes were left out')
-    for name, reason in browsed.failures.items():
+    if result.summaries:
+        print_summaries(result)
+    if result.skipped:
+        print(f'{len(result.skipped)} images without gts were left out')
+    for name, reason in result.failures.items():
         print(f'{name} was left out: {reason}', file=sys.stderr)
-    print(f'{len(browsed.paths)} pictures in {args.out_dir}')
-    return 1 if browsed.failures else 0
+    print(f'{len(result.paths)} images in {args.out_dir}')
+    return 1 if result.failures else 0

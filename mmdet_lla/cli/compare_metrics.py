@@ -30,6 +30,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='also write ground_truth.json and results.json, which tools for COCO read',
     )
+    parser.add_argument(
+        '--person-class',
+        type=int,
+        metavar='ID',
+        help='class of people in the detections (default: category 1 of COCO results, label 0 of '
+        '.pkl files); others are left out',
+    )
     return parser.parse_args(argv)
 
 
@@ -38,29 +45,32 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    from ..analysis.errors import files
-    from ..analysis.protocols import comparison, report, toolkits
-    from ..evaluation.annotations import load_odgt
-    from ..evaluation.crowd_metric import EVAL_MODES
+    from ..analysis.inputs import name_files, read_aligned_detections, read_image_sizes
+    from ..analysis.protocols import Task, compare
+    from ..analysis.protocols.report import format_text, write_report
+    from ..analysis.protocols.toolkits import create_coco_files
+    from ..evaluation.annotations import BOX_KEYS, load_odgt
+    from ..utils.files import atomic_write, check_outputs
 
+    names = ['comparison.json', 'report.html']
+    names += ['ground_truth.json', 'results.json'] if args.write_coco else []
     try:
-        annotations = load_odgt(args.ann_file, EVAL_MODES[args.box])
-        name, path = files.split_name(args.detections)
-        sizes = files.sizes_of(annotations, args.img_dir) if args.img_dir else None
-        task = toolkits.Task(
-            annotations, files.beside(annotations, path, sizes), args.ann_file, args.box
-        )
-        args.out_dir.mkdir(parents=True, exist_ok=True)
+        ((name, path),) = name_files([args.detections]).items()
+        check_outputs([args.out_dir / one for one in names], [args.ann_file, path])
+        annotations = load_odgt(args.ann_file, BOX_KEYS[args.box])
+        sizes = read_image_sizes(annotations, args.img_dir) if args.img_dir else None
+        detections = read_aligned_detections(annotations, path, sizes, args.person_class)
+        task = Task(annotations, detections, args.ann_file, args.box)
+        rows = compare(task, progress=lambda items: tqdm(items, desc='evaluations'))
+        command = shlex.join(['mmdet-lla', 'compare_metrics', *argv])
+        write_report(args.out_dir, rows, task, name, command)
         if args.write_coco:
-            for file, content in toolkits.coco_files(task).items():
-                (args.out_dir / file).write_text(json.dumps(content), encoding='utf-8')
-        rows = comparison.compare(task, watch=lambda some: tqdm(some, desc='evaluations'))
+            for file_name, content in create_coco_files(task).items():
+                with atomic_write(args.out_dir / file_name) as file:
+                    json.dump(content, file)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    report.write_json(args.out_dir / 'comparison.json', rows)
-    command = shlex.join(['python', 'tools/compare_metrics.py', *argv])
-    report.write_report(args.out_dir / 'report.html', rows, task, name, command)
-    print(report.as_text(rows))
-    print(f'{args.out_dir}/report.html and comparison.json say the same')
+    print(format_text(rows))
+    print(f'Report: {args.out_dir}/report.html, data: {args.out_dir}/comparison.json')
     return 0

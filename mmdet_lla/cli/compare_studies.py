@@ -25,18 +25,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from ..ablation import plots
     from ..ablation.results import markdown_table, read_comparisons
+    from ..analysis.inputs import name_files
     from ..analysis.test_sets import METRICS
+    from ..utils.files import check_outputs
 
     try:
-        studies = {}
-        for spec in args.studies:
-            name, _, folder = spec.rpartition('=')
-            studies[name or Path(folder).name] = read_comparisons(Path(folder))
+        named = name_files(args.studies)
+        check_outputs([args.figure] if args.figure else [], named.values())
+        studies = {name: read_comparisons(Path(path)) for name, path in named.items()}
         for name, comparisons in studies.items():
             print(f'### {name}\n\n{markdown_table(comparisons)}\n')
         if args.figure:
             plots.studies(studies, METRICS).savefig(args.figure, dpi=150)
             print(f'drawn: {args.figure}', file=sys.stderr)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     return 0

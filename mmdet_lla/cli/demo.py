@@ -134,14 +134,14 @@ def draw(config: str, checkpoint: Path, work_dir: Path, options: list[str], pict
     from mmengine.config import Config, DictAction
     from mmengine.logging import MMLogger
 
-    from ..analysis.pictures import draw_pictures
+    from ..analysis.images import draw_test_images
 
     MMLogger.get_instance('mmengine', log_level='WARNING')
     cfg = Config.fromfile(ROOT / config)
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='*', action=DictAction)
     cfg.merge_from_dict(parser.parse_args(['--cfg-options', *options]).cfg_options or {})
-    draw_pictures(cfg, str(checkpoint), work_dir / 'detections.pkl', work_dir, pictures)
+    draw_test_images(cfg, str(checkpoint), work_dir / 'detections.pkl', work_dir, pictures)
 
 
 def show_shipped(args: argparse.Namespace) -> None:

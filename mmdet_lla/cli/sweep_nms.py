@@ -45,20 +45,28 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    from ..analysis.nms import collect_raw, plan_settings, report, sweep
-    from ..analysis.nms.raw import write_raw
-    from ..analysis.nms.sweep import best_trials
+    from ..analysis.nms import (
+        collect_raw_predictions,
+        evaluate_settings,
+        find_best_trials,
+        plan_settings,
+    )
+    from ..analysis.nms.report import format_text, write_report
     from ..analysis.test_sets import TestSet
     from ..named_configs import read_config
+    from ..utils.files import check_outputs
 
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
         if not Path(args.checkpoint).is_file():
-            raise FileNotFoundError(f'no file {args.checkpoint} here')
+            raise FileNotFoundError(f'checkpoint not found: {args.checkpoint}')
         cfg = read_config(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         if args.plain_product and cfg.model.get('bbox_head', {}).get('type') != 'LLAHead':
-            raise ValueError('--plain-product is a setting of LLAHead, which the config has not')
+            raise ValueError('--plain-product needs LLAHead, which the config does not use')
+        outputs = [args.out_dir / 'sweep.json', args.out_dir / 'report.html']
+        outputs += [args.raw_out] if args.raw_out else []
+        check_outputs(outputs, [args.checkpoint, cfg.filename])
         settings = plan_settings(
             cfg.model.get('test_cfg') or {},
             args.nms,
@@ -67,25 +75,27 @@ def main(argv: list[str] | None = None) -> int:
             args.score_thr,
             args.plain_product,
         )
-        tested = TestSet(cfg)
-        raw = collect_raw(
+        test_set = TestSet(cfg)
+        raw = collect_raw_predictions(
             cfg,
             args.checkpoint,
             min(args.score_thr, default=None),
             args.device,
-            watch=lambda some: tqdm(some, desc='inference', unit='batch'),
+            progress=lambda items: tqdm(items, desc='inference', unit='batch'),
+            person=test_set.person,
         )
-        args.out_dir.mkdir(parents=True, exist_ok=True)
         if args.raw_out:
-            write_raw(args.raw_out, raw)
-        trials = sweep(raw, settings, tested, lambda some: tqdm(some, desc='settings'))
+            args.raw_out.parent.mkdir(parents=True, exist_ok=True)
+            raw.write(args.raw_out)
+        trials = evaluate_settings(
+            raw, settings, test_set, lambda items: tqdm(items, desc='settings')
+        )
+        bests = find_best_trials(trials, args.draws)
+        command = shlex.join(['mmdet-lla', 'sweep_nms', *argv])
+        write_report(args.out_dir, trials, bests, Path(args.config).stem, command)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    best = best_trials(trials, args.draws)
-    report.write_json(args.out_dir / 'sweep.json', trials, best)
-    command = shlex.join(['python', 'tools/sweep_nms.py', *argv])
-    report.write_report(args.out_dir / 'report.html', trials, best, Path(args.config).stem, command)
-    print(report.as_text(trials, best))
-    print(f'{args.out_dir}/report.html and sweep.json tell the rest')
+    print(format_text(trials, bests))
+    print(f'Report: {args.out_dir}/report.html, data: {args.out_dir}/sweep.json')
     return 0

@@ -1,4 +1,4 @@
-"""CityPersons' log-average miss rates for mmdet's evaluators."""
+"""CityPersons' log-average miss rates as an mmdet metric."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
 from .annotations import CrowdAnnotation, CrowdDetections
-from .citypersons import (
-    SETUPS,
-    Setup,
-    evaluate_citypersons,
-    load_citypersons,
-)
-from .detection_files import coco_results
+from .citypersons import LOW_FPPI, SETUPS, Setup, evaluate_citypersons, load_citypersons
+from .detection_files import to_coco_results
 from .detection_metric import DetectionMetric
 
 
 @METRICS.register_module()
 class CityPersonsMetric(DetectionMetric):
-    """Log-average miss rate by the rules of CityPersons; see ``citypersons``.
+    """Log-average miss rate by the rules of CityPersons; see ``evaluation.citypersons``.
 
     Keys are the names of the setups: ``citypersons/reasonable``, ``small``, ``heavy``, ``partial``,
-    ``bare`` and ``all``, fractions of 1, lower is better. A setup that nobody belongs to has 1.
+    ``bare`` and ``all``, fractions of 1, lower is better. A setup without gts has 1.
 
     Args:
         ann_file (str): Ground truth, JSON as for the benchmark's script or MAT; see
             ``load_citypersons``. The data samples' ``img_id`` are its image IDs, as in
             ``CityPersonsDataset``.
         setups (Mapping[str, dict], optional): Groups by name, each with ``height`` in pixels and
-            ``visible`` share as (least, most), e.g.
+            ``visible`` fraction as (least, most), e.g.
             ``dict(heavy=dict(height=(50, float('inf')), visible=(0, 0.65)))``. Defaults to
             the benchmark's six.
         low_fppi (str): 'none' or 'last'; see ``evaluate_citypersons``. Defaults to 'none'.
-        format_only (bool): Only write the detections. Defaults to False.
-        outfile_prefix (str, optional): Where to write the detections in the form that the
-            benchmark's script reads, ``{outfile_prefix}.json``. Defaults to None, not written.
+        format_only (bool): Whether to only write the detections. Defaults to False.
+        outfile_prefix (str, optional): Write the detections to ``{outfile_prefix}.json`` in the
+            format of the benchmark's script. Defaults to None, not written.
         backend_args (dict, optional): mmengine's file backend for reading.
         collect_device (str): 'cpu' or 'gpu', for several processes. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the keys. Defaults to 'citypersons'.
 
     Raises:
-        ValueError: An argument or the annotation file is not what it must be.
+        ValueError: An argument or the annotation file is invalid.
+
+    Example:
+        >>> CityPersonsMetric.default_prefix
+        'citypersons'
     """
 
     default_prefix: str | None = 'citypersons'
@@ -58,8 +57,8 @@ class CityPersonsMetric(DetectionMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        if low_fppi not in ('none', 'last'):
-            raise ValueError(f"low_fppi is {low_fppi!r}, expected 'none' or 'last'")
+        if low_fppi not in LOW_FPPI:
+            raise ValueError(f'low_fppi is {low_fppi!r}, expected one of {tuple(LOW_FPPI)}')
         self.low_fppi = low_fppi
         self.setups = (
             SETUPS if setups is None else {name: Setup(**ranges) for name, ranges in setups.items()}
@@ -73,20 +72,20 @@ class CityPersonsMetric(DetectionMetric):
         )
 
     def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
-        """Write detections as COCO does: boxes ``x, y, width, height``, category 1.
+        """Write detections as COCO results: boxes ``x, y, width, height``, category 1.
 
         Args:
-            detections (Sequence[CrowdDetections]): One for each picture.
+            detections (Sequence[CrowdDetections]): One for each image.
             outfile_prefix (str): The path without ``.json``.
 
         Returns:
-            str: The file.
+            str: Path of the file.
         """
         path = f'{outfile_prefix}.json'
-        dump(list(coco_results(detections)), path)
+        dump(list(to_coco_results(detections)), path)
         return path
 
-    def evaluate_pictures(
+    def evaluate_images(
         self, annotations: Sequence[CrowdAnnotation], detections: Sequence[CrowdDetections]
     ) -> dict[str, float]:
         """Evaluate detections; see ``evaluate_citypersons``."""

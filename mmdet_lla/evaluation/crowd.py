@@ -1,8 +1,8 @@
-"""The evaluation of a crowd detector in one call, free of mmdet."""
+"""Evaluation of a crowd detector in one call, on arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,33 +14,78 @@ from .curves import (
     MR_REFERENCES,
     Curve,
     average_precision,
-    curve_of,
+    compute_curve,
     log_average_miss_rate,
     max_recall,
 )
 from .jaccard import JaccardResult, jaccard_index
-from .matching import HIT, MISS, CrowdMatches, collect_pairs, match_crowd
+from .matching import FP, TP, CrowdMatches, collect_pairs, match_crowd
+from .overlaps import concat_arrays
 
-# Edges of the groups that people are divided into; the last group includes its upper edge.
-GROUPS = {
-    # visible share: the cuts of CityPersons (heavy 0.2 to 0.65, partial to 0.9, bare above)
+#: Edges of the groups of each attribute of gts; the last group includes its upper edge.
+ATTRIBUTE_EDGES = {
+    # visible fraction: the cuts of CityPersons (heavy 0.2 to 0.65, partial to 0.9, bare above)
     'visible': (0.0, 0.2, 0.65, 0.9, 1.0),
-    # largest IoU with another person; above 0.5 the default NMS of a detector merges the two
+    # largest IoU with another gt; above 0.5 the default NMS of a detector merges the two
     'crowded': (0.0, 0.1, 0.3, 0.5, 1.0),
-    # height in pixels of the original picture
+    # height in pixels of the original image
     'height': (0.0, 50.0, 100.0, 200.0, 400.0, float('inf')),
 }
+_ATTRIBUTES: dict[str, Callable[[CrowdAnnotation], np.ndarray]] = {
+    'visible': lambda annotation: annotation.visible,
+    'crowded': CrowdAnnotation.crowdedness,
+    'height': lambda annotation: annotation.boxes[:, 3] - annotation.boxes[:, 1],
+}
+
+
+def compute_attributes(annotations: Sequence[CrowdAnnotation]) -> dict[str, np.ndarray]:
+    """Compute ``visible``, ``crowded`` and ``height`` of each gt, float64, shape (G, ).
+
+    Example:
+        >>> gts = [CrowdAnnotation.create('a', [[0, 0, 10, 20]])]
+        >>> compute_attributes(gts)['height'].tolist()
+        [20.0]
+    """
+    return {
+        name: concat_arrays([compute(one)[~one.ignored] for one in annotations], np.float64)
+        for name, compute in _ATTRIBUTES.items()
+    }
+
+
+def group_by_edges(
+    values: np.ndarray, edges: Sequence[float]
+) -> dict[tuple[float, float], np.ndarray]:
+    """Divide gts by the values of an attribute.
+
+    Args:
+        values (np.ndarray): One per gt, NaN where unknown, shape (G, ).
+        edges (Sequence[float]): Ascending.
+
+    Returns:
+        dict[tuple[float, float], np.ndarray]: By (lower edge, upper edge), a bool mask of shape
+        (G, ). The lower edge belongs to the group, the upper one only to the last. Gts with an
+        unknown value are in no group.
+
+    Example:
+        >>> groups = group_by_edges(np.array([0.1, 0.5, 1.0]), (0.0, 0.5, 1.0))
+        >>> groups[0.5, 1.0].tolist()
+        [False, True, True]
+    """
+    return {
+        (low, high): (values >= low) & ((values <= high) if high == edges[-1] else (values < high))
+        for low, high in pairwise(edges)
+    }
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of a crowd benchmark, fractions of 1.
+    """Metrics of a crowd benchmark, fractions of 1.
 
     Attributes:
         ap (float): Average precision.
         mr (float): Log-average miss rate, lower is better.
-        recall (float): Share of people found by any detection.
-        num_gts (int): People the numbers are about.
+        recall (float): Fraction of gts detected at any score.
+        num_gts (int): Number of gts evaluated.
     """
 
     ap: float
@@ -51,14 +96,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class CrowdResult:
-    """What came of an evaluation, kept fine enough to be cut and drawn again.
+    """Result of an evaluation, from which groups and bootstrap samples can be scored.
 
     Attributes:
-        img_ids (list): IDs of the pictures, length P.
-        matches (Dict[float, CrowdMatches]): By IoU threshold, the first is the main one.
-        jaccard (JaccardResult, optional): None when it was not asked for.
-        traits (Dict[str, np.ndarray]): ``visible``, ``crowded`` and ``height`` of each person,
-            float64, shape (G, ).
+        img_ids (list): IDs of the images, length P.
+        matches (dict[float, CrowdMatches]): By IoU threshold, the first is the main one.
+        jaccard (JaccardResult, optional): None if it was not requested.
+        annotations (Sequence[CrowdAnnotation]): Ground truth of the images.
         mr_ref (str): Key of ``MR_REFERENCES``.
     """
 
@@ -69,18 +113,9 @@ class CrowdResult:
     mr_ref: str
 
     @cached_property
-    def traits(self) -> dict[str, np.ndarray]:
-        """``visible``, ``crowded`` and ``height`` of each person, float64, shape (G, )."""
-
-        def of_people(trait) -> np.ndarray:
-            parts = [trait(annotation)[~annotation.ignored] for annotation in self.annotations]
-            return np.concatenate([np.zeros(0), *parts])
-
-        return {
-            'visible': of_people(lambda annotation: annotation.visible),
-            'crowded': of_people(CrowdAnnotation.crowdedness),
-            'height': of_people(lambda annotation: annotation.boxes[:, 3] - annotation.boxes[:, 1]),
-        }
+    def attributes(self) -> dict[str, np.ndarray]:
+        """``visible``, ``crowded`` and ``height`` of each gt, float64, shape (G, )."""
+        return compute_attributes(self.annotations)
 
     @property
     def main(self) -> CrowdMatches:
@@ -90,31 +125,31 @@ class CrowdResult:
     def curve(
         self,
         gt_mask: np.ndarray | None = None,
-        picture_counts: np.ndarray | None = None,
+        image_counts: np.ndarray | None = None,
         iou_thr: float | None = None,
     ) -> Curve:
-        """The curves for a plot; see ``curve_of``.
+        """Compute precision, recall and miss rate over the score; see ``compute_curve``.
 
         Args:
-            gt_mask (np.ndarray, optional): Which people count, bool, shape (G, ).
-            picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
+            gt_mask (np.ndarray, optional): Gts that count, bool, shape (G, ).
+            image_counts (np.ndarray, optional): How often each image counts, shape (P, ).
             iou_thr (float, optional): One of ``matches``. Defaults to the main one.
         """
         matches = self.main if iou_thr is None else self.matches[iou_thr]
-        return curve_of(matches, gt_mask, picture_counts)
+        return compute_curve(matches, gt_mask, image_counts)
 
     def scores(
         self,
         gt_mask: np.ndarray | None = None,
-        picture_counts: np.ndarray | None = None,
+        image_counts: np.ndarray | None = None,
         iou_thr: float | None = None,
     ) -> Scores:
-        """AP, miss rate and recall of all people, of some, or of a draw of pictures.
+        """Compute AP, miss rate and recall of all gts, of a group, or of a bootstrap sample.
 
         Args:
-            gt_mask, picture_counts, iou_thr: As in ``curve``.
+            gt_mask, image_counts, iou_thr: As in ``curve``.
         """
-        curve = self.curve(gt_mask, picture_counts, iou_thr)
+        curve = self.curve(gt_mask, image_counts, iou_thr)
         return Scores(
             ap=average_precision(curve),
             mr=log_average_miss_rate(curve, self.mr_ref),
@@ -123,57 +158,46 @@ class CrowdResult:
         )
 
     def groups(
-        self, trait: str, edges: Sequence[float] | None = None
+        self, attribute: str, edges: Sequence[float] | None = None
     ) -> dict[tuple[float, float], np.ndarray]:
-        """Divide people by a trait.
+        """Divide gts by an attribute; see :func:`group_by_edges`.
 
         Args:
-            trait (str): ``visible``, ``crowded`` or ``height``.
-            edges (Sequence[float], optional): Rising. Defaults to ``GROUPS[trait]``.
-
-        Returns:
-            Dict[Tuple[float, float], np.ndarray]: By (lower edge, upper edge), a ``gt_mask``. The
-            lower edge belongs to the group, the upper one only to the last. People whose trait is
-            unknown are in none.
+            attribute (str): ``visible``, ``crowded`` or ``height``.
+            edges (Sequence[float], optional): Ascending. Defaults to ``ATTRIBUTE_EDGES``.
 
         Raises:
-            ValueError: The trait is another.
+            ValueError: The attribute is unknown.
         """
-        if trait not in self.traits:
-            raise ValueError(f'trait is {trait!r}, expected one of {tuple(self.traits)}')
-        edges = GROUPS[trait] if edges is None else tuple(edges)
-        values = self.traits[trait]
-        masks = {}
-        for low, high in pairwise(edges):
-            last = high == edges[-1]
-            masks[low, high] = (values >= low) & ((values <= high) if last else (values < high))
-        return masks
+        if attribute not in self.attributes:
+            raise ValueError(
+                f'attribute is {attribute!r}, expected one of {tuple(self.attributes)}'
+            )
+        edges = ATTRIBUTE_EDGES[attribute] if edges is None else tuple(edges)
+        return group_by_edges(self.attributes[attribute], edges)
 
-    def per_picture(self) -> list[dict]:
-        """Counts and Jaccard index of each picture, at the main IoU threshold.
+    def per_image(self) -> list[dict]:
+        """Count TPs and FPs of each image at the main IoU threshold.
 
         Returns:
-            List[dict]: ``img_id``, ``num_gts``, ``num_hits``, ``num_misses`` (false positives) over
-            all detections, and, where asked for, ``ji`` at the score threshold that is best for
-            the whole set, None where the picture has nothing to match.
+            list[dict]: ``img_id``, ``num_gts``, ``num_tp`` and ``num_fp`` over all detections,
+            and, if requested, ``ji`` at the score threshold that is best for the whole set, None
+            if the image has nothing to match.
         """
-        count = len(self.img_ids)
         main = self.main
-        columns: dict[str, np.ndarray] = {
-            'num_gts': np.bincount(main.gt_picture, minlength=count),
-            'num_hits': np.bincount(main.picture[main.label == HIT], minlength=count),
-            'num_misses': np.bincount(main.picture[main.label == MISS], minlength=count),
-        }
+        columns: dict[str, list] = {'img_id': self.img_ids}
+        for name, images in (
+            ('num_gts', main.gt_image),
+            ('num_tp', main.image[main.label == TP]),
+            ('num_fp', main.image[main.label == FP]),
+        ):
+            columns[name] = np.bincount(images, minlength=len(self.img_ids)).tolist()
         if self.jaccard is not None:
             best = int(self.jaccard.means().argmax())
             ratio = self.jaccard.ratio[best].astype(object)
             ratio[~self.jaccard.counted[best]] = None
-            columns['ji'] = ratio
-        names = ['img_id', *columns]
-        counts = [column.tolist() for column in columns.values()]
-        return [
-            dict(zip(names, row, strict=True)) for row in zip(self.img_ids, *counts, strict=False)
-        ]
+            columns['ji'] = ratio.tolist()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def evaluate_crowd(
@@ -186,19 +210,26 @@ def evaluate_crowd(
     """Evaluate detections of people in crowds.
 
     Args:
-        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each picture.
-        detections (Sequence[CrowdDetections]): Detections of the same pictures in the same order.
-            Detections of equal score are taken in the order of pictures, then of boxes.
+        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each image.
+        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
+            Detections of equal score are ordered by image, then by box.
         iou_thrs (Sequence[float]): IoU thresholds in (0, 1); the first is the main one, at which
-            the Jaccard index is taken. Defaults to (0.5, ).
+            the Jaccard index is computed. Defaults to (0.5, ).
         mr_ref (str): Key of ``MR_REFERENCES``. Defaults to 'CALTECH_-2'.
-        with_jaccard (bool): Whether to find the Jaccard index. Defaults to True.
+        with_jaccard (bool): Whether to compute the Jaccard index. Defaults to True.
 
     Returns:
-        CrowdResult: All there is to know.
+        CrowdResult: Matches and metrics.
 
     Raises:
-        ValueError: An argument is out of range, or the pictures do not agree.
+        ValueError: An argument is out of range, or the images differ.
+
+    Example:
+        >>> gts = [CrowdAnnotation.create('a', [[0, 0, 10, 20], [50, 0, 60, 20]])]
+        >>> dets = [CrowdDetections.create('a', [[0, 0, 10, 20]], [0.9], 100, 100)]
+        >>> result = evaluate_crowd(gts, dets)
+        >>> result.scores().recall, round(result.jaccard.best(), 3)
+        (0.5, 0.5)
     """
     if not len(iou_thrs) or not all(0 < thr < 1 for thr in iou_thrs):
         raise ValueError(f'iou_thrs is {iou_thrs}, expected one or more numbers between 0 and 1')

@@ -1,4 +1,4 @@
-"""AP, MR, JI and recall for mmdet's evaluators."""
+"""AP, MR, JI and recall as an mmdet metric."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.fileio import dump, put_text
 
-from .annotations import CrowdAnnotation, CrowdDetections, load_odgt
-from .crowd import GROUPS, CrowdResult, evaluate_crowd
+from .annotations import BOX_KEYS, CrowdAnnotation, CrowdDetections, load_odgt
+from .crowd import ATTRIBUTE_EDGES, CrowdResult, evaluate_crowd
 from .curves import MR_REFERENCES
-from .detection_files import coco_results
+from .detection_files import to_coco_results, to_crowdhuman_record
 from .detection_metric import DetectionMetric
 
 ALLOWED_METRICS = ('AP', 'MR', 'JI', 'recall')
-# what is detected, by CrowdDataset's names and by mmdet's numbers
-EVAL_MODES = {'body': 'fbox', 'visible': 'vbox', 'head': 'hbox', 0: 'fbox', 1: 'hbox'}
+# by CrowdDataset's names and by mmdet's numbers
+EVAL_MODES = {**BOX_KEYS, 0: 'fbox', 1: 'hbox'}
 
 
 @METRICS.register_module()
 class CrowdMetric(DetectionMetric):
     """Average precision, log-average miss rate, Jaccard index and recall in crowds.
 
-    Takes the place of mmdet's ``CrowdHumanMetric``: the same arguments, keys and numbers, before
-    mmdet's rounding to four places. It is faster, takes pictures in any order and each once, and
-    has an answer where there are no detections or no people: AP, JI and recall 0, MR 1.
+    Replaces mmdet's ``CrowdHumanMetric``: the same arguments, keys and numbers, before mmdet's
+    rounding to four decimals. It is faster, takes images in any order and each once, and defines
+    the result without detections or without gts: AP, JI and recall 0, MR 1.
+
+    Only the class named 'person' or 'pedestrian' in ``dataset_meta`` is evaluated, label 0 if no
+    class has such a name.
 
     Args:
         ann_file (str, optional): CrowdHuman's ``.odgt`` file. Without it, ground truth is taken
             from the data samples' ``gt_instances`` and ``ignored_instances``, which must be in
-            pixels of the original picture (``LoadAnnotations`` after ``Resize`` in the pipeline).
-        metric (str | Sequence[str]): Any of 'AP', 'MR', 'JI', 'recall'. 'AP' brings the recall
-            along. Defaults to all.
-        format_only (bool): Only write the detections. Defaults to False.
-        outfile_prefix (str, optional): Where to write the detections in CrowdHuman's format: the
-            list ``{outfile_prefix}.json`` as mmdet does, or, if it ends in ``.odgt``, that file
-            with one record a line; or, if it ends in ``.coco.json``, as COCO's results, which other
-            tools read. Defaults to None, not written.
+            pixels of the original image (``LoadAnnotations`` after ``Resize`` in the pipeline).
+        metric (str | Sequence[str]): Any of 'AP', 'MR', 'JI', 'recall'. 'AP' includes the
+            recall. Defaults to all.
+        format_only (bool): Whether to only write the detections. Defaults to False.
+        outfile_prefix (str, optional): Where to write the detections. A path ending in ``.odgt``:
+            one CrowdHuman record per line. Ending in ``.coco.json``: COCO results. Any other: the
+            list ``{outfile_prefix}.json``, as mmdet does. Defaults to None, not written.
         file_client_args (dict, optional): Refused, as by mmdet; use ``backend_args``.
         backend_args (dict, optional): mmengine's file backend for reading.
         collect_device (str): 'cpu' or 'gpu', for several processes. Defaults to 'cpu'.
@@ -46,20 +48,23 @@ class CrowdMetric(DetectionMetric):
             and 1 (heads). Defaults to 'body'.
         iou_thres (float): IoU threshold. Defaults to 0.5.
         compare_matching_method (str, optional): Only None, the matching of Caltech; mmdet's 'VOC'
-            fails on any picture.
+            fails on any image.
         mr_ref (str): 'CALTECH_-2' or 'CALTECH_-4', where the miss rate is read.
-        num_ji_process (int, optional): Accepted for the sake of mmdet's configs, without effect: no
-            processes are started.
+        num_ji_process (int, optional): Accepted for mmdet's configs, without effect: no processes
+            are started.
         ap_iou_thrs (Sequence[float]): Further IoU thresholds, each giving a key ``AP_0.75``.
         breakdown (Sequence[str]): Any of 'visible', 'crowded', 'height': miss rate and recall by
-            visible share, by the largest IoU with another person, by height in pixels. Each group
-            with people in it gives keys like ``mMR_visible_0.65-0.9`` and
-            ``recall_visible_0.65-0.9``.
-        details_file (str, optional): Where to write a JSON file with all numbers, curves and
-            counts of each picture.
+            visible fraction, by the largest IoU with another gt, by height in pixels. Each group
+            with gts adds keys like ``mMR_visible_0.65-0.9`` and ``recall_visible_0.65-0.9``.
+        details_file (str, optional): Where to write a JSON file with all metrics, curves and
+            counts per image.
 
     Raises:
-        ValueError: An argument is not one of those above, or the annotation file is broken.
+        ValueError: An argument or the annotation file is invalid.
+
+    Example:
+        >>> CrowdMetric(metric=['AP', 'MR']).metrics
+        ['AP', 'MR']
     """
 
     default_prefix: str | None = 'crowd_human'
@@ -88,7 +93,7 @@ class CrowdMetric(DetectionMetric):
         _check_members('eval_mode', [eval_mode], tuple(EVAL_MODES))
         _check_members('compare_matching_method', [compare_matching_method], (None,))
         _check_members('mr_ref', [mr_ref], tuple(MR_REFERENCES))
-        _check_members('breakdown', breakdown, tuple(GROUPS))
+        _check_members('breakdown', breakdown, tuple(ATTRIBUTE_EDGES))
         if file_client_args is not None:
             raise ValueError('file_client_args is no longer taken, expected backend_args')
         for thr in (iou_thres, *ap_iou_thrs):
@@ -100,27 +105,26 @@ class CrowdMetric(DetectionMetric):
         self.iou_thrs = tuple(dict.fromkeys((iou_thres, *ap_iou_thrs)))
         self.breakdown = tuple(breakdown)
         self.details_file = details_file
-        # read now: a broken file must not wait for the end of the first epoch
+        # read now, so that an invalid file fails before the first epoch
         annotations = None
         if ann_file is not None and not format_only:
             annotations = load_odgt(ann_file, EVAL_MODES[eval_mode], backend_args)
         super().__init__(annotations, format_only, outfile_prefix, collect_device, prefix)
 
     def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
-        """Write detections in CrowdHuman's format: boxes ``x, y, width, height``, tag 1; or COCO's.
+        """Write detections as CrowdHuman's records or as COCO results.
 
         Args:
-            detections (Sequence[CrowdDetections]): One for each picture.
-            outfile_prefix (str): A path ending in ``.odgt`` for one record a line, in
-                ``.coco.json`` for COCO's results; any other for the list ``{outfile_prefix}.json``.
+            detections (Sequence[CrowdDetections]): One for each image.
+            outfile_prefix (str): See the argument of the class.
 
         Returns:
-            str: The file.
+            str: Path of the file.
         """
         if outfile_prefix.endswith('.coco.json'):
-            dump(list(coco_results(detections)), outfile_prefix)
+            dump(list(to_coco_results(detections)), outfile_prefix)
             return outfile_prefix
-        records = [detection_record(detection) for detection in detections]
+        records = [to_crowdhuman_record(detection) for detection in detections]
         if outfile_prefix.endswith('.odgt'):
             lines = [dump(record, file_format='json') + '\n' for record in records]
             put_text(''.join(lines), outfile_prefix)
@@ -129,7 +133,7 @@ class CrowdMetric(DetectionMetric):
         dump(records, path)
         return path
 
-    def evaluate_pictures(
+    def evaluate_images(
         self, annotations: Sequence[CrowdAnnotation], detections: Sequence[CrowdDetections]
     ) -> dict[str, float]:
         """Evaluate detections; see ``evaluate_crowd``."""
@@ -138,7 +142,7 @@ class CrowdMetric(DetectionMetric):
         )
         values = self._summarize(result)
         if self.details_file is not None:
-            dump(details_of(result, values), self.details_file)
+            dump(collect_details(result, values), self.details_file)
         return values
 
     def _summarize(self, result: CrowdResult) -> dict[str, float]:
@@ -154,62 +158,49 @@ class CrowdMetric(DetectionMetric):
             values['recall'] = scores.recall
         for thr in self.ap_iou_thrs:
             values[f'AP_{thr:g}'] = result.scores(iou_thr=thr).ap
-        for trait in self.breakdown:
-            for (low, high), mask in result.groups(trait).items():
+        for attribute in self.breakdown:
+            for (low, high), mask in result.groups(attribute).items():
                 if mask.any():
                     group = result.scores(mask)
-                    values[f'mMR_{trait}_{low:g}-{high:g}'] = group.mr
-                    values[f'recall_{trait}_{low:g}-{high:g}'] = group.recall
+                    values[f'mMR_{attribute}_{low:g}-{high:g}'] = group.mr
+                    values[f'recall_{attribute}_{low:g}-{high:g}'] = group.recall
         return values
 
 
-def details_of(result: CrowdResult, values: dict[str, float], num_points: int = 1000) -> dict:
-    """Numbers, curves and counts of each picture, ready for JSON.
+def collect_details(result: CrowdResult, values: dict[str, float], num_points: int = 1000) -> dict:
+    """Collect metrics, curves and counts per image, ready for JSON.
 
     Args:
         result (CrowdResult): An evaluation.
-        values (dict[str, float]): Its summary, put in as it is.
-        num_points (int): Most points of a curve, spread evenly over the detections. Defaults to
+        values (dict[str, float]): Its metrics, included as they are.
+        num_points (int): Most points of a curve, evenly spaced over the detections. Defaults to
             1000.
 
     Returns:
-        dict: ``values``; ``num_pictures``, ``num_gts`` and ``iou_thr``; ``curve`` with equally long
-        lists ``score``, ``recall``, ``precision``, ``miss_rate`` and ``fppi``; ``per_picture`` as
-        in ``CrowdResult.per_picture``; and, where there is one, ``jaccard`` with lists
-        ``score_thr`` and ``ji``.
+        dict: ``values``; ``num_images``, ``num_gts`` and ``iou_thr``; ``curve`` with equally long
+        lists ``score``, ``recall``, ``precision``, ``miss_rate`` and ``fppi``; ``per_image`` as in
+        ``CrowdResult.per_image``; and, if computed, ``jaccard`` with lists ``score_thr`` and
+        ``ji``.
     """
     curve = result.curve()
     count = len(curve.score)
-    places = np.unique(np.linspace(0, count - 1, min(count, num_points)).astype(int))
+    index = np.unique(np.linspace(0, count - 1, min(count, num_points)).astype(int))
     details = dict(
         values=values,
-        num_pictures=curve.num_pictures,
+        num_images=curve.num_images,
         num_gts=curve.num_gts,
         iou_thr=result.main.iou_thr,
         curve={
-            name: getattr(curve, name)[places].tolist()
+            name: getattr(curve, name)[index].tolist()
             for name in ('score', 'recall', 'precision', 'miss_rate', 'fppi')
         },
-        per_picture=result.per_picture(),
+        per_image=result.per_image(),
     )
     if result.jaccard is not None:
         details['jaccard'] = dict(
             score_thr=result.jaccard.thresholds.tolist(), ji=result.jaccard.means().tolist()
         )
     return details
-
-
-def detection_record(detection: CrowdDetections) -> dict:
-    """A line of CrowdHuman's format: boxes ``x, y, width, height``, tag 1."""
-    return dict(
-        ID=detection.img_id,
-        width=detection.width,
-        height=detection.height,
-        dtboxes=[
-            dict(box=box, score=score, tag=1)
-            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist(), strict=True)
-        ],
-    )
 
 
 def _check_members(name: str, values: Sequence, allowed: tuple) -> None:

@@ -1,4 +1,4 @@
-"""Precision, recall and miss rate over the score threshold, and the numbers read off them."""
+"""Precision, recall and miss rate over the score threshold, and the metrics read from them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import DROPPED, HIT, CrowdMatches
+from .matching import IGNORED, TP, CrowdMatches
 
-# False positives per picture at which the miss rate is read.
+#: False positives per image at which the miss rate is read.
 MR_REFERENCES = {
     # 10^-2 to 1, Dollar et al., Pedestrian detection: an evaluation of the state of the art
     'CALTECH_-2': (0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.1778, 0.3162, 0.5623, 1.0),
@@ -19,126 +19,154 @@ MR_REFERENCES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Counts after each detection, by falling score; detections that count nowhere left out.
+    """Cumulative counts by descending score; ignored detections are excluded.
 
     Attributes:
         score (np.ndarray): Score of the detection, shape (N, ).
-        hits (np.ndarray): True positives so far, float64, shape (N, ).
-        misses (np.ndarray): False positives so far, float64, shape (N, ).
-        num_gts (int): People to be found.
-        num_pictures (int): Pictures.
+        tp (np.ndarray): True positives up to here, float64, shape (N, ).
+        fp (np.ndarray): False positives up to here, float64, shape (N, ).
+        num_gts (int): Number of gts.
+        num_images (int): Number of images.
     """
 
     score: np.ndarray
-    hits: np.ndarray
-    misses: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
     num_gts: int
-    num_pictures: int
+    num_images: int
+
+    @classmethod
+    def from_labels(
+        cls, score: np.ndarray, is_tp: np.ndarray, num_gts: int, num_images: int
+    ) -> Curve:
+        """Accumulate TPs and FPs, given by descending score.
+
+        Example:
+            >>> curve = Curve.from_labels(np.array([0.9, 0.8]), np.array([True, False]), 2, 1)
+            >>> curve.precision.tolist(), curve.recall.tolist()
+            ([1.0, 0.5], [0.5, 0.5])
+        """
+        tp = np.cumsum(is_tp, dtype=np.float64)
+        return cls(score, tp, np.arange(1, len(is_tp) + 1) - tp, num_gts, num_images)
 
     @property
     def recall(self) -> np.ndarray:
-        """Share of people found, shape (N, ); 0 where there are none to find."""
-        return self.hits / max(self.num_gts, 1)
+        """Fraction of gts detected, shape (N, ); 0 without gts."""
+        return self.tp / max(self.num_gts, 1)
 
     @property
     def precision(self) -> np.ndarray:
-        """Share of detections that are hits, shape (N, )."""
-        return self.hits / (self.hits + self.misses)
+        """Fraction of detections that are true positives, shape (N, )."""
+        return self.tp / (self.tp + self.fp)
 
     @property
     def miss_rate(self) -> np.ndarray:
-        """Share of people not found, shape (N, )."""
+        """Fraction of gts not detected, shape (N, )."""
         return 1.0 - self.recall
 
     @property
     def fppi(self) -> np.ndarray:
-        """False positives per picture, shape (N, )."""
-        return self.misses / max(self.num_pictures, 1)
+        """False positives per image, shape (N, )."""
+        return self.fp / max(self.num_images, 1)
 
 
-def curve_of(
+def compute_curve(
     matches: CrowdMatches,
     gt_mask: np.ndarray | None = None,
-    picture_counts: np.ndarray | None = None,
+    image_counts: np.ndarray | None = None,
 ) -> Curve:
-    """Count along falling score.
+    """Count true and false positives by descending score.
 
     Args:
-        matches (CrowdMatches): What ``match_crowd`` gives.
-        gt_mask (np.ndarray, optional): Which people count, bool, shape (G, ). Detections that found
-            one of the others are left out; false positives all stay, for they belong to nobody.
-            Defaults to all.
-        picture_counts (np.ndarray, optional): How often each picture counts, int, shape (P, ): a
-            bootstrap draw, or 0 and 1 for a subset. Defaults to once each.
+        matches (CrowdMatches): Result of ``match_crowd``.
+        gt_mask (np.ndarray, optional): Gts that count, bool, shape (G, ). Detections of other gts
+            are excluded; all false positives stay, since they belong to no gt. Defaults to all.
+        image_counts (np.ndarray, optional): How often each image counts, int, shape (P, ): a
+            bootstrap sample, or 0 and 1 for a subset. Defaults to once each.
 
     Returns:
         Curve: The counts.
     """
-    keep = matches.label != DROPPED
+    keep = matches.label != IGNORED
     if gt_mask is not None:
         gt_mask = np.asarray(gt_mask, dtype=bool)
-        hit = matches.label == HIT
-        keep[hit] = gt_mask[matches.gt[hit]]
-    score, hits = matches.score[keep], matches.label[keep] == HIT
-    counted = np.ones(len(matches.gt_picture), bool) if gt_mask is None else gt_mask
-    num_pictures = matches.num_pictures
-    gt_picture = matches.gt_picture[counted]
-    num_gts = len(gt_picture)
-    if picture_counts is not None:
-        picture_counts = np.asarray(picture_counts)
-        times = picture_counts[matches.picture[keep]]
-        score, hits = np.repeat(score, times), np.repeat(hits, times)
-        num_gts = int(picture_counts[gt_picture].sum())
-        num_pictures = int(picture_counts.sum())
-    found = np.cumsum(hits, dtype=np.float64)
-    return Curve(
-        score=score,
-        hits=found,
-        misses=np.arange(1, len(hits) + 1) - found,
-        num_gts=num_gts,
-        num_pictures=num_pictures,
-    )
+        is_tp = matches.label == TP
+        keep[is_tp] = gt_mask[matches.gt[is_tp]]
+    score, is_tp = matches.score[keep], matches.label[keep] == TP
+    gt_image = matches.gt_image if gt_mask is None else matches.gt_image[gt_mask]
+    num_gts, num_images = len(gt_image), matches.num_images
+    if image_counts is not None:
+        image_counts = np.asarray(image_counts)
+        times = image_counts[matches.image[keep]]
+        score, is_tp = np.repeat(score, times), np.repeat(is_tp, times)
+        num_gts = int(image_counts[gt_image].sum())
+        num_images = int(image_counts.sum())
+    return Curve.from_labels(score, is_tp, num_gts, num_images)
 
 
 def average_precision(curve: Curve) -> float:
-    """Area under precision over recall, by trapezoids between detections.
+    """Compute the area under precision over recall, by trapezoids between detections.
 
     As in CrowdHuman's evaluation, the strip before the first detection (at most ``1 / num_gts``) is
     not counted, and precision is not made monotone.
 
     Returns:
-        float: 0 to 1; 0 where there is nothing to find or nothing detected.
+        float: 0 to 1; 0 without gts or without detections.
+
+    Example:
+        >>> average_precision(Curve.from_labels(np.ones(4), np.ones(4, bool), 4, 1))
+        0.75
     """
     recall, precision = curve.recall, curve.precision
     return float(np.sum(np.diff(recall) * (precision[:-1] + precision[1:]) / 2))
 
 
-def log_average_miss_rate(curve: Curve, reference: str = 'CALTECH_-2') -> float:
-    """Geometric mean of the miss rate at nine numbers of false positives per picture.
-
-    The miss rate is read at the first detection that reaches the number, or at the last one if
-    none does, as in CrowdHuman's evaluation.
+def log_average_miss_rate(
+    curve: Curve, reference: str = 'CALTECH_-2', read: str = 'reached'
+) -> float:
+    """Compute the geometric mean of the miss rate at nine reference numbers of FPs per image.
 
     Args:
-        curve (Curve): What ``curve_of`` gives.
-        reference (str): A key of ``MR_REFERENCES``. Defaults to 'CALTECH_-2'.
+        curve (Curve): Cumulative counts.
+        reference (str): Key of ``MR_REFERENCES``. Defaults to 'CALTECH_-2'.
+        read (str): Where the miss rate of a reference is read. 'reached': at the first detection
+            with at least so many false positives, else at the last one (CrowdHuman). 'below': at
+            the last detection with at most so many, else 1 (Caltech). 'below or last': else at the
+            last detection (script of CityPersons). Defaults to 'reached'.
 
     Returns:
-        float: 0 to 1; 1 where there is nothing to find or nothing detected.
+        float: 0 to 1; 1 without gts or without detections.
+
+    Example:
+        >>> curve = Curve.from_labels(np.array([0.9]), np.array([True]), 2, 1)
+        >>> round(log_average_miss_rate(curve), 6)
+        0.5
     """
     if not len(curve.score) or not curve.num_gts:
         return 1.0
-    places = np.searchsorted(curve.fppi, MR_REFERENCES[reference], side='left')
-    return geometric_mean(curve.miss_rate[np.minimum(places, len(curve.score) - 1)])
+    references = MR_REFERENCES[reference]
+    if read == 'reached':
+        index = np.searchsorted(curve.fppi, references, side='left')
+        return _geometric_mean(curve.miss_rate[np.minimum(index, len(curve.score) - 1)])
+    index = np.searchsorted(curve.fppi, references, side='right') - 1
+    miss_rate = curve.miss_rate[index]  # index -1 is the last detection
+    if read == 'below':
+        miss_rate[index < 0] = 1.0
+    return _geometric_mean(miss_rate)
 
 
 def max_recall(curve: Curve) -> float:
-    """Share of people found by any detection at all; 0 where there is nobody to find."""
+    """Compute the fraction of gts detected at any score; 0 without gts.
+
+    Example:
+        >>> max_recall(Curve.from_labels(np.array([0.9]), np.array([True]), 2, 1))
+        0.5
+    """
     return float(curve.recall[-1]) if len(curve.score) else 0.0
 
 
-def geometric_mean(values: np.ndarray) -> float:
-    """Geometric mean of numbers that are not negative; 0 when one of them is."""
+def _geometric_mean(values: np.ndarray) -> float:
+    """Geometric mean of non-negative numbers; 0 if one of them is 0."""
     if np.any(values <= 0):
         return 0.0
     return float(np.exp(np.log(values).mean()))

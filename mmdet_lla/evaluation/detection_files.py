@@ -1,100 +1,126 @@
-"""Reads detections of people from the files that tools write; nothing in a file is executed."""
+"""Readers and writers of files with detections of people; reading executes nothing in a file."""
 
 from __future__ import annotations
 
 import collections
 import io
 import json
+import logging
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..datasets.text import read_text
 from .annotations import CrowdDetections
 
-#: Where numpy 2 or numpy 1 has what its pickles name.
+logger = logging.getLogger(__name__)
+
+#: Height and width of an image if nothing tells them; they clip nothing at the right and bottom.
+UNKNOWN_SIZE = 10**6
+#: Class of people in the files: ``category_id`` of COCO, ``tag`` of CrowdHuman, label of a dump.
+PERSON_CATEGORY, PERSON_TAG, PERSON_LABEL = 1, 1, 0
+#: Names of the class of people in datasets with several classes.
+PERSON_NAMES = ('person', 'pedestrian')
+#: Where numpy 2 or numpy 1 defines what its pickles name.
 _MULTIARRAY = import_module(
     'numpy._core.multiarray'
     if np.lib.NumpyVersion(np.__version__) >= '2.0.0b1'
     else 'numpy.core.multiarray'
 )
-#: What a dump of ``tools/test.py --out`` needs: tensors, arrays and plain containers.
-_ALLOWED = {
-    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-    ('collections', 'OrderedDict'): collections.OrderedDict,
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
-}
-
-
-#: Height or width of a picture of which nothing is known.
-UNKNOWN_SIZE = 10**6
 
 
 class DetectionFileError(ValueError):
-    """A file holds no detections that can be read; the message names file and record."""
+    """A file has no readable detections; the message names file and record."""
 
 
-def _storage(content: bytes):
-    """Storage of a tensor, as torch pickles it, without unpickling anything else."""
+def _load_storage(content: bytes):
+    """Load the storage of a tensor as torch pickles it, without unpickling anything else."""
+    import torch
+
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickle protocols write bytes."""
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """Decode bytes as old pickle protocols write them."""
     if encoding != 'latin1':
         raise pickle.UnpicklingError(f'bytes are written as {encoding!r}, expected latin1')
     return str.encode(text, 'latin1')
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows tensors and arrays, and refuses the rest."""
+    """Unpickler of tensors, arrays and plain containers that refuses everything else."""
 
     def find_class(self, module: str, name: str):
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return _storage
-        if (module, name) == ('_codecs', 'encode'):
-            return _latin1
+        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+            return getattr(import_module(module), name)
         if module in ('numpy.core.multiarray', 'numpy._core.multiarray') and name in (
             '_reconstruct',
             'scalar',
         ):
             return getattr(_MULTIARRAY, name)
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
+        allowed = {
+            ('torch.storage', '_load_from_bytes'): _load_storage,
+            ('_codecs', 'encode'): _encode_latin1,
+            ('collections', 'OrderedDict'): collections.OrderedDict,
+            ('numpy', 'ndarray'): np.ndarray,
+            ('numpy', 'dtype'): np.dtype,
+        }
+        if (module, name) not in allowed:
             raise pickle.UnpicklingError(
-                f'it asks for {module}.{name}, which no dump of tools/test.py does; it is not to '
-                'be trusted'
-            ) from None
+                f'it refers to {module}.{name}, which no dump of test results does; do not trust it'
+            )
+        return allowed[module, name]
 
 
-def read_detections(path: str | Path, sizes: Mapping | None = None) -> list[CrowdDetections]:
-    """Detections of a file, by its ending.
+def find_person_label(classes: Sequence[str] | str | None) -> int:
+    """Return the label of the class named 'person' or 'pedestrian', else 0.
+
+    Example:
+        >>> find_person_label(['car', 'Person'])
+        1
+    """
+    classes = [classes] if isinstance(classes, str) else classes or ()
+    names = [str(name).lower() for name in classes]
+    return next((names.index(name) for name in PERSON_NAMES if name in names), PERSON_LABEL)
+
+
+def read_detections(
+    path: str | Path, sizes: Mapping | None = None, person: int | None = None
+) -> list[CrowdDetections]:
+    """Read the detections of people in a file; its suffix gives the format.
+
+    Detections of other classes are left out, and their number is logged as a warning. Records
+    without a class count as people.
 
     Args:
-        path (str | Path): ``.pkl``, what ``tools/test.py --out`` writes; ``.odgt``, CrowdHuman's
-            (``ID``, ``dtboxes`` with ``box`` ``x y w h`` and ``score``); ``.json``, a list of
-            COCO's results (``image_id``, ``bbox`` ``x y w h``, ``score``), or of CrowdHuman's.
-        sizes (Mapping, optional): Height and width of each picture by ID, where the file has none;
-            boxes are cut to them. Where nobody knows them, ``UNKNOWN_SIZE``, which cuts nothing off
-            at the right and at the bottom.
+        path (str | Path): ``.pkl``, written by ``test --out``; ``.odgt``, CrowdHuman's records
+            (``ID``, ``dtboxes`` with ``box`` ``x y w h`` and ``score``); ``.json``, a list of COCO
+            results (``image_id``, ``bbox`` ``x y w h``, ``score``) or of CrowdHuman's records.
+        sizes (Mapping, optional): Height and width by image ID, used if the file has none; boxes
+            are clipped to them. Without either they are ``UNKNOWN_SIZE``.
+        person (int, optional): Class of people: ``category_id`` in COCO results (default 1),
+            ``tag`` in CrowdHuman's records (1), label in a ``.pkl`` file (0).
+
+    Returns:
+        list[CrowdDetections]: One for each image, in the order of first occurrence.
 
     Raises:
-        DetectionFileError: The file is none of these, or a record is broken; which is named.
+        DetectionFileError: The file is none of these, a record is invalid, or every detection is
+            of another class; the message names file and record.
     """
     path = Path(path)
     sizes = sizes or {}
     if path.suffix == '.pkl':
-        return _from_dump(path)
+        return _read_dump(path, person)
     if path.suffix == '.odgt':
         lines = enumerate(read_text(str(path)).splitlines(), 1)
         records = [_parse(line, f'{path}, line {number}') for number, line in lines if line.strip()]
-        return _from_records(path, records, sizes)
+        return _read_crowdhuman(path, records, sizes, person)
     if path.suffix == '.json':
         content = _parse(read_text(str(path)), str(path))
         if not isinstance(content, list):
@@ -102,31 +128,37 @@ def read_detections(path: str | Path, sizes: Mapping | None = None) -> list[Crow
                 f'{path}: {type(content).__name__}, expected a list of results'
             )
         if content and isinstance(content[0], dict) and 'dtboxes' in content[0]:
-            return _from_records(path, content, sizes)
-        return _from_coco(path, content, sizes)
+            return _read_crowdhuman(path, content, sizes, person)
+        return _read_coco(path, content, sizes, person)
     raise DetectionFileError(f'{path}: ends in {path.suffix!r}, expected .pkl, .odgt or .json')
 
 
 def _parse(text: str, where: str):
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DetectionFileError(f'{where}: not JSON ({error})') from error
 
 
-def _from_dump(path: Path) -> list[CrowdDetections]:
+def _read_dump(path: Path, person: int | None) -> list[CrowdDetections]:
     try:
         with open(path, 'rb') as file:
             samples = _Unpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
-        raise DetectionFileError(f'{path}: no dump of tools/test.py --out: {error}') from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise DetectionFileError(f'{path}: not a dump of test results: {error}') from error
+    if not isinstance(samples, (list, tuple)):
+        raise DetectionFileError(f'{path}: {type(samples).__name__}, expected a list of results')
     detections = []
+    selection = _PersonFilter(path, 'label', PERSON_LABEL if person is None else person)
     for i, sample in enumerate(samples):
         try:
-            predicted = sample['pred_instances']
-            boxes, scores = (
-                np.asarray(torch.as_tensor(predicted[key])) for key in ('bboxes', 'scores')
-            )
+            predictions = sample['pred_instances']
+            boxes, scores = (to_numpy(predictions[key]) for key in ('bboxes', 'scores'))
+            if 'labels' in predictions:
+                keep = selection.mask(to_numpy(predictions['labels']).tolist())
+                boxes, scores = boxes[keep], scores[keep]
             detections.append(
                 CrowdDetections.create(sample['img_id'], boxes, scores, *sample['ori_shape'][:2])
             )
@@ -135,51 +167,123 @@ def _from_dump(path: Path) -> list[CrowdDetections]:
                 f'{path}, record {i}: expected img_id, ori_shape and pred_instances with bboxes '
                 f'and scores ({type(error).__name__}: {error})'
             ) from error
+    selection.report()
     return detections
 
 
-def _from_records(path: Path, records: Sequence, sizes: Mapping) -> list[CrowdDetections]:
-    rows = []
+def to_numpy(values) -> np.ndarray:
+    """Convert a tensor or array-like to an array; box objects of mmdet wrap a tensor."""
+    values = getattr(values, 'tensor', values)
+    if hasattr(values, 'detach'):
+        values = values.detach().cpu()
+        if not (values.dtype.is_floating_point and values.element_size() < 4):
+            return values.numpy()
+        return values.float().numpy()  # NumPy has no bfloat16
+    return np.asarray(values)
+
+
+def _read_crowdhuman(
+    path: Path, records: Sequence, sizes: Mapping, person: int | None
+) -> list[CrowdDetections]:
+    rows: list[tuple] = []
     sizes = dict(sizes)
+    selection = _PersonFilter(path, 'tag', PERSON_TAG if person is None else person)
     for i, record in enumerate(records):
         try:
+            rows.append((record['ID'], None, None))
             for one in record['dtboxes']:
-                rows.append((record['ID'], one['box'], one['score']))
-            if not record['dtboxes']:
-                rows.append((record['ID'], None, None))
+                if selection.keeps(one.get('tag')):
+                    rows.append((record['ID'], one['box'], one['score']))
             if 'height' in record and 'width' in record:
                 sizes[record['ID']] = (record['height'], record['width'])
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise DetectionFileError(
                 f'{path}, record {i}: expected ID and dtboxes with box and score '
                 f'({type(error).__name__}: {error})'
             ) from error
-    return _group(path, rows, sizes)
+    selection.report()
+    return _group_rows(path, rows, sizes)
 
 
-def _from_coco(path: Path, records: Sequence, sizes: Mapping) -> list[CrowdDetections]:
-    rows = []
+def _read_coco(
+    path: Path, records: Sequence, sizes: Mapping, person: int | None
+) -> list[CrowdDetections]:
+    rows: list[tuple] = []
+    selection = _PersonFilter(path, 'category_id', PERSON_CATEGORY if person is None else person)
     for i, record in enumerate(records):
         try:
-            rows.append((record['image_id'], record['bbox'], record['score']))
-        except (KeyError, TypeError) as error:
+            row = record['image_id'], record['bbox'], record['score']
+            rows.append(row if selection.keeps(record.get('category_id')) else (row[0], None, None))
+        except (AttributeError, KeyError, TypeError) as error:
             raise DetectionFileError(
                 f'{path}, record {i}: expected image_id, bbox and score '
                 f'({type(error).__name__}: {error})'
             ) from error
-    return _group(path, rows, sizes)
+    selection.report()
+    return _group_rows(path, rows, sizes)
 
 
-def _group(path: Path, rows: Iterable[tuple], sizes: Mapping) -> list[CrowdDetections]:
-    """Rows of one picture together, pictures in the order in which they come first."""
-    found: dict = {}
+class _PersonFilter:
+    """Keeps the detections of one class and counts the others.
+
+    Args:
+        path (Path): File that is read.
+        field (str): Name of the class field, for messages.
+        person (int): Class of people.
+    """
+
+    def __init__(self, path: Path, field: str, person: int) -> None:
+        self.path, self.field, self.person = path, field, person
+        self.num_kept = 0
+        self.others: Counter = Counter()
+
+    def keeps(self, value: Any) -> bool:
+        """Tell whether a detection is kept; without a class (None) it is."""
+        if value is None or value == self.person:
+            self.num_kept += 1
+            return True
+        self.others[value if isinstance(value, (int, float)) else str(value)] += 1
+        return False
+
+    def mask(self, values: Sequence) -> np.ndarray:
+        """Tell which detections are kept, bool, shape (n, )."""
+        return np.array([self.keeps(value) for value in values], dtype=bool)
+
+    def report(self) -> None:
+        """Log how many detections were left out.
+
+        Raises:
+            DetectionFileError: None was kept.
+        """
+        if not self.others:
+            return
+        most = self.others.most_common(5)
+        found = ', '.join(f'{self.field} {value} ({count})' for value, count in most)
+        found += ', ...' if len(self.others) > len(most) else ''
+        if not self.num_kept:
+            raise DetectionFileError(
+                f'{self.path}: no detection has {self.field} {self.person}, the class of people; '
+                f'found {found}. Name the class of people if it is another one'
+            )
+        logger.warning(
+            '%s: %d detections of other classes were left out: %s; evaluated %s %s (%d)',
+            *(self.path, sum(self.others.values()), found),
+            *(self.field, self.person, self.num_kept),
+        )
+
+
+def _group_rows(path: Path, rows: Iterable[tuple], sizes: Mapping) -> list[CrowdDetections]:
+    """Group rows by image, in order of first occurrence; a row without a box only names one."""
+    by_image: dict = {}
     for img_id, box, score in rows:
-        boxes, scores = found.setdefault(img_id, ([], []))
+        if not isinstance(img_id, (str, int)):
+            raise DetectionFileError(f'{path}: image ID {img_id!r}, expected a string or integer')
+        boxes, scores = by_image.setdefault(img_id, ([], []))
         if box is not None:
             boxes.append(box)
             scores.append(score)
     detections = []
-    for img_id, (boxes, scores) in found.items():
+    for img_id, (boxes, scores) in by_image.items():
         try:
             xywh = np.asarray(boxes, float).reshape(-1, 4)
             corners = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
@@ -192,8 +296,31 @@ def _group(path: Path, rows: Iterable[tuple], sizes: Mapping) -> list[CrowdDetec
     return detections
 
 
-def coco_results(detections: Iterable[CrowdDetections]) -> Iterator[dict]:
-    """COCO's results: ``image_id``, ``category_id`` 1, ``bbox`` ``x y w h``, ``score``."""
+def to_coco_results(detections: Iterable[CrowdDetections]) -> Iterator[dict]:
+    """Convert to COCO results: ``image_id``, ``category_id`` 1, ``bbox`` ``x y w h``, ``score``.
+
+    Example:
+        >>> next(to_coco_results([CrowdDetections.create('a', [[1, 2, 4, 8]], [0.5], 9, 9)]))
+        {'image_id': 'a', 'category_id': 1, 'bbox': [1.0, 2.0, 3.0, 6.0], 'score': 0.5}
+    """
     for one in detections:
         for box, score in zip(one.xywh().tolist(), one.scores.tolist(), strict=True):
-            yield dict(image_id=one.img_id, category_id=1, bbox=box, score=score)
+            yield dict(image_id=one.img_id, category_id=PERSON_CATEGORY, bbox=box, score=score)
+
+
+def to_crowdhuman_record(detection: CrowdDetections) -> dict:
+    """Convert to a record of CrowdHuman's format: boxes ``x y w h``, tag 1.
+
+    Example:
+        >>> to_crowdhuman_record(CrowdDetections.create('a', [], [], 20, 30))
+        {'ID': 'a', 'width': 30, 'height': 20, 'dtboxes': []}
+    """
+    return dict(
+        ID=detection.img_id,
+        width=detection.width,
+        height=detection.height,
+        dtboxes=[
+            dict(box=box, score=score, tag=PERSON_TAG)
+            for box, score in zip(detection.xywh().tolist(), detection.scores.tolist(), strict=True)
+        ],
+    )

@@ -1,31 +1,34 @@
-"""What the metrics share: gathering detections from mmdet and joining them with ground truth."""
+"""Base of the crowd metrics: gathers detections from mmdet and joins them with ground truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from .annotations import CrowdAnnotation, CrowdDetections
+from .detection_files import find_person_label, to_numpy
 
 
 class DetectionMetric(BaseMetric):
-    """Keeps detections as small arrays and joins them with ground truth by the pictures' IDs.
+    """Collects detections of people and joins them with ground truth by image ID.
 
-    Pictures may come in any order, and more than once (a distributed sampler hands some to two
-    processes); each counts once. Two pictures of one ID are an error: a picture is known by its
-    ``img_path``, and where there is none by its size and ground truth.
+    Images may come in any order and more than once (a distributed sampler may give one to two
+    processes); each counts once. Two images with the same ID are an error: images are told apart
+    by ``img_path`` or, without it, by size and ground truth.
+
+    Only the class named 'person' or 'pedestrian' in ``dataset_meta`` is evaluated, label 0 if no
+    class has such a name. The number of other detections is logged.
 
     Args:
         annotations (Sequence[CrowdAnnotation], optional): Ground truth. None takes it from the data
             samples.
-        format_only (bool): Whether detections alone are wanted.
-        outfile_prefix (str, optional): Where detections are to be written.
+        format_only (bool): Whether to only write the detections.
+        outfile_prefix (str, optional): Where to write the detections.
         collect_device (str): 'cpu' or 'gpu', for several processes.
-        prefix (str, optional): Prefix of the keys.
+        prefix (str, optional): Prefix of the metric keys.
 
     Raises:
         ValueError: ``format_only`` without ``outfile_prefix``.
@@ -47,92 +50,97 @@ class DetectionMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Keep the detections of a batch.
+        """Collect the detections of a batch.
 
         Args:
             data_batch (Any): Not used.
-            data_samples (Sequence[dict]): With ``img_id``, ``ori_shape``, ``pred_instances``, and,
-                without an annotation file, ``gt_instances`` and perhaps ``ignored_instances``.
+            data_samples (Sequence[dict]): With ``img_id``, ``ori_shape``, ``pred_instances`` and,
+                without an annotation file, ``gt_instances`` and optionally ``ignored_instances``.
 
         Raises:
             KeyError: A data sample lacks a field.
             ValueError: A box or a score is not finite.
         """
+        person = find_person_label((self.dataset_meta or {}).get('classes'))
         for sample in data_samples:
-            height, width = sample['ori_shape'][:2]
-            predictions = sample['pred_instances']
-            detections = CrowdDetections.create(
-                sample['img_id'],
-                _to_numpy(predictions['bboxes']),
-                _to_numpy(predictions['scores']),
-                height,
-                width,
+            boxes, scores, num_others = _select_person(
+                sample['pred_instances'], person, ('bboxes', 'scores')
             )
-            wanted = self.annotations is None and not self.format_only
-            annotation = _annotation_of(sample) if wanted else None
-            self.results.append((detections, annotation, sample.get('img_path')))
+            detections = CrowdDetections.create(
+                sample['img_id'], boxes, scores, *sample['ori_shape'][:2]
+            )
+            from_sample = self.annotations is None and not self.format_only
+            annotation = _create_annotation(sample, person) if from_sample else None
+            self.results.append((detections, annotation, sample.get('img_path'), num_others))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Write detections, and evaluate them, as asked for.
+        """Write detections and evaluate them, as requested.
 
         Args:
-            results (list): What ``process`` kept, from all processes.
+            results (list): What ``process`` collected, from all processes.
 
         Returns:
             dict[str, float]: Fractions of 1, not rounded; empty with ``format_only``.
 
         Raises:
-            ValueError: A picture is not in the annotation file, or two have one ID.
+            ValueError: An image is not in the annotation file, or two have the same ID.
         """
         annotations, detections = self._join(results)
         if self.outfile_prefix is not None:
             path = self.dump_detections(detections, self.outfile_prefix)
             MMLogger.get_current_instance().info(f'Detections are saved in {path}')
-        return {} if self.format_only else self.evaluate_pictures(annotations, detections)
+        return {} if self.format_only else self.evaluate_images(annotations, detections)
 
     def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
-        """Write detections in the benchmark's format; give the file's path."""
+        """Write detections in the benchmark's format and return the path of the file."""
         raise NotImplementedError
 
-    def evaluate_pictures(
+    def evaluate_images(
         self, annotations: Sequence[CrowdAnnotation], detections: Sequence[CrowdDetections]
     ) -> dict[str, float]:
-        """Evaluate detections of the same pictures in the same order."""
+        """Evaluate detections of the same images in the same order."""
         raise NotImplementedError
 
     def _join(self, results: list) -> tuple[list, list]:
         """Ground truth and detections, in the annotation file's order or, without one, by ID."""
-        seen: dict = {}
-        for detections, annotation, path in results:
-            first = seen.setdefault(detections.img_id, (annotation, detections, path))
-            if not _is_same_picture(first, (annotation, detections, path)):
-                places = '' if path is None else f': {first[2]} and {path}'
+        by_id: dict = {}
+        num_others = 0
+        for detections, annotation, path, others in results:
+            num_others += others
+            first = by_id.setdefault(detections.img_id, (annotation, detections, path))
+            if not _is_same_image(first, (annotation, detections, path)):
+                paths = '' if path is None else f': {first[2]} and {path}'
                 raise ValueError(
-                    f'two pictures have the img_id {detections.img_id!r}{places}; expected one ID '
-                    'a picture. If two test sets were joined, evaluate them one by one, or give '
-                    'their pictures other IDs'
+                    f'two images have the img_id {detections.img_id!r}{paths}; expected a unique '
+                    'ID for each image. If two test sets were joined, evaluate them one by one, or '
+                    'give their images other IDs'
                 )
+        logger = MMLogger.get_current_instance()
+        if num_others:
+            logger.warning(
+                f'{num_others} detections of other classes were left out; only people are evaluated'
+            )
         if self.annotations is None:
-            pairs = [seen[img_id] for img_id in sorted(seen, key=str)]
+            pairs = [by_id[img_id] for img_id in sorted(by_id, key=str)]
             return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         known = {annotation.img_id for annotation in self.annotations}
-        strangers = [img_id for img_id in seen if img_id not in known]
-        if strangers:
+        unknown = [img_id for img_id in by_id if img_id not in known]
+        if unknown:
             raise ValueError(
-                f'img_id {strangers[0]!r} ({len(strangers)} such) is not an ID of the annotation '
-                f'file, which has {len(known)} pictures, expected the file that the dataset reads'
+                f'img_id {unknown[0]!r} ({len(unknown)} such) is not an ID of the annotation file, '
+                f'which has {len(known)} images, expected the file that the dataset reads'
             )
-        if len(seen) < len(known):
-            MMLogger.get_current_instance().warning(
-                f'{len(known) - len(seen)} of {len(known)} pictures of the annotation file were '
-                'not evaluated and do not count'
+        if len(by_id) < len(known):
+            logger.warning(
+                f'{len(known) - len(by_id)} of {len(known)} images of the annotation file were not '
+                'evaluated and do not count'
             )
-        annotations = [a for a in self.annotations if a.img_id in seen]
-        return annotations, [seen[a.img_id][1] for a in annotations]
+        annotations = [a for a in self.annotations if a.img_id in by_id]
+        return annotations, [by_id[a.img_id][1] for a in annotations]
 
 
-def _is_same_picture(one: tuple, other: tuple) -> bool:
-    """Whether two results of one ID, each (annotation, detections, path), are of one picture."""
+def _is_same_image(one: tuple, other: tuple) -> bool:
+    """Whether two results of one ID, each (annotation, detections, path), are of one image."""
     if one[2] is not None and other[2] is not None:
         return one[2] == other[2]
     if (one[1].height, one[1].width) != (other[1].height, other[1].width):
@@ -143,21 +151,24 @@ def _is_same_picture(one: tuple, other: tuple) -> bool:
     )
 
 
-def _to_numpy(values) -> np.ndarray:
-    # mmdet's HorizontalBoxes wrap a tensor
-    values = torch.as_tensor(getattr(values, 'tensor', values)).detach().cpu()
-    return values.numpy() if values.dtype == torch.float64 else values.float().numpy()
+def _select_person(instances, person: int, keys: Sequence[str]) -> tuple:
+    """Fields of the instances of people, and the number of other instances."""
+    fields = [to_numpy(instances[key]) for key in keys]
+    if 'labels' not in instances:
+        return *fields, 0
+    keep = to_numpy(instances['labels']) == person
+    return *(field[keep] for field in fields), int((~keep).sum())
 
 
-def _annotation_of(sample: dict) -> CrowdAnnotation:
+def _create_annotation(sample: dict, person: int) -> CrowdAnnotation:
     if sample.get('gt_instances') is None:
         raise KeyError(
-            f'data sample of picture {sample["img_id"]!r} has no gt_instances, expected them there '
+            f'data sample of image {sample["img_id"]!r} has no gt_instances, expected them there '
             '(LoadAnnotations in the test pipeline) or an ann_file'
         )
-    boxes = [
-        _to_numpy((sample.get(key) or {}).get('bboxes', ())).reshape(-1, 4)
-        for key in ('gt_instances', 'ignored_instances')
-    ]
+    gt_bboxes, _ = _select_person(sample['gt_instances'], person, ('bboxes',))
+    # Ignore regions excuse whatever their label is: mmdet gives them -1.
+    regions = to_numpy((sample.get('ignored_instances') or {}).get('bboxes', ()))
+    boxes = [np.reshape(part, (-1, 4)) for part in (gt_bboxes, regions)]
     ignored = np.repeat([False, True], [len(part) for part in boxes])
     return CrowdAnnotation.create(sample['img_id'], np.concatenate(boxes), ignored)

@@ -1,4 +1,6 @@
-"""Jaccard index of a crowd: how well detections and people pair up one to one."""
+"""Jaccard index of a crowd: how well detections and gts pair up one to one."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -9,8 +11,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from .matching import CrowdPairs
 
 SCORE_THRESHOLDS = tuple(0.1 * i for i in range(10))
-# Pairs handed to one call of the matching: enough to hide the cost of a call, few enough that
-# its passes stay in the cache.
+# Pairs in one call of the matching: enough to hide the cost of a call, few enough that its passes
+# stay in the cache.
 PAIRS_PER_CALL = 20000
 
 
@@ -20,99 +22,99 @@ class JaccardResult:
 
     Attributes:
         thresholds (np.ndarray): Score thresholds, shape (T, ).
-        ratio (np.ndarray): Index of each picture, shape (T, P).
-        counted (np.ndarray): Whether the picture has anything to match, bool, shape (T, P).
+        ratio (np.ndarray): Index of each image, shape (T, P).
+        counted (np.ndarray): Whether the image has anything to match, bool, shape (T, P).
     """
 
     thresholds: np.ndarray
     ratio: np.ndarray
     counted: np.ndarray
 
-    def means(self, picture_counts=None) -> np.ndarray:
-        """Mean over pictures at each threshold, shape (T, ); 0 where no picture counts.
+    def means(self, image_counts=None) -> np.ndarray:
+        """Average over images at each threshold, shape (T, ); 0 if no image counts.
 
         Args:
-            picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
+            image_counts (np.ndarray, optional): How often each image counts, shape (P, ).
         """
-        weights = 1 if picture_counts is None else np.asarray(picture_counts)
+        weights = 1 if image_counts is None else np.asarray(image_counts)
         total = (self.ratio * weights).sum(axis=1)
         return total / np.maximum((self.counted * weights).sum(axis=1), 1)
 
-    def best(self, picture_counts=None) -> float:
-        """The index that is reported: the mean at the best threshold."""
-        return float(self.means(picture_counts).max())
+    def best(self, image_counts=None) -> float:
+        """Return the reported index: the mean at the best threshold."""
+        return float(self.means(image_counts).max())
 
 
 def jaccard_index(pairs: CrowdPairs, iou_thr: float = 0.5) -> JaccardResult:
-    """Jaccard index at each score threshold, by maximum bipartite matching.
+    """Compute the Jaccard index at each score threshold, by maximum bipartite matching.
 
-    Of detections above the score threshold and people, as many as possible are paired one to one
-    with an IoU of at least ``iou_thr``. Those left over that lie in an ignore region by more than
-    ``iou_thr`` (of their own area) are not counted. A picture's index is
-    ``matched / (people + detections - matched)``. Source: CrowdHuman's evaluation, as in
+    As many detections above the score threshold as possible are matched one to one with gts at an
+    IoU of at least ``iou_thr``. Unmatched ones do not count if more than ``iou_thr`` of their own
+    area lies in an ignore region. The index of an image is
+    ``matched / (gts + detections - matched)``. Source: CrowdHuman's evaluation, as in
     https://github.com/Purkialo/CrowdDet.
 
-    There are in general several maximum matchings, which leave over different boxes, so with ignore
-    regions the index depends on which one is found. The one taken is scipy's (Hopcroft and Karp) on
+    There are often several maximum matchings, and they leave different boxes unmatched, so with
+    ignore regions the index depends on the matching. The one used is scipy's (Hopcroft and Karp) on
     detections in the order given, as in mmdet.
 
     Args:
-        pairs (CrowdPairs): What ``collect_pairs`` gives.
+        pairs (CrowdPairs): Result of ``collect_pairs``.
         iou_thr (float): At least ``pairs.min_iou``. Defaults to 0.5.
 
     Raises:
-        ValueError: The threshold is below the pairs that were kept.
+        ValueError: Pairs below the threshold were not included.
     """
-    if iou_thr < pairs.min_iou:
-        raise ValueError(f'iou_thr is {iou_thr}, but pairs below {pairs.min_iou} were left out')
-    threshold = np.float32(iou_thr)
+    threshold = pairs.check_iou_thr(iou_thr)
     close = pairs.pair_iou >= threshold
     pair_det, pair_gt = pairs.pair_det[close], pairs.pair_gt[close]
-    det_ignored = pairs.det_ignored > threshold
-    gt_ignored = pairs.gt_ignored > threshold
-
-    def per_picture(picture: np.ndarray) -> np.ndarray:
-        return np.bincount(picture, minlength=pairs.num_pictures)
-
-    people = per_picture(pairs.gt_picture)
+    det_ignored = pairs.det_ignore_ioa > threshold
+    gt_ignored = pairs.gt_ignore_ioa > threshold
+    count = pairs.count_per_image
+    num_gts = count(pairs.gt_image)
     ratios, counted = [], []
     for score_thr in SCORE_THRESHOLDS:
         kept = pairs.det_score > score_thr
         usable = kept[pair_det]
         matched_det, matched_gt = maximum_matching(
-            pair_det[usable], pair_gt[usable], pairs.det_picture
+            pair_det[usable], pair_gt[usable], pairs.det_image
         )
-        det_left = kept & det_ignored
-        det_left[matched_det] = False
-        gt_left = gt_ignored.copy()
-        gt_left[matched_gt] = False
-        matched = per_picture(pairs.det_picture[matched_det])
-        m = people - per_picture(pairs.gt_picture[gt_left])
-        n = per_picture(pairs.det_picture[kept]) - per_picture(pairs.det_picture[det_left])
+        unmatched_det = kept & det_ignored
+        unmatched_det[matched_det] = False
+        unmatched_gt = gt_ignored.copy()
+        unmatched_gt[matched_gt] = False
+        matched = count(pairs.det_image[matched_det])
+        m = num_gts - count(pairs.gt_image[unmatched_gt])
+        n = count(pairs.det_image[kept]) - count(pairs.det_image[unmatched_det])
         ratios.append(matched / (m + n - matched + 1e-6))
         counted.append((m != 0) | (n != 0))
     return JaccardResult(np.array(SCORE_THRESHOLDS), np.array(ratios), np.array(counted))
 
 
-def maximum_matching(pair_det: np.ndarray, pair_gt: np.ndarray, det_picture: np.ndarray):
-    """Maximum bipartite matching of all pictures' detections and people.
+def maximum_matching(pair_det: np.ndarray, pair_gt: np.ndarray, det_image: np.ndarray):
+    """Find a maximum bipartite matching of detections and gts in all images.
 
-    Pictures share neither detections nor people, so many of them make one graph; the matching of
-    each is the same as if it were alone.
+    Images share neither detections nor gts, so many images form one graph. The matching of each is
+    the same as if it were alone.
 
     Args:
-        pair_det (np.ndarray): Detection of each pair, rising, shape (E, ).
-        pair_gt (np.ndarray): Person of each pair, rising for one detection, shape (E, ).
-        det_picture (np.ndarray): Picture of each detection, rising, shape (D, ).
+        pair_det (np.ndarray): Detection of each pair, ascending, shape (E, ).
+        pair_gt (np.ndarray): Gt of each pair, ascending per detection, shape (E, ).
+        det_image (np.ndarray): Image of each detection, ascending, shape (D, ).
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Matched detections and their people, shape (M, ) each.
+        tuple[np.ndarray, np.ndarray]: Matched detections and their gts, shape (M, ) each.
+
+    Example:
+        >>> dets, gts = maximum_matching(np.array([0, 0, 1]), np.array([0, 1, 0]), np.zeros(2, int))
+        >>> dets.tolist(), gts.tolist()
+        ([0, 1], [1, 0])
     """
     if not len(pair_det):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    picture = det_picture[pair_det]
-    starts = np.flatnonzero(np.diff(picture, prepend=-1))
-    # whole pictures, about PAIRS_PER_CALL pairs together
+    image = det_image[pair_det]
+    starts = np.flatnonzero(np.diff(image, prepend=-1))
+    # whole images, about PAIRS_PER_CALL pairs together
     cuts = starts[np.flatnonzero(np.diff(starts // PAIRS_PER_CALL, prepend=-1))]
     dets, gts = [], []
     for start, stop in zip(cuts, np.append(cuts[1:], len(pair_det)), strict=True):

@@ -1,11 +1,12 @@
-"""Which detection found which person, for all pictures at once.
+"""Greedy matching of detections and gts, for all images at once.
 
-Benchmarks hand out boxes greedily: detections by falling score, each takes the free box it overlaps
-most. That is a serial dictatorship, hence the only stable matching when detections prefer by
-overlap and every box prefers by score, hence what deferred acceptance (Gale and Shapley, 1962)
-finds. Deferred acceptance runs in rounds over all detections of all pictures, which numpy does
-quickly; the loop over detections and boxes does not.
+Benchmarks match greedily: in order of descending score, each detection takes the free gt with the
+largest IoU. This is a serial dictatorship. Its result is the only stable matching if detections
+prefer by IoU and gts by score, so deferred acceptance (Gale and Shapley, 1962) finds it too.
+Deferred acceptance works in rounds over all detections of all images, which NumPy does quickly.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,41 +15,49 @@ from functools import cached_property
 import numpy as np
 
 from ..utils.boxes import box_area
-from .annotations import CrowdAnnotation, CrowdDetections, clip_boxes
-from .overlaps import iou_of_pairs, lay_out, max_coverage, pairs_above
+from .annotations import CrowdAnnotation, CrowdDetections
+from .overlaps import (
+    compute_pair_ious,
+    concat_arrays,
+    concat_boxes,
+    find_overlapping_pairs,
+    max_ioa,
+    stack_image_sizes,
+)
 
-HIT, MISS, DROPPED = 1, 0, -1
+#: Labels of detections: true positive, false positive, inside an ignore region.
+TP, FP, IGNORED = 1, 0, -1
 
 
 @dataclass(frozen=True)
 class CrowdPairs:
-    """All pictures laid end to end, with the pairs of boxes that may be matched.
+    """Detections and gts of all images, with the pairs that may be matched.
 
-    Detections are numbered picture by picture in the order given, and so are people (ignore
-    regions are not people and have no number).
+    Detections are numbered image by image in the order given, and so are gts. Ignore regions are
+    no gts and have no number.
 
     Attributes:
-        img_ids (list): IDs of the pictures, length P.
-        det_picture (np.ndarray): Picture of each detection, shape (D, ).
+        img_ids (list): IDs of the images, length P.
+        det_image (np.ndarray): Image of each detection, shape (D, ).
         det_score (np.ndarray): Score of each detection, float64, shape (D, ).
-        det_ignored (np.ndarray): Largest share of the detection inside one ignore region, float32,
-            shape (D, ).
-        gt_picture (np.ndarray): Picture of each person, shape (G, ).
-        gt_ignored (np.ndarray): Largest share of the person's box inside one ignore region,
-            float32, shape (G, ).
-        gt_index (np.ndarray): The person's place in its picture's annotation, shape (G, ).
-        pair_det (np.ndarray): Detection of each pair, rising, shape (E, ).
-        pair_gt (np.ndarray): Person of each pair, rising for one detection, shape (E, ).
+        det_ignore_ioa (np.ndarray): Largest fraction of the detection inside one ignore region,
+            float32, shape (D, ).
+        gt_image (np.ndarray): Image of each gt, shape (G, ).
+        gt_ignore_ioa (np.ndarray): Largest fraction of the gt inside one ignore region, float32,
+            shape (G, ).
+        gt_index (np.ndarray): Index of each gt in the annotation of its image, shape (G, ).
+        pair_det (np.ndarray): Detection of each pair, ascending, shape (E, ).
+        pair_gt (np.ndarray): Gt of each pair, ascending per detection, shape (E, ).
         pair_iou (np.ndarray): IoU of each pair, at least ``min_iou``, float32, shape (E, ).
-        min_iou (float): Pairs below it were left out.
+        min_iou (float): Pairs with a lower IoU are not included.
     """
 
     img_ids: list
-    det_picture: np.ndarray
+    det_image: np.ndarray
     det_score: np.ndarray
-    det_ignored: np.ndarray
-    gt_picture: np.ndarray
-    gt_ignored: np.ndarray
+    det_ignore_ioa: np.ndarray
+    gt_image: np.ndarray
+    gt_ignore_ioa: np.ndarray
     gt_index: np.ndarray
     pair_det: np.ndarray
     pair_gt: np.ndarray
@@ -56,23 +65,39 @@ class CrowdPairs:
     min_iou: float
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self.img_ids)
 
     @cached_property
     def by_score(self) -> np.ndarray:
-        """Detections by falling score, equal ones in the order given, shape (D, )."""
+        """Detections by descending score, equal ones in the order given, shape (D, )."""
         return np.argsort(-self.det_score, kind='stable')
 
     @cached_property
     def by_preference(self) -> np.ndarray:
-        """Pairs by detection, the largest IoU first, of equal ones the first person; shape (E, ).
+        """Pairs by detection, then descending IoU, then gt; shape (E, ).
 
-        The bits of a float32 that is not negative rise with its value and are below 2^30 below 2,
-        so both keys make one integer; pairs come nearly in that order, and sorting by one key is
-        then many times faster than ``np.lexsort``.
+        The bits of a non-negative float32 ascend with its value and stay below 2^30 for values
+        below 2, so detection and IoU fit into one integer. Pairs are almost sorted already, and
+        sorting by one key is then many times faster than ``np.lexsort``.
         """
         return np.argsort((self.pair_det << 30) - self.pair_iou.view(np.int32), kind='stable')
+
+    def count_per_image(self, images: np.ndarray) -> np.ndarray:
+        """Count how often each image occurs, shape (P, )."""
+        return np.bincount(images, minlength=self.num_images)
+
+    def check_iou_thr(self, iou_thr: float) -> np.float32:
+        """Return the threshold in float32.
+
+        Raises:
+            ValueError: Pairs below the threshold were not included.
+        """
+        if iou_thr < self.min_iou:
+            raise ValueError(
+                f'iou_thr is {iou_thr}, but pairs below {self.min_iou} were not included'
+            )
+        return np.float32(iou_thr)
 
 
 def collect_pairs(
@@ -80,58 +105,61 @@ def collect_pairs(
     detections: Sequence[CrowdDetections],
     min_iou: float = 0.5,
 ) -> CrowdPairs:
-    """Clip boxes to their pictures and measure the overlaps that matter.
+    """Clip boxes to their images and compute the overlaps that can matter.
 
     Args:
-        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each picture.
-        detections (Sequence[CrowdDetections]): Detections of the same pictures in the same order.
-        min_iou (float): Least IoU of a pair worth keeping. Defaults to 0.5.
+        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each image.
+        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
+        min_iou (float): Least IoU of a pair that is included. Defaults to 0.5.
 
     Raises:
-        ValueError: The two do not speak of the same pictures in the same order.
+        ValueError: Annotations and detections are not of the same images in the same order.
+
+    Example:
+        >>> gts = [CrowdAnnotation.create('a', [[0, 0, 10, 20]])]
+        >>> dets = [CrowdDetections.create('a', [[0, 0, 10, 16]], [0.9], 100, 100)]
+        >>> collect_pairs(gts, dets).pair_iou.round(2).tolist()
+        [0.800000011920929]
     """
     if len(annotations) != len(detections):
         raise ValueError(
             f'{len(annotations)} annotations but {len(detections)} detections, '
-            'expected one of each for each picture'
+            'expected one of each for each image'
         )
     for annotation, detection in zip(annotations, detections, strict=True):
         if annotation.img_id != detection.img_id:
             raise ValueError(
-                f'annotation of picture {annotation.img_id!r} stands beside detections of '
-                f'picture {detection.img_id!r}'
+                f'annotation of image {annotation.img_id!r} is paired with detections of '
+                f'image {detection.img_id!r}'
             )
-    size = np.array([(d.width, d.height) for d in detections]).reshape(-1, 2)
+    sizes = stack_image_sizes(detections)
+    dets, det_starts = concat_boxes([one.boxes for one in detections], sizes)
+    gts, gt_starts = concat_boxes([one.gt_bboxes for one in annotations], sizes)
+    regions, region_starts = concat_boxes([one.boxes[one.ignored] for one in annotations], sizes)
 
-    def clipped(parts: list) -> tuple[np.ndarray, np.ndarray]:
-        boxes, at = lay_out(parts)
-        return clip_boxes(boxes, np.repeat(size, np.diff(at), axis=0)), at
+    det_ignore_ioa = np.zeros(len(dets), dtype=np.float32)
+    gt_ignore_ioa = np.zeros(len(gts), dtype=np.float32)
+    for i in np.flatnonzero(np.diff(region_starts)):
+        covers = regions[region_starts[i] : region_starts[i + 1]]
+        for boxes, starts, ioa in (
+            (dets, det_starts, det_ignore_ioa),
+            (gts, gt_starts, gt_ignore_ioa),
+        ):
+            part = slice(starts[i], starts[i + 1])
+            ioa[part] = max_ioa(boxes[part], covers)
 
-    people = [np.flatnonzero(~annotation.ignored) for annotation in annotations]
-    dets, det_at = clipped([detection.boxes for detection in detections])
-    gts, gt_at = clipped([a.boxes[keep] for a, keep in zip(annotations, people, strict=True)])
-    regions, region_at = clipped([a.boxes[a.ignored] for a in annotations])
-
-    det_ignored = np.zeros(len(dets), dtype=np.float32)
-    gt_ignored = np.zeros(len(gts), dtype=np.float32)
-    for i in np.flatnonzero(np.diff(region_at)):
-        covers = regions[region_at[i] : region_at[i + 1]]
-        for boxes, at, covered in ((dets, det_at, det_ignored), (gts, gt_at, gt_ignored)):
-            part = slice(at[i], at[i + 1])
-            covered[part] = max_coverage(boxes[part], covers)
-
-    pair_det, pair_gt, shared = pairs_above(dets, det_at, gts, gt_at, min_iou)
-    pair_iou = iou_of_pairs(box_area(dets)[pair_det], box_area(gts)[pair_gt], shared)
+    pair_det, pair_gt, overlaps = find_overlapping_pairs(dets, det_starts, gts, gt_starts, min_iou)
+    pair_iou = compute_pair_ious(box_area(dets)[pair_det], box_area(gts)[pair_gt], overlaps)
     keep = pair_iou >= np.float32(min_iou)
-    pictures = np.arange(len(detections))
+    images = np.arange(len(detections))
     return CrowdPairs(
         img_ids=[detection.img_id for detection in detections],
-        det_picture=np.repeat(pictures, np.diff(det_at)),
-        det_score=_join([detection.scores for detection in detections], np.float64),
-        det_ignored=det_ignored,
-        gt_picture=np.repeat(pictures, np.diff(gt_at)),
-        gt_ignored=gt_ignored,
-        gt_index=_join(people, np.int64),
+        det_image=np.repeat(images, np.diff(det_starts)),
+        det_score=concat_arrays([detection.scores for detection in detections], np.float64),
+        det_ignore_ioa=det_ignore_ioa,
+        gt_image=np.repeat(images, np.diff(gt_starts)),
+        gt_ignore_ioa=gt_ignore_ioa,
+        gt_index=concat_arrays([np.flatnonzero(~one.ignored) for one in annotations], np.int64),
         pair_det=pair_det[keep],
         pair_gt=pair_gt[keep],
         pair_iou=pair_iou[keep],
@@ -139,39 +167,42 @@ def collect_pairs(
     )
 
 
-def _join(parts: list, dtype) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
-
-
-def deferred_acceptance(
-    pair_det: np.ndarray, pair_gt: np.ndarray, det_rank: np.ndarray, num_gts: int
+def match_greedily(
+    pair_det: np.ndarray, pair_gt: np.ndarray, det_by_score: np.ndarray, num_gts: int
 ) -> np.ndarray:
-    """Serve detections in order of rank, each with the free box it likes best.
+    """Give detections, best score first, the free gt that each prefers, by deferred acceptance.
 
     Args:
-        pair_det (np.ndarray): Detection of each pair, rising, shape (E, ).
-        pair_gt (np.ndarray): Box of each pair, the detection's favourite first, shape (E, ).
-        det_rank (np.ndarray): When a detection is served, all different, shape (D, ).
-        num_gts (int): Number of boxes G.
+        pair_det (np.ndarray): Detection of each pair, ascending, shape (E, ).
+        pair_gt (np.ndarray): Gt of each pair, most preferred first per detection, shape (E, ).
+        det_by_score (np.ndarray): Detections in the order in which they choose, shape (D, ).
+        num_gts (int): Number of gts G.
 
     Returns:
-        np.ndarray: Box that each detection gets, -1 for none, shape (D, ).
+        np.ndarray: Gt of each detection, -1 for none, shape (D, ).
+
+    Example:
+        >>> pair_det, pair_gt = np.array([0, 1, 1]), np.array([0, 0, 1])
+        >>> match_greedily(pair_det, pair_gt, np.array([0, 1]), 2).tolist()
+        [0, 1]
     """
-    num_dets = len(det_rank)
+    num_dets = len(det_by_score)
+    rank = np.empty_like(det_by_score)
+    rank[det_by_score] = np.arange(num_dets)
     ends = np.cumsum(np.bincount(pair_det, minlength=num_dets))
-    turn = np.concatenate([[0], ends[:-1]]) if num_dets else ends
+    proposal = np.concatenate([[0], ends[:-1]]) if num_dets else ends  # next pair of each detection
     best_rank = np.full(num_gts, num_dets, dtype=np.int64)
     holder = np.full(num_gts, -1, dtype=np.int64)
-    asking = np.flatnonzero(turn < ends)
-    while asking.size:
-        wanted, rank = pair_gt[turn[asking]], det_rank[asking]
-        np.minimum.at(best_rank, wanted, rank)
-        wins = best_rank[wanted] == rank
-        displaced = holder[wanted[wins]]
-        holder[wanted[wins]] = asking[wins]
-        asking = np.concatenate([asking[~wins], displaced[displaced >= 0]])
-        turn[asking] += 1
-        asking = asking[turn[asking] < ends[asking]]
+    proposing = np.flatnonzero(proposal < ends)
+    while proposing.size:
+        gts, ranks = pair_gt[proposal[proposing]], rank[proposing]
+        np.minimum.at(best_rank, gts, ranks)
+        accepted = best_rank[gts] == ranks
+        displaced = holder[gts[accepted]]
+        holder[gts[accepted]] = proposing[accepted]
+        proposing = np.concatenate([proposing[~accepted], displaced[displaced >= 0]])
+        proposal[proposing] += 1
+        proposing = proposing[proposal[proposing] < ends[proposing]]
     matched = np.full(num_dets, -1, dtype=np.int64)
     held = np.flatnonzero(holder >= 0)
     matched[holder[held]] = held
@@ -180,64 +211,73 @@ def deferred_acceptance(
 
 @dataclass(frozen=True)
 class CrowdMatches:
-    """Detections of all pictures by falling score, and what each of them found.
+    """Detections of all images by descending score, each labelled and matched.
 
     Attributes:
-        score (np.ndarray): Falling, float64, shape (D, ).
-        label (np.ndarray): ``HIT``, ``MISS`` (false positive) or ``DROPPED`` (inside an ignore
-            region, counts nowhere), int8, shape (D, ).
-        picture (np.ndarray): Picture of each detection, shape (D, ).
+        score (np.ndarray): Descending, float64, shape (D, ).
+        label (np.ndarray): ``TP``, ``FP`` or ``IGNORED`` (inside an ignore region, not counted),
+            int8, shape (D, ).
+        image (np.ndarray): Image of each detection, shape (D, ).
         det (np.ndarray): Number of the detection in ``CrowdPairs``, shape (D, ).
-        gt (np.ndarray): Person found, -1 for none, shape (D, ).
-        gt_picture (np.ndarray): Picture of each person, shape (G, ).
-        num_pictures (int): Number of pictures.
-        iou_thr (float): The IoU that a hit exceeds.
+        gt (np.ndarray): Matched gt, -1 for none, shape (D, ).
+        gt_image (np.ndarray): Image of each gt, shape (G, ).
+        num_images (int): Number of images.
+        iou_thr (float): A true positive exceeds this IoU.
     """
 
     score: np.ndarray
     label: np.ndarray
-    picture: np.ndarray
+    image: np.ndarray
     det: np.ndarray
     gt: np.ndarray
-    gt_picture: np.ndarray
-    num_pictures: int
+    gt_image: np.ndarray
+    num_images: int
     iou_thr: float
+
+    def label_by_det(self) -> np.ndarray:
+        """Labels in the order of ``CrowdPairs``, int8, shape (D, )."""
+        label = np.empty(len(self.det), np.int8)
+        label[self.det] = self.label
+        return label
 
 
 def match_crowd(pairs: CrowdPairs, iou_thr: float = 0.5) -> CrowdMatches:
-    """Match by the rules of Caltech and CrowdHuman.
+    """Match detections and gts by the rules of Caltech and CrowdHuman.
 
-    Detections by falling score, equal ones in the order given, each take the free person with the
-    largest IoU above the threshold, of equal ones the first. One that gets none and lies in an
-    ignore region by more than the threshold (intersection over the detection's area) is dropped.
-    An ignore region drops any number of detections.
+    By descending score, equal ones in the order given, each detection takes the free gt with the
+    largest IoU above the threshold, of equal ones the first. A detection without gt is ignored if
+    more than the threshold of its own area lies in an ignore region, else it is a false positive.
+    One ignore region may excuse any number of detections.
 
     Args:
-        pairs (CrowdPairs): What ``collect_pairs`` gives.
+        pairs (CrowdPairs): Result of :func:`collect_pairs`.
         iou_thr (float): At least ``pairs.min_iou``. Defaults to 0.5.
 
     Raises:
-        ValueError: The threshold is below the pairs that were kept.
+        ValueError: Pairs below the threshold were not included.
+
+    Example:
+        >>> gts = [CrowdAnnotation.create('a', [[0, 0, 10, 20]])]
+        >>> boxes = [[0, 0, 10, 20], [0, 0, 10, 19]]
+        >>> dets = [CrowdDetections.create('a', boxes, [0.9, 0.8], 100, 100)]
+        >>> match_crowd(collect_pairs(gts, dets)).label.tolist()  # a TP and a duplicate
+        [1, 0]
     """
-    if iou_thr < pairs.min_iou:
-        raise ValueError(f'iou_thr is {iou_thr}, but pairs below {pairs.min_iou} were left out')
-    threshold = np.float32(iou_thr)
-    wanted = pairs.by_preference[pairs.pair_iou[pairs.by_preference] > threshold]
+    threshold = pairs.check_iou_thr(iou_thr)
+    candidates = pairs.by_preference[pairs.pair_iou[pairs.by_preference] > threshold]
     order = pairs.by_score
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    matched = deferred_acceptance(
-        pairs.pair_det[wanted], pairs.pair_gt[wanted], rank, len(pairs.gt_picture)
+    matched = match_greedily(
+        pairs.pair_det[candidates], pairs.pair_gt[candidates], order, len(pairs.gt_image)
     )
-    label = np.where(pairs.det_ignored > threshold, DROPPED, MISS).astype(np.int8)
-    label[matched >= 0] = HIT
+    label = np.where(pairs.det_ignore_ioa > threshold, IGNORED, FP).astype(np.int8)
+    label[matched >= 0] = TP
     return CrowdMatches(
         score=pairs.det_score[order],
         label=label[order],
-        picture=pairs.det_picture[order],
+        image=pairs.det_image[order],
         det=order,
         gt=matched[order],
-        gt_picture=pairs.gt_picture,
-        num_pictures=pairs.num_pictures,
+        gt_image=pairs.gt_image,
+        num_images=pairs.num_images,
         iou_thr=iou_thr,
     )

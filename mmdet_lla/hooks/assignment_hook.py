@@ -11,15 +11,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmdet_lla.analysis.assignment_stats import SUMS, summarize, tally, wishes
-from mmdet_lla.analysis.pictures import assignment_picture
+from mmdet_lla.analysis.assignment_stats import SUMS, compute_candidates, sum_statistics, summarize
+from mmdet_lla.analysis.images import render_assignment
 from mmdet_lla.analysis.recording import (
     Assignment,
-    assignments_of,
-    head_with_assigner,
-    watched,
+    compute_assignments,
+    find_assigner_head,
+    watch_assignments,
 )
-from mmdet_lla.analysis.samples import find_pictures, picture_name, plain_dataset
+from mmdet_lla.analysis.samples import build_plain_dataset, find_indices, get_file_name
 
 from .randomness import untouched_randomness
 
@@ -32,8 +32,8 @@ class AssignmentHook(Hook):
     """Record how assignment settles during a training, and change nothing of the training.
 
     Works with any detector whose ``bbox_head`` or ``rpn_head`` has an ``assigner``. Scalars go to
-    the visualizer (all its backends) and to the message hub, named ``assign/priors_per_box``,
-    ``boxes_without``, ``positives_per_picture``, ``outside``, ``contested``, ``pred_iou``,
+    the visualizer (all its backends) and to the message hub, named ``assign/priors_per_gt``,
+    ``gts_without_prior``, ``positives_per_image``, ``outside``, ``contested``, ``pred_iou``,
     ``prior_iou`` and ``level_0``..., as in
     :func:`~mmdet_lla.analysis.assignment_stats.summarize`. Each is the mean over all pictures of
     all processes since the last ones, but ``contested``, which costs a call of the assigner a
@@ -51,7 +51,7 @@ class AssignmentHook(Hook):
         num_pictures (int): How many pictures, the first that have boxes. Defaults to 2.
         pictures (Sequence[str]): Their IDs or file names without extension, instead.
         split (str): Whether they are of the 'train' or the 'val' set, see
-            :func:`~mmdet_lla.analysis.samples.plain_dataset`. Defaults to 'val'.
+            :func:`~mmdet_lla.analysis.samples.build_plain_dataset`. Defaults to 'val'.
 
     Raises:
         ValueError: If an argument is out of its range; when the training begins, if no head has
@@ -92,7 +92,7 @@ class AssignmentHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the head and the pictures."""
         try:
-            self._head = head_with_assigner(_detector(runner))
+            self._head = find_assigner_head(_detector(runner))
         except ValueError as error:
             raise ValueError(f'AssignmentHook: {error}') from error
         self._samples = []
@@ -106,7 +106,7 @@ class AssignmentHook(Hook):
         self._draw(runner)
         self._last.clear()
         self._keep = self._is_due(runner)
-        self._watch.enter_context(watched(self._head, self._count))
+        self._watch.enter_context(watch_assignments(self._head, self._count))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -131,7 +131,7 @@ class AssignmentHook(Hook):
                 f'AssignmentHook: {type(self._head).__name__} hands its assigner no '
                 'priors, so there is nothing to count'
             )
-        sums = tally(call)
+        sums = sum_statistics(call)
         self._sums = sums if self._sums is None else self._sums.add_(sums)
         if self._keep:
             self._last.append(call)
@@ -141,7 +141,7 @@ class AssignmentHook(Hook):
         with untouched_randomness():
             for call in self._last:
                 only = [SUMS.index(name) for name in ('compared', 'contested')]
-                self._sums[only] += tally(call, wishes(call))[only]
+                self._sums[only] += sum_statistics(call, compute_candidates(call))[only]
         self._last.clear()
         sums, self._sums = self._sums, None
         if sums is None:  # some heads call no assigner where a picture has no boxes
@@ -168,22 +168,22 @@ class AssignmentHook(Hook):
             return
         with untouched_randomness():
             for name, sample in self._samples:
-                (call,) = assignments_of(_detector(runner), [sample])
+                (call,) = compute_assignments(_detector(runner), [sample])
                 if is_main_process():
-                    drawn = assignment_picture(
-                        sample, call, wishes(call), f'{name} after {done} updates'
+                    drawn = render_assignment(
+                        sample, call, compute_candidates(call), f'{name} after {done} updates'
                     )
                     runner.visualizer.add_image(f'assignment_{name}', drawn, step=done)
 
     def _load(self, runner: Runner) -> list[tuple[str, dict]]:
         """The pictures, by name."""
-        dataset = plain_dataset(runner.cfg, self.split)
-        indices = find_pictures(dataset, self.pictures) if self.pictures else range(len(dataset))
+        dataset = build_plain_dataset(runner.cfg, self.split)
+        indices = find_indices(dataset, self.pictures) if self.pictures else range(len(dataset))
         found = []
         for index in indices:
             sample = dataset[index]
             if len(sample['data_samples'].gt_instances):
-                found.append((picture_name(sample), sample))
+                found.append((get_file_name(sample), sample))
             if not self.pictures and len(found) == self.num_pictures:
                 break
         return found

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ..evaluation.annotations import CrowdDetections
-from ..evaluation.crowd_metric import detection_record
+from ..evaluation.detection_files import to_crowdhuman_record
 from ..runtime import Detections
 from .predictor import Frame
 
@@ -74,7 +74,7 @@ class Odgt(_FileWriter):
 
     def write(self, name: str, frame: Frame, found: Detections) -> None:
         crowd = CrowdDetections.create(name, found.boxes, found.scores, found.height, found.width)
-        self.file.write(json.dumps(detection_record(crowd), ensure_ascii=False) + '\n')
+        self.file.write(json.dumps(to_crowdhuman_record(crowd), ensure_ascii=False) + '\n')
 
 
 class Csv(_FileWriter):

@@ -1,4 +1,4 @@
-"""The errors' section of a study: rates and prices of each kind, and what a config trades."""
+"""The errors' section of a study: rates and impacts of each type, and their differences."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from mmdet_lla.ablation.compare import (
     find_run_errors,
     significance,
 )
-from mmdet_lla.analysis.errors import find_errors, price_errors
+from mmdet_lla.analysis.errors import compute_impacts, find_errors
 from mmdet_lla.analysis.test_sets import TestSet
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 
@@ -44,7 +44,7 @@ def detected(annotations, seed, twice=0, missed=0):
     return found
 
 
-def test_rates_and_prices_are_those_of_the_errors():
+def test_rates_and_impacts_are_those_of_the_errors():
     annotations = crowd()
     detections = detected(annotations, 0, twice=2, missed=1)
     run = find_run_errors(stand_in(annotations), detections[::-1], num_samples=8)
@@ -54,14 +54,14 @@ def test_rates_and_prices_are_those_of_the_errors():
     )
     assert run.values.shape == (*run.points.shape, 8)
     rates = dict(zip(ERROR_TYPES, run.points[:, 0], strict=True))
-    assert rates['never'] == pytest.approx(1 / 6) and rates['background'] == 0
+    assert rates['missed'] == pytest.approx(1 / 6) and rates['background'] == 0
     # the threshold that is best by JI shows some of the second boxes at most
     assert 0 < rates['duplicate'] <= 2 / 6
     errors = find_errors(annotations, detections, 0.0)
-    prices = {one.kind: one.gain for one in price_errors(errors, np.zeros((0, 12), int))}
+    impacts = {one.type: one.delta for one in compute_impacts(errors, np.zeros((0, 12), int))}
     row = dict(zip(ERROR_TYPES, run.points, strict=True))['duplicate']
-    assert row[1] == pytest.approx(prices['duplicate']['AP']) and row[1] > 0
-    assert row[2] == pytest.approx(-prices['duplicate']['MR']) and row[2] > 0
+    assert row[1] == pytest.approx(impacts['duplicate']['AP']) and row[1] > 0
+    assert row[2] == pytest.approx(-impacts['duplicate']['MR']) and row[2] > 0
 
 
 def test_a_trade_is_told_from_noise():
@@ -81,10 +81,10 @@ def test_a_trade_is_told_from_noise():
     assert first.differences is None
     for saying in ERROR_NUMBERS:
         assert {significance('MR', one) for one in again.differences[saying].values()} == {'equal'}
-    assert significance('MR', other.differences['rate']['never']) == 'better'
+    assert significance('MR', other.differences['rate']['missed']) == 'better'
     assert significance('MR', other.differences['rate']['duplicate']) == 'worse'
     assert other.differences['AP']['duplicate'].value > 0
-    assert other.means['rate']['never'].value == pytest.approx(1 / 6)
+    assert other.means['rate']['missed'].value == pytest.approx(1 / 6)
 
 
 def test_what_has_other_pictures_is_not_compared():

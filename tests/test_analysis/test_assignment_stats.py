@@ -10,11 +10,11 @@ from mmdet.models.task_modules import AssignResult
 from mmengine.structures import InstanceData
 
 from mmdet_lla.analysis.assignment_stats import (
-    agreement,
-    are_contested,
-    centers_of,
+    compute_agreement,
+    find_contested,
+    get_centers,
+    sum_statistics,
     summarize,
-    tally,
 )
 from mmdet_lla.analysis.recording import Assignment
 
@@ -22,7 +22,7 @@ NUM_LEVELS = 3
 
 
 def make_call(seed: int, num_boxes: int, num_priors: int, form: str, with_bboxes: bool):
-    """A random assignment, and random wishes."""
+    """A random assignment, and random compute_candidates."""
     draw = torch.Generator().manual_seed(seed)
     corner = torch.randint(0, 60, (num_boxes + 2 * num_priors, 2), generator=draw).float()
     size = torch.randint(1, 40, corner.shape, generator=draw).float()
@@ -85,8 +85,8 @@ def plain(calls: list, form: str, with_bboxes: bool) -> dict:
                 levels.append(int(call.levels[i]))
         counts += count
     values = dict(
-        priors_per_box=counts,
-        boxes_without=[c == 0 for c in counts],
+        priors_per_gt=counts,
+        gts_without_prior=[c == 0 for c in counts],
         outside=outside,
         contested=contested,
         pred_iou=pred_iou,
@@ -94,7 +94,7 @@ def plain(calls: list, form: str, with_bboxes: bool) -> dict:
         **{f'level_{i}': [level == i for level in levels] for i in range(NUM_LEVELS)},
     )
     means = {name: sum(one) / len(one) for name, one in values.items() if one}
-    return {**means, 'positives_per_picture': len(outside) / len(calls)}
+    return {**means, 'positives_per_image': len(outside) / len(calls)}
 
 
 @given(
@@ -107,7 +107,7 @@ def test_sums_of_pictures_are_those_of_a_loop(pictures, num_priors, form, with_b
     calls = [
         make_call(seed, num_boxes, num_priors, form, with_bboxes) for seed, num_boxes in pictures
     ]
-    sums = torch.stack([tally(*call) for call in calls]).sum(0)
+    sums = torch.stack([sum_statistics(*call) for call in calls]).sum(0)
     expected = plain(calls, form, with_bboxes)
     found = summarize(sums)
     assert found.keys() == expected.keys() or not any(len(call.gt_instances) for call, _ in calls)
@@ -116,8 +116,8 @@ def test_sums_of_pictures_are_those_of_a_loop(pictures, num_priors, form, with_b
 
 def test_without_wishes_nothing_is_said_of_contests():
     call, wanted = make_call(0, 3, 20, 'points', False)
-    assert 'contested' in summarize(tally(call, wanted))
-    assert 'contested' not in summarize(tally(call))
+    assert 'contested' in summarize(sum_statistics(call, wanted))
+    assert 'contested' not in summarize(sum_statistics(call))
 
 
 @pytest.mark.parametrize(
@@ -133,20 +133,20 @@ def test_without_wishes_nothing_is_said_of_contests():
     ],
 )
 def test_centres_of_every_form_of_priors(priors, centers):
-    assert centers_of(torch.tensor(priors)).tolist() == centers
+    assert get_centers(torch.tensor(priors)).tolist() == centers
 
 
 def test_contested_is_what_two_would_take():
     wanted = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 1]], dtype=torch.bool)
     gt_inds = torch.tensor([1, 1, 2, -1])
-    assert are_contested(gt_inds, wanted).tolist() == [True, False, False, False]
+    assert find_contested(gt_inds, wanted).tolist() == [True, False, False, False]
 
 
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), min_size=1))
 def test_agreement_is_symmetric_and_whole_with_itself(pairs):
     first, second = torch.tensor(pairs).T
-    value = agreement(first, second)
-    assert value == agreement(second, first) and agreement(first, first) == 1
+    value = compute_agreement(first, second)
+    assert value == compute_agreement(second, first) and compute_agreement(first, first) == 1
     either = [(a, b) for a, b in pairs if a > 0 or b > 0]
     assert math.isclose(
         value, sum(a == b for a, b in either) / len(either) if either else 1, rel_tol=1e-6

@@ -13,9 +13,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tiny_crowd import make_crowd, tiny_config
 
-from mmdet_lla.analysis.errors.files import beside
-from mmdet_lla.analysis.nms import collect_raw, plan_settings, sweep
-from mmdet_lla.analysis.nms.sweep import ALL, best_trials, density_groups
+from mmdet_lla.analysis.inputs import read_aligned_detections
+from mmdet_lla.analysis.nms import (
+    collect_raw_predictions,
+    evaluate_settings,
+    find_best_trials,
+    plan_settings,
+)
+from mmdet_lla.analysis.nms.sweep import ALL, group_by_density
 from mmdet_lla.analysis.test_sets import TestSet
 from mmdet_lla.cli import sweep_nms
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
@@ -69,16 +74,16 @@ def runner_of_a_test(cfg, checkpoint):
 )
 def test_settings_are_those_of_a_test_to_the_last_digit(crowd, head, others):
     cfg, checkpoint = config(crowd, head)
-    raw = collect_raw(cfg, checkpoint)
+    raw = collect_raw_predictions(cfg, checkpoint)
     runner = runner_of_a_test(cfg, checkpoint)
     annotations = TestSet(cfg).annotations.values()
-    middle = float(raw.pictures[0].fields['scores'].median())
+    middle = float(raw.images[0].fields['scores'].median())
     seen = set()
     for changes in [OVERLAP, LINEAR, dict(score_thr=middle), *others]:
         runner.model.bbox_head.test_cfg = ConfigDict({**cfg.model.test_cfg, **changes})
         runner.test()
-        expected = beside(annotations, f'{checkpoint}.pkl')
-        found = {one.img_id: one for one in raw.detections(changes)}
+        expected = read_aligned_detections(annotations, f'{checkpoint}.pkl')
+        found = {one.img_id: one for one in raw.postprocess(changes)}
         for one in expected:
             np.testing.assert_array_equal(found[one.img_id].boxes, one.boxes)
             np.testing.assert_array_equal(found[one.img_id].scores, one.scores)
@@ -88,14 +93,14 @@ def test_settings_are_those_of_a_test_to_the_last_digit(crowd, head, others):
 
 def test_a_lower_score_threshold_needs_another_pass(crowd):
     cfg, checkpoint = config(crowd, 'lla')
-    raw = collect_raw(cfg, checkpoint)
+    raw = collect_raw_predictions(cfg, checkpoint)
     with pytest.raises(ValueError, match='score_thr is 0.05, but predictions below 0.1'):
-        raw.detections(dict(score_thr=0.05))
+        raw.postprocess(dict(score_thr=0.05))
     with pytest.raises(ValueError, match='nms_pre'):
-        raw.detections(dict(nms_pre=5))
-    lower = collect_raw(cfg, checkpoint, score_thr=0.05)
+        raw.postprocess(dict(nms_pre=5))
+    lower = collect_raw_predictions(cfg, checkpoint, score_thr=0.05)
     np.testing.assert_array_equal(
-        lower.detections(dict(score_thr=0.1))[0].boxes, raw.detections({})[0].boxes
+        lower.postprocess(dict(score_thr=0.1))[0].boxes, raw.postprocess({})[0].boxes
     )
 
 
@@ -103,7 +108,7 @@ def test_what_has_no_such_nms_is_told(crowd):
     cfg, checkpoint = config(crowd, 'lla')
     cfg.model.bbox_head.one_to_one = dict(stacked_convs=1)
     with pytest.raises(ValueError, match='predicts without NMS'):
-        collect_raw(cfg, checkpoint)
+        collect_raw_predictions(cfg, checkpoint)
     for options, message in (
         (dict(thresholds=[1.5]), 'threshold of NMS is 1.5'),
         (dict(caps=[0]), 'cap is 0'),
@@ -140,14 +145,14 @@ def test_density_divides_the_pictures_with_people():
         )
 
     pictures = [picture(i, step) for i, step in enumerate((5, 20, 9, 20, 8, 2))]
-    groups = density_groups([*pictures, CrowdAnnotation.create('empty', [])])
-    assert [name.split()[0] for name in groups] == ['sparse', 'middle', 'dense']
+    groups = group_by_density([*pictures, CrowdAnnotation.create('empty', [])])
+    assert [name.split()[0] for name in groups] == ['sparse', 'medium', 'dense']
     assert [counts.tolist() for counts in groups.values()] == [
         [0, 1, 0, 1, 0, 0, 0],
         [0, 0, 1, 0, 1, 0, 0],
         [1, 0, 0, 0, 0, 1, 0],
     ]
-    assert list(density_groups(pictures[:1])) == ['sparse (0.33 to 0.33)']
+    assert list(group_by_density(pictures[:1])) == ['sparse (0.33 to 0.33)']
 
 
 def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys):
@@ -167,23 +172,23 @@ def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys
     assert len(found['trials']) == 12 and 'http' not in page and 'image/svg+xml' in page
     for one in found['trials']:
         assert one['name'] in text and one['name'] in page
-    numbers = {one['name']: one['numbers'][ALL] for one in found['trials']}
+    numbers = {one['name']: one['metrics'][ALL] for one in found['trials']}
     assert numbers['NMS 0.8']['recall'] >= numbers['NMS 0.3']['recall']
-    assert found['best']['recall']['change'] == pytest.approx(
+    assert found['best']['recall']['delta'] == pytest.approx(
         max(one['recall'] for one in numbers.values()) - numbers['as configured: NMS 0.6']['recall']
     )
-    before = beside(TestSet(cfg).annotations.values(), str(tmp_path / 'raw.pkl'))
+    before = read_aligned_detections(TestSet(cfg).annotations.values(), str(tmp_path / 'raw.pkl'))
     assert all(len(one.scores) > 100 for one in before)
 
     assert run('nowhere.pth') == 2
-    assert 'no file nowhere.pth here' in capsys.readouterr().err
+    assert 'checkpoint not found: nowhere.pth' in capsys.readouterr().err
 
 
 def test_best_settings_have_the_interval_of_their_change(crowd):
     cfg, checkpoint = config(crowd, 'lla')
     settings = plan_settings(cfg.model.test_cfg, [0.3, 0.9])
-    trials = sweep(collect_raw(cfg, checkpoint), settings, TestSet(cfg))
-    best = best_trials(trials, num_draws=20)
-    assert best['recall'].low <= best['recall'].change <= best['recall'].high
-    alone = best_trials(trials[:1], num_draws=5)
-    assert all(one.trial is trials[0] and one.change == 0 for one in alone.values())
+    trials = evaluate_settings(collect_raw_predictions(cfg, checkpoint), settings, TestSet(cfg))
+    best = find_best_trials(trials, num_samples=20)
+    assert best['recall'].low <= best['recall'].delta <= best['recall'].high
+    alone = find_best_trials(trials[:1], num_samples=5)
+    assert all(one.trial is trials[0] and one.delta == 0 for one in alone.values())

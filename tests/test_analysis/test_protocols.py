@@ -1,23 +1,17 @@
-"""Every evaluation's own code and its rules say the same, and each rule is told by itself."""
+"""The rules of every evaluation give the metrics of its own code."""
 
-import json
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import fields
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
 from random_crowds import random_crowd, write_odgt
 
-from mmdet_lla.analysis.protocols import Judge, Rules, compare
-from mmdet_lla.analysis.protocols.comparison import SENTENCES, describe, steps_to
-from mmdet_lla.analysis.protocols.report import as_text
+from mmdet_lla.analysis.protocols import ProtocolEvaluator, Rules, compare
+from mmdet_lla.analysis.protocols.comparison import DESCRIPTIONS, describe_error, find_steps
+from mmdet_lla.analysis.protocols.report import format_text
 from mmdet_lla.analysis.protocols.toolkits import TOOLKITS, Task
-from mmdet_lla.cli import compare_metrics
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections, load_odgt
-from mmdet_lla.evaluation.crowd_metric import CrowdMetric
 
-ROOT = Path(__file__).resolve().parents[2]
 ROWS = [name for toolkit in TOOLKITS for name in toolkit.rules]
 
 
@@ -62,10 +56,10 @@ def test_rules_come_to_the_numbers_of_the_evaluations_own_code(tmp_path, seed):
     explained = {row.name for row in rows if any(row.steps.values())}
     if seed % 3 != 2 and seed % 4 != 3:  # somebody is there and something detected
         assert explained == set(ROWS) - {'CrowdHuman'}
-    assert all(row.name in as_text(rows) for row in rows)
+    assert all(row.name in format_text(rows) for row in rows)
 
 
-def test_what_an_evaluation_cannot_do_is_told_and_the_others_go_on(tmp_path):
+def test_a_failing_evaluation_is_named_and_the_others_go_on(tmp_path):
     records, samples = random_crowd(0, num_pictures=2)
     records[1]['gtboxes'] = []
     path = write_odgt(tmp_path / 'a.odgt', records)
@@ -73,108 +67,98 @@ def test_what_an_evaluation_cannot_do_is_told_and_the_others_go_on(tmp_path):
     assert 'crowdhuman_metric.py' in rows['CrowdHumanMetric (mmdet)'].failure
     assert not rows['COCO AP50, 100 detections'].failure
     assert rows['CrowdHuman'].values['AP'] > 0
-    try:
+    with pytest.raises(AssertionError) as info:
         raise AssertionError
-    except AssertionError as error:
-        assert describe(error).startswith('AssertionError in test_what_an_evaluation_cannot_do')
-        assert describe(error).endswith('without a message')
+    text = describe_error(info.value)
+    assert text.startswith('AssertionError in test_a_failing_evaluation_is')
+    assert text.endswith('without a message')
 
 
-def scene(people, found, ignored=(), size=(200, 200)):
-    boxes = [*people, *ignored]
-    flags = [False] * len(people) + [True] * len(ignored)
-    annotation = CrowdAnnotation.create('a', boxes, flags, np.ones(len(boxes)))
-    boxes, scores = zip(*found, strict=True)
-    return Judge([annotation], [CrowdDetections.create('a', boxes, np.array(scores, float), *size)])
+PERSON, NEAR, FAR = [20, 20, 60, 120], [28, 20, 68, 120], [150, 150, 160, 180]
+BETWEEN = [22, 20, 62, 120]  # fits both PERSON and NEAR
 
 
-PERSON = [20, 20, 60, 120]
+def create_evaluator(gts, boxes, regions=()):
+    ignored = [False] * len(gts) + [True] * len(regions)
+    gts = [*gts, *regions]
+    scores = np.linspace(0.9, 0.8, len(boxes))
+    return ProtocolEvaluator(
+        [CrowdAnnotation.create('a', gts, ignored, np.ones(len(gts)))],
+        [CrowdDetections.create('a', boxes, scores, 200, 200)],
+    )
 
 
-def recall(judge, **rules):
-    return judge.numbers(Rules(**rules))['recall']
+@pytest.mark.parametrize(
+    ('gts', 'boxes', 'regions', 'rules', 'expected'),
+    [
+        # a gt that is taken leaves a second choice
+        ([PERSON, NEAR], [PERSON, BETWEEN], [], {}, 1),
+        ([PERSON, NEAR], [PERSON, BETWEEN], [], dict(second_choice=False), 0.5),
+        # an ignore region competes only without second choice
+        ([PERSON], [[20, 20, 60, 123]], [[20, 20, 60, 124]], dict(ignore='iou'), 1),
+        (
+            [PERSON],
+            [[20, 20, 60, 123]],
+            [[20, 20, 60, 124]],
+            dict(ignore='iou', second_choice=False),
+            0,
+        ),
+        # an IoU of exactly 0.5
+        ([PERSON], [[20, 20, 60, 70]], [], {}, 0),
+        ([PERSON], [[20, 20, 60, 70]], [], dict(at_threshold=True), 1),
+        ([PERSON], [FAR, PERSON], [], dict(max_dets=1), 0),
+        ([PERSON], [FAR, PERSON], [], dict(max_dets=2), 1),
+        ([PERSON], [FAR, PERSON], [], dict(iou_thrs=(0.5, 0.75)), 1),
+        ([PERSON], [[0, 20, 80, 121]], [], {}, 0),
+        ([PERSON], [[0, 20, 80, 121]], [], dict(aspect_ratio=0.41), 1),
+        ([[-80, 20, 40, 120]], [[0, 20, 40, 120]], [], {}, 1),
+        ([[-80, 20, 40, 120]], [[0, 20, 40, 120]], [], dict(clip=False), 0),
+        ([[10, 10, 12, 50]], [[10, 10, 11, 50]], [], {}, 0),
+        ([[10, 10, 12, 50]], [[10, 10, 11, 50]], [], dict(inclusive=True), 1),
+    ],
+)
+def test_recall_under_each_rule(gts, boxes, regions, rules, expected):
+    evaluator = create_evaluator(gts, boxes, regions)
+    assert evaluator.evaluate(Rules(**rules))['recall'] == expected
 
 
-def area(judge, **rules):
-    return judge.numbers(Rules(area='envelope', **rules))['AP']
+@pytest.mark.parametrize(
+    ('regions', 'rules', 'expected'),
+    [
+        # one person in a large region is excused by IoA, not by IoU
+        ([[100, 100, 200, 200]], {}, 1),
+        ([[100, 100, 200, 200]], dict(ignore='iou'), 0.5),
+        ([], dict(height=(100, np.inf)), 0.5),
+        ([], dict(height=(100, np.inf), height_margin=1.25), 1),
+    ],
+)
+def test_area_under_each_rule(regions, rules, expected):
+    evaluator = create_evaluator([PERSON], [FAR, PERSON], regions)
+    assert evaluator.evaluate(Rules(area='envelope', **rules))['AP'] == expected
 
 
-def test_a_taken_person_leaves_a_second_choice():
-    other = [28, 20, 68, 120]
-    judge = scene([PERSON, other], [(PERSON, 0.9), ([22, 20, 62, 120], 0.8)])
-    assert recall(judge) == 1 and recall(judge, second_choice=False) == 0.5
+@pytest.mark.parametrize(
+    ('rules', 'expected'),
+    [
+        # the curve: one false positive per image, then everybody
+        (dict(read='reached'), 1),
+        (dict(read='below'), 0),
+        (dict(height=(101, np.inf)), 1),  # no gts
+    ],
+)
+def test_miss_rate_under_each_rule(rules, expected):
+    evaluator = create_evaluator([PERSON], [FAR, PERSON])
+    assert evaluator.evaluate(Rules(**rules))['MR'] == expected
 
 
-def test_a_person_in_a_large_region_is_excused_by_its_share_alone():
-    judge = scene([PERSON], [([150, 150, 160, 180], 0.9), (PERSON, 0.8)], [[100, 100, 200, 200]])
-    assert area(judge) == 1 and area(judge, ignore='iou') == 0.5
-
-
-def test_an_ignore_region_competes_where_there_is_no_second_choice():
-    region = [20, 20, 60, 124]
-    judge = scene([PERSON], [([20, 20, 60, 123], 0.9)], [region])
-    assert recall(judge, ignore='iou') == 1
-    assert recall(judge, ignore='iou', second_choice=False) == 0
-
-
-def test_thresholds_caps_sizes_and_shapes():
-    half = [20, 20, 60, 70]  # an IoU of exactly a half
-    judge = scene([PERSON], [(half, 0.9)])
-    assert recall(judge) == 0 and recall(judge, at_threshold=True) == 1
-    judge = scene([PERSON], [([150, 150, 160, 180], 0.9), (PERSON, 0.8)])
-    assert recall(judge, max_dets=1) == 0 and recall(judge, max_dets=2) == 1
-    assert judge.numbers(Rules(height=(101, np.inf)))['MR'] == 1  # nobody is to be found
-    assert area(judge, height=(100, np.inf)) == 0.5
-    assert area(judge, height=(100, np.inf), height_margin=1.25) == 1
-    wide = scene([PERSON], [([0, 20, 80, 121], 0.9)])
-    assert recall(wide) == 0 and recall(wide, aspect_ratio=0.41) == 1
-    outside = scene([[-80, 20, 40, 120]], [([0, 20, 40, 120], 0.9)])
-    assert recall(outside) == 1 and recall(outside, clip=False) == 0
-    thin = scene([[10, 10, 12, 50]], [([10, 10, 11, 50], 0.9)])
-    assert recall(thin) == 0 and recall(thin, inclusive=True) == 1
-    assert judge.numbers(Rules(iou_thrs=(0.5, 0.75)))['recall'] == 1
-
-
-def test_the_miss_rate_is_read_on_either_side_of_a_number():
-    # the curve: one false alarm a picture, then everybody
-    judge = scene([PERSON], [([150, 150, 160, 180], 0.9), (PERSON, 0.8)])
-    assert judge.numbers(Rules(read='reached'))['MR'] == 1
-    assert judge.numbers(Rules(read='below'))['MR'] == 0  # at exactly one false alarm
-
-
-def test_every_switch_has_its_sentence():
-    assert set(SENTENCES) == {one.name for one in fields(Rules)}
-    judge = scene([PERSON], [(PERSON, 0.9)])
+def test_every_rule_is_described():
+    assert set(DESCRIPTIONS) == {one.name for one in fields(Rules)}
+    evaluator = create_evaluator([PERSON], [PERSON])
     for toolkit in TOOLKITS:
         for rules in toolkit.rules.values():
-            for number in toolkit.explained:
-                assert all(step.sentence.endswith('.') for step in steps_to(judge, rules, number))
-    (step,) = steps_to(judge, replace(Rules(), max_dets=7), 'AP')
-    assert step.rule == 'max_dets' and '7 best' in step.sentence and not step.matters(step.value)
-
-
-def run_tool(*arguments):
-    return compare_metrics.main([str(word) for word in arguments])
-
-
-def test_the_tool_from_files_to_the_page(tmp_path, monkeypatch, capsys):
-    records, samples = random_crowd(3, num_pictures=3)
-    ann_file = write_odgt(tmp_path / 'a.odgt', records)
-    metric = CrowdMetric.__new__(CrowdMetric)
-    path = metric.dump_detections(detections_of(samples), str(tmp_path / 'found.coco.json'))
-    out = tmp_path / 'out'
-    arguments = ['--ann-file', ann_file, '--out-dir', out]
-    assert run_tool(f'mine={path}', *arguments, '--write-coco') == 0
-    text = capsys.readouterr().out
-    rows = json.loads((out / 'comparison.json').read_text())
-    page = (out / 'report.html').read_text()
-    assert [row['name'] for row in rows] == ROWS and 'http' not in page
-    assert all(name in text and name in page for name in ROWS) and 'mine' in page
-    with monkeypatch.context() as quiet:
-        quiet.setattr('builtins.print', lambda *_, **__: None)
-        found = COCO(out / 'ground_truth.json').loadRes(str(out / 'results.json'))
-    assert len(found.anns) == sum(len(one['pred_instances']['scores']) for one in samples)
-
-    (tmp_path / 'other.json').write_text('[{"image_id": "x", "bbox": [1, 1, 2, 2], "score": 1}]')
-    assert run_tool(tmp_path / 'other.json', *arguments) == 2
-    assert "the first is 'x'" in capsys.readouterr().err
+            for metric in toolkit.explained:
+                steps = find_steps(evaluator, rules, metric)
+                assert all(step.description.endswith('.') for step in steps)
+    (step,) = find_steps(evaluator, Rules(max_dets=7), 'AP')
+    assert step.rule == 'max_dets' and '7 best' in step.description
+    assert not step.matters(step.value)

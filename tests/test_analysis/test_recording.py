@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from tiny_crowd import HEADS
 
-from mmdet_lla.analysis.assignment_stats import wishes
-from mmdet_lla.analysis.recording import assignments_of, head_with_assigner, recorded
+from mmdet_lla.analysis.assignment_stats import compute_candidates
+from mmdet_lla.analysis.recording import compute_assignments, find_assigner_head, record_assignments
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def test_one_assignment_a_picture_and_no_trace(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     model = build(name).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    calls = assignments_of(model, [sample(0), sample(1)])
+    calls = compute_assignments(model, [sample(0), sample(1)])
     assert len(calls) == 2
     for call in calls:
         assert len(call.result.gt_inds) == len(call.pred_instances.priors)
@@ -66,24 +66,27 @@ def test_one_assignment_a_picture_and_no_trace(name, monkeypatch):
 
 
 def test_a_head_without_assigner_is_named():
-    with pytest.raises(ValueError, match='Linear has no assigner'), recorded(torch.nn.Linear(1, 1)):
+    with (
+        pytest.raises(ValueError, match='Linear has no assigner'),
+        record_assignments(torch.nn.Linear(1, 1)),
+    ):
         pass
 
 
 @pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
 def test_levels_are_told_where_some_priors_are_left_out(name):
     """In a batch of unlike pictures, the smaller one's priors are a part of the grid."""
-    small, large = assignments_of(build_head(name), [sample(0, 64, 96), sample(1)])
+    small, large = compute_assignments(build_head(name), [sample(0, 64, 96), sample(1)])
     assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
     assert small.levels.bincount(minlength=5).tolist() == [96, 24, 6, 2, 1]
-    (alone,) = assignments_of(build_head(name), [sample(0, 64, 96)])
+    (alone,) = compute_assignments(build_head(name), [sample(0, 64, 96)])
     assert torch.equal(alone.pred_instances.priors, small.pred_instances.priors)
     assert torch.equal(alone.levels, small.levels)
 
 
 def test_priors_off_the_grid_have_no_level():
     head = build_head('retina').bbox_head
-    with recorded(head) as calls:
+    with record_assignments(head) as calls:
         head(tuple(torch.zeros(1, 96, side, side) for side in (16, 8, 4, 2, 1)))
         priors = torch.tensor(
             [[-32.0, -32.0, 32.0, 32.0], [0.5, 0.0, 1.0, 1.0], [-56.0, -64.0, 72.0, 64.0]]
@@ -95,8 +98,8 @@ def test_priors_off_the_grid_have_no_level():
 def test_each_box_alone_takes_its_k_cheapest():
     boxes = ((10.0, 10.0, 40.0, 80.0), (20.0, 12.0, 50.0, 82.0), (0.0, 0.0, 3.0, 3.0))
     model = build_head('lla')
-    (call,) = assignments_of(model, [sample(0, boxes=boxes)])
-    taken = wishes(call)
+    (call,) = compute_assignments(model, [sample(0, boxes=boxes)])
+    taken = compute_candidates(call)
     assert taken.sum(1).tolist() == [model.bbox_head.assigner.topk] * 3
     # A prior that one box alone wants is that box's.
     only = taken.sum(0) == 1
@@ -110,28 +113,28 @@ def test_ignore_boxes_wish_for_nothing():
         bboxes=torch.tensor([[60.0, 10.0, 100.0, 80.0]]), labels=torch.tensor([0])
     )
     model = build_head('lla')
-    (call,) = assignments_of(model, [one])
+    (call,) = compute_assignments(model, [one])
     assert (call.result.gt_inds == -1).any()
-    assert wishes(call).sum() == model.bbox_head.assigner.topk
+    assert compute_candidates(call).sum() == model.bbox_head.assigner.topk
 
 
 def test_recordings_may_lie_within_each_other():
     model = build_head('lla')
     head, assign = model.bbox_head, model.bbox_head.assigner.assign
-    with recorded(head) as outer:
-        assignments_of(model, [sample(0)])
+    with record_assignments(head) as outer:
+        compute_assignments(model, [sample(0)])
         assert len(outer) == 1
-        assignments_of(model, [sample(0)])
+        compute_assignments(model, [sample(0)])
     assert len(outer) == 2 and head.assigner.assign == assign and not head._forward_hooks
 
 
 def test_recordings_may_end_in_any_order():
     model = build_head('lla')
-    first, second = recorded(model.bbox_head), recorded(model.bbox_head)
+    first, second = record_assignments(model.bbox_head), record_assignments(model.bbox_head)
     calls = first.__enter__(), second.__enter__()
-    assignments_of(model, [sample(0)])
+    compute_assignments(model, [sample(0)])
     first.__exit__(None, None, None)
-    assignments_of(model, [sample(0)])
+    compute_assignments(model, [sample(0)])
     second.__exit__(None, None, None)
     assert [len(one) for one in calls] == [1, 2]
     assert 'assign' not in vars(model.bbox_head.assigner)
@@ -148,7 +151,7 @@ def test_both_assigners_of_tood_are_seen(monkeypatch):
         watched = getattr(model.bbox_head, assigner)
         assign = watched.assign
         watched.assign = lambda *args, assign=assign, seen=seen: seen.append(1) or assign(*args)
-        calls = assignments_of(model, [sample(0)])
+        calls = compute_assignments(model, [sample(0)])
         assert len(seen) == len(calls) == 1
 
 
@@ -164,8 +167,8 @@ def test_the_rpn_of_two_stages_is_looked_at():
     cfg.backbone.update(init_cfg=None, depth=18)
     cfg.neck.in_channels = [64, 128, 256, 512]
     model = MODELS.build(cfg)
-    assert head_with_assigner(model) is model.rpn_head
-    (call,) = assignments_of(model, [sample(0)])
+    assert find_assigner_head(model) is model.rpn_head
+    (call,) = compute_assignments(model, [sample(0)])
     assert (call.result.gt_inds == 1).any() and call.levels.max() == len(call.strides) - 1
 
 
@@ -175,4 +178,4 @@ def test_a_detector_without_assigner_is_named():
     ).model
     cfg.backbone.init_cfg = None
     with pytest.raises(ValueError, match='FCOS.*FCOSHead.*has no assigner'):
-        head_with_assigner(MODELS.build(cfg))
+        find_assigner_head(MODELS.build(cfg))

@@ -165,7 +165,7 @@ def test_detections_a_little_out_of_range_count(height, counts):
 def test_detection_of_somebody_outside_the_setup_is_no_false_positive():
     _, results = evaluate([person(100), person(48, left=200)], [person(48, left=200)])
     assert len(results['reasonable'].curve.score) == 0
-    assert results['all'].curve.hits.tolist() == [1]
+    assert results['all'].curve.tp.tolist() == [1]
 
 
 def test_ignore_region_by_intersection_over_detection():
@@ -177,7 +177,7 @@ def test_ignore_region_by_intersection_over_detection():
         ignored=[True, False],
         visible=[np.nan, 1.0],
     )
-    assert results['reasonable'].curve.misses.tolist() == [1]
+    assert results['reasonable'].curve.fp.tolist() == [1]
     assert results['reasonable'].curve.score.tolist() == pytest.approx([0.1])
 
 
@@ -195,7 +195,7 @@ def test_of_equal_overlaps_the_later_person_is_taken():
 
 def test_second_detection_of_a_person_is_false():
     _, results = evaluate([person(100)], [person(100), person(100)])
-    assert results['reasonable'].curve.misses.tolist() == [0, 1]
+    assert results['reasonable'].curve.fp.tolist() == [0, 1]
 
 
 def test_below_the_curve():
@@ -231,9 +231,9 @@ def test_no_pictures():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match='visible share of box 0 is unknown'):
+    with pytest.raises(ValueError, match='visible fraction of box 0 is unknown'):
         evaluate([person(100)], [], visible=[np.nan])
     with pytest.raises(ValueError, match="low_fppi is 'first'"):
         evaluate_citypersons([], [], low_fppi='first')
-    with pytest.raises(ValueError, match='not of the same pictures'):
+    with pytest.raises(ValueError, match='not of the same images'):
         evaluate_citypersons([CrowdAnnotation.create(0, [])], [])

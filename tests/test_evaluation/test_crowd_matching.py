@@ -3,15 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections, clip_boxes
+from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.matching import (
-    DROPPED,
-    HIT,
-    MISS,
+    FP,
+    IGNORED,
+    TP,
     collect_pairs,
-    deferred_acceptance,
     match_crowd,
+    match_greedily,
 )
+from mmdet_lla.evaluation.overlaps import clip_boxes
 from mmdet_lla.utils.boxes import box_ioa, box_iou
 
 SIZE = dict(height=40, width=40)
@@ -55,11 +56,11 @@ def plain_labels(annotation, detections, iou_thr):
                 best, best_iou = gt, iou[det, gt]
         if best is not None:
             taken.add(best)
-            labels[det] = HIT, best
+            labels[det] = TP, best
         elif any(coverage[det, annotation.ignored] > iou_thr):
-            labels[det] = DROPPED, -1
+            labels[det] = IGNORED, -1
         else:
-            labels[det] = MISS, -1
+            labels[det] = FP, -1
     return [labels[det] for det in range(len(dets))]
 
 
@@ -85,13 +86,13 @@ def test_deferred_acceptance_is_serial_dictatorship(data):
     num_dets, num_gts = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 8))
     likes = [data.draw(st.permutations(range(num_gts))) for _ in range(num_dets)]
     likes = [row[: data.draw(st.integers(0, num_gts))] for row in likes]
-    rank = np.array(data.draw(st.permutations(range(num_dets))), dtype=np.int64)
+    by_score = np.array(data.draw(st.permutations(range(num_dets))), dtype=np.int64)
     det = np.repeat(np.arange(num_dets), [len(row) for row in likes])
     gt = np.array([g for row in likes for g in row], dtype=np.int64)
-    matched = deferred_acceptance(det, gt, rank, num_gts)
+    matched = match_greedily(det, gt, by_score, num_gts)
 
     free, expected = set(range(num_gts)), np.full(num_dets, -1)
-    for det in np.argsort(rank):
+    for det in by_score:
         expected[det] = next((g for g in likes[det] if g in free), -1)
         free.discard(expected[det])
     assert matched.tolist() == expected.tolist()
@@ -104,26 +105,26 @@ def test_ignore_region_takes_any_number_but_only_leftovers():
         'a', [person, person, [20, 20, 30, 40]], [0.9, 0.8, 0.7], **SIZE
     )
     matches = match_crowd(collect_pairs([annotation], [detections]))
-    assert matches.label.tolist() == [HIT, DROPPED, DROPPED]
+    assert matches.label.tolist() == [TP, IGNORED, IGNORED]
 
 
 def test_iou_at_the_threshold_is_no_hit():
     annotation = CrowdAnnotation.create('a', [[0, 0, 10, 20]])
     detections = CrowdDetections.create('a', [[0, 0, 10, 10]], [0.9], **SIZE)
-    assert match_crowd(collect_pairs([annotation], [detections])).label.tolist() == [MISS]
+    assert match_crowd(collect_pairs([annotation], [detections])).label.tolist() == [FP]
 
 
 def test_bad_input_is_named():
     annotation = CrowdAnnotation.create('a', [])
     detections = CrowdDetections.create('b', [], [], **SIZE)
-    with pytest.raises(ValueError, match="'a' stands beside detections of picture 'b'"):
+    with pytest.raises(ValueError, match="'a' is paired with detections of image 'b'"):
         collect_pairs([annotation], [detections])
     with pytest.raises(ValueError, match='1 annotations but 0 detections'):
         collect_pairs([annotation], [])
     pairs = collect_pairs([], [])
     with pytest.raises(ValueError, match=r'iou_thr is 0\.3'):
         match_crowd(pairs, 0.3)
-    with pytest.raises(ValueError, match=r"picture 'a': box 0 is \[0\.0, nan"):
+    with pytest.raises(ValueError, match=r"image 'a': box 0 is \[0\.0, nan"):
         CrowdAnnotation.create('a', [[0, float('nan'), 1, 1]])
     with pytest.raises(ValueError, match=r'scores\[0\] is inf'):
         CrowdDetections.create('a', [[0, 0, 1, 1]], [float('inf')], **SIZE)

@@ -136,7 +136,7 @@ def test_two_pictures_of_one_id_are_refused(files):
         for folder in ('day', 'night')
         for one in samples
     ]
-    said = rf"two pictures have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
+    said = rf"two images have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
     for ann_file in (None, files(records)):
         with pytest.raises(ValueError, match=said):
             scores_of_ours(ann_file, joined)
@@ -147,7 +147,7 @@ def test_two_pictures_of_one_id_are_refused(files):
     moved = dict(samples[0], gt_instances=dict(bboxes=torch.tensor([[1.0, 2, 3, 4]])))
     larger = dict(samples[0], ori_shape=(999, 999))
     for twin in (moved, larger):
-        with pytest.raises(ValueError, match='two pictures have the img_id'):
+        with pytest.raises(ValueError, match='two images have the img_id'):
             scores_of_ours(None, [*samples, twin])
 
 
@@ -182,7 +182,7 @@ def test_picture_of_another_set_is_named(files):
             "line 2: .*'fbox' must be four finite numbers",
         ),
         ('{"ID": "b", "gtboxes": [{"tag": "person"}]}', "line 2: .*'fbox'"),
-        ('{"ID": "a", "gtboxes": []}', "line 2: ID 'a' came already in line 1"),
+        ('{"ID": "a", "gtboxes": []}', "line 2: ID 'a' was already used in line 1"),
     ],
 )
 def test_broken_annotations_are_named_at_once(tmp_path, line, message):
@@ -213,7 +213,7 @@ def test_bad_options_are_named_at_once(options, message):
 
 def test_boxes_that_are_no_numbers_are_named():
     metric = CrowdMetric(format_only=True, outfile_prefix='unused')
-    with pytest.raises(ValueError, match=r"detections of picture 'a': box 0 is \[nan"):
+    with pytest.raises(ValueError, match=r"detections of image 'a': box 0 is \[nan"):
         metric.process(None, [sample_of('a', [[float('nan'), 0, 1, 1]], [0.5])])
 
 
@@ -250,7 +250,7 @@ def test_ground_truth_from_data_samples(files):
 
 
 def test_data_samples_without_ground_truth_are_named():
-    with pytest.raises(KeyError, match="picture 'a' has no gt_instances"):
+    with pytest.raises(KeyError, match="image 'a' has no gt_instances"):
         CrowdMetric().process(None, [sample_of('a', [], [])])
 
 
@@ -280,9 +280,9 @@ def test_more_numbers_and_details(files, tmp_path):
     assert got['AP_0.75'] == scores_of_ours(ann_file, samples, iou_thres=0.75)['mAP']
     details = json.loads(details_file.read_text())
     assert details['values'] == got
-    pictures = details['per_picture']
+    pictures = details['per_image']
     assert [row['img_id'] for row in pictures] == [record['ID'] for record in records]
-    hits, people = (sum(row[key] for row in pictures) for key in ('num_hits', 'num_gts'))
+    hits, people = (sum(row[key] for row in pictures) for key in ('num_tp', 'num_gts'))
     assert people == details['num_gts']
     assert hits / people == pytest.approx(got['recall'])
     counted = [row['ji'] for row in pictures if row['ji'] is not None]
@@ -307,13 +307,13 @@ def test_groups_divide_people(files):
     ]
     result = evaluate_crowd(annotations, detections)
     total = result.scores()
-    for trait in result.traits:
+    for trait in result.attributes:
         parts = [result.scores(mask) for mask in result.groups(trait).values()]
         assert sum(part.num_gts for part in parts) == total.num_gts
         assert sum(part.recall * part.num_gts for part in parts) == pytest.approx(
             total.recall * total.num_gts
         )
-    with pytest.raises(ValueError, match="trait is 'age'"):
+    with pytest.raises(ValueError, match="attribute is 'age'"):
         result.groups('age')
 
 

@@ -6,22 +6,16 @@ from mmdet_lla.evaluation.crowd import evaluate_crowd
 from mmdet_lla.evaluation.curves import (
     Curve,
     average_precision,
-    curve_of,
+    compute_curve,
     log_average_miss_rate,
     max_recall,
 )
-from mmdet_lla.evaluation.matching import DROPPED, HIT, MISS, CrowdMatches
+from mmdet_lla.evaluation.matching import FP, IGNORED, TP, CrowdMatches
 
 
 def curve(labels, num_gts, num_pictures):
-    hits = np.cumsum(labels, dtype=float)
-    return Curve(
-        score=np.linspace(1, 0, len(labels)),
-        hits=hits,
-        misses=np.arange(1, len(labels) + 1) - hits,
-        num_gts=num_gts,
-        num_pictures=num_pictures,
-    )
+    is_tp = np.array(labels, dtype=bool)
+    return Curve.from_labels(np.linspace(1, 0, len(labels)), is_tp, num_gts, num_pictures)
 
 
 def test_average_precision_by_hand():
@@ -59,27 +53,27 @@ def test_nothing_to_count():
 def matches():
     rng = np.random.default_rng(1)
     count, num_gts = 60, 30
-    label = rng.choice([HIT, MISS, DROPPED], count).astype(np.int8)
+    label = rng.choice([TP, FP, IGNORED], count).astype(np.int8)
     gt = np.full(count, -1)
-    gt_picture = np.sort(rng.integers(0, 5, num_gts))
-    hits = np.flatnonzero(label == HIT)[:num_gts]
-    label[label == HIT] = MISS
-    label[hits] = HIT
+    gt_image = np.sort(rng.integers(0, 5, num_gts))
+    hits = np.flatnonzero(label == TP)[:num_gts]
+    label[label == TP] = FP
+    label[hits] = TP
     gt[hits] = rng.permutation(num_gts)[: len(hits)]
     picture = rng.integers(0, 5, count)
-    picture[hits] = gt_picture[gt[hits]]
+    picture[hits] = gt_image[gt[hits]]
     score = np.sort(rng.random(count))[::-1]
-    return CrowdMatches(score, label, picture, np.arange(count), gt, gt_picture, 5, 0.5)
+    return CrowdMatches(score, label, picture, np.arange(count), gt, gt_image, 5, 0.5)
 
 
 def test_some_people_only(matches):
     mask = np.arange(30) % 3 == 0
-    some = curve_of(matches, mask)
+    some = compute_curve(matches, mask)
     assert some.num_gts == 10
-    found = matches.gt[matches.label == HIT]
-    assert some.hits[-1] == mask[found].sum()
+    found = matches.gt[matches.label == TP]
+    assert some.tp[-1] == mask[found].sum()
     # nobody owns a false positive
-    assert some.misses[-1] == (matches.label == MISS).sum()
+    assert some.fp[-1] == (matches.label == FP).sum()
 
 
 def test_drawn_pictures_count_as_copies():
@@ -102,5 +96,5 @@ def test_drawn_pictures_count_as_copies():
 
     everything, copies = evaluate(range(4)), evaluate(draw)
     counts = np.bincount(draw, minlength=4)
-    assert everything.scores(picture_counts=counts) == copies.scores()
+    assert everything.scores(image_counts=counts) == copies.scores()
     assert everything.jaccard.best(counts) == pytest.approx(copies.jaccard.best())

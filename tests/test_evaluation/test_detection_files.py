@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from mmdet_lla.evaluation.annotations import CrowdDetections
-from mmdet_lla.evaluation.crowd_metric import CrowdMetric, detection_record
-from mmdet_lla.evaluation.detection_files import DetectionFileError, read_detections
+from mmdet_lla.evaluation.crowd_metric import CrowdMetric
+from mmdet_lla.evaluation.detection_files import (
+    DetectionFileError,
+    read_detections,
+    to_crowdhuman_record,
+)
 
 BOXES = np.array([[10.0, 20.0, 30.0, 60.0], [5.0, 5.0, 15.5, 25.0]])
 SCORES = np.array([0.75, 0.5])
@@ -39,7 +43,7 @@ def file(request, tmp_path):
         path = tmp_path / 'found.pkl'
         path.write_bytes(pickle.dumps(samples))
         return path
-    records = [detection_record(one) for one in (found, empty)]
+    records = [to_crowdhuman_record(one) for one in (found, empty)]
     if request.param == 'odgt':
         return write(tmp_path / 'found.odgt', '\n'.join(map(json.dumps, records)))
     if request.param == 'json':
@@ -63,7 +67,7 @@ def test_every_form_says_the_same(file):
 
 
 def test_sizes_are_the_files_own_or_those_given_or_bounds_that_cut_nothing(tmp_path):
-    record = detection_record(CrowdDetections.create('a', BOXES, SCORES, 100, 200))
+    record = to_crowdhuman_record(CrowdDetections.create('a', BOXES, SCORES, 100, 200))
     (own,) = read_detections(write(tmp_path / 'a.json', [record]))
     assert (own.height, own.width) == (100, 200)
     plain = write(tmp_path / 'b.json', [dict(image_id='a', bbox=[1, 2, 3, 4], score=0.5)])
@@ -105,7 +109,7 @@ def test_a_pickle_is_not_executed(tmp_path, monkeypatch):
         ('a.odgt', '{"ID": 1,', 'line 1: not JSON'),
         ('a.json', '[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', 'a.json: '),
         ('a.json', '[{"image_id": 1, "bbox": [1, 2, 3, NaN], "score": 1}]', 'finite'),
-        ('a.pkl', 'nothing', 'no dump of tools/test.py'),
+        ('a.pkl', 'nothing', 'not a dump of test results'),
     ],
 )
 def test_what_is_broken_is_named(tmp_path, name, content, message):

@@ -17,7 +17,7 @@ SIZE = dict(height=100, width=100)
 @settings(max_examples=100, deadline=None)
 def test_one_graph_of_many_pictures_gives_each_its_own_matching(seed, pairs_per_call):
     rng = np.random.default_rng(seed)
-    pair_det, pair_gt, det_picture, expected = [], [], [], {}
+    pair_det, pair_gt, det_image, expected = [], [], [], {}
     det_start = gt_start = 0
     for picture in range(rng.integers(1, 7)):
         links = rng.random(rng.integers(0, 12, 2)) < rng.uniform(0, 0.5)
@@ -27,13 +27,13 @@ def test_one_graph_of_many_pictures_gives_each_its_own_matching(seed, pairs_per_
         det, gt = np.nonzero(links)
         pair_det.append(det + det_start)
         pair_gt.append(gt + gt_start)
-        det_picture += [picture] * links.shape[0]
+        det_image += [picture] * links.shape[0]
         det_start += links.shape[0]
         gt_start += links.shape[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaccard, 'PAIRS_PER_CALL', pairs_per_call)
         dets, gts = maximum_matching(
-            np.concatenate(pair_det), np.concatenate(pair_gt), np.array(det_picture, int)
+            np.concatenate(pair_det), np.concatenate(pair_gt), np.array(det_image, int)
         )
     assert dict(zip(dets.tolist(), gts.tolist(), strict=True)) == expected
 

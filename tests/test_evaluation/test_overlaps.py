@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mmdet.evaluation import bbox_overlaps
 
-from mmdet_lla.evaluation.overlaps import max_coverage
+from mmdet_lla.evaluation.overlaps import max_ioa
 from mmdet_lla.utils.boxes import box_ioa, box_iou
 
 
@@ -16,8 +16,8 @@ def test_bit_for_bit_as_mmdet(shape):
     assert np.array_equal(box_ioa(rows, cols), bbox_overlaps(rows, cols, mode='iof'))
 
 
-def test_max_coverage():
+def test_max_ioa():
     boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], dtype=np.float32)
     regions = np.array([[0, 0, 5, 10], [-10, 0, 8, 10]], dtype=np.float32)
-    assert max_coverage(boxes, regions).tolist() == pytest.approx([0.8, 0.0])
-    assert max_coverage(boxes, regions[:0]).tolist() == [0.0, 0.0]
+    assert max_ioa(boxes, regions).tolist() == pytest.approx([0.8, 0.0])
+    assert max_ioa(boxes, regions[:0]).tolist() == [0.0, 0.0]

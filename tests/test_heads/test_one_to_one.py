@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
-from mmdet_lla.analysis.recording import recorded
+from mmdet_lla.analysis.recording import record_assignments
 from mmdet_lla.assigners import POTOAssigner
 from mmdet_lla.heads.one_to_one import logit_of_product
 
@@ -225,7 +225,7 @@ def test_it_learns_to_say_everybody_once():
 
 def test_watchers_see_the_heads_own_assigner():
     head = build()
-    with recorded(head) as calls:
+    with record_assignments(head) as calls:
         head.loss(features(), BATCH)
     assert len(calls) == 2
     assert max(int((call.result.gt_inds > 0).sum()) for call in calls) > len(PEOPLE)

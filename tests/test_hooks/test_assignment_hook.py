@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_crowd import make_crowd, tiny_config
 
-from mmdet_lla.analysis.assignment_stats import wishes
-from mmdet_lla.analysis.recording import recorded
+from mmdet_lla.analysis.assignment_stats import compute_candidates
+from mmdet_lla.analysis.recording import record_assignments
 from mmdet_lla.hooks import AssignmentHook
 
 
@@ -26,7 +26,7 @@ class Witness(Hook):
         self.losses, self.steps = [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.context = recorded(runner.model.bbox_head)
+        self.context = record_assignments(runner.model.bbox_head)
         self.calls = self.context.__enter__()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -79,7 +79,7 @@ def scalars(runner: Runner) -> dict[int, dict[str, float]]:
     return {
         line['step']: {name: value for name, value in line.items() if name != 'step'}
         for line in lines
-        if 'assign/priors_per_box' in line
+        if 'assign/priors_per_gt' in line
     }
 
 
@@ -118,16 +118,19 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
         ious = torch.cat([call.result.max_overlaps[call.result.gt_inds > 0] for call in calls])
         values = {name.split('/')[1]: value for name, value in found[step].items()}
         expected = dict(
-            priors_per_box=np.mean(taken),
-            boxes_without=np.mean(np.array(taken) == 0),
-            positives_per_picture=sum(taken) / len(calls),
+            priors_per_gt=np.mean(taken),
+            gts_without_prior=np.mean(np.array(taken) == 0),
+            positives_per_image=sum(taken) / len(calls),
             pred_iou=ious.mean().item(),
             **{f'level_{i}': (levels == i).float().mean().item() for i in range(5)},
         )
         assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-5)
         assert 0 <= values['outside'] <= 1
         if step == 2:
-            last = [(call.result.gt_inds > 0, wishes(call).sum(0) > 1) for call in witness.steps[1]]
+            last = [
+                (call.result.gt_inds > 0, compute_candidates(call).sum(0) > 1)
+                for call in witness.steps[1]
+            ]
             assert values['contested'] == pytest.approx(
                 sum((a & b).sum().item() for a, b in last) / sum(a.sum().item() for a, _ in last)
             )
@@ -136,8 +139,8 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
     assert [(event.step, event.value) for event in board.Scalars('assign/outside')] == [
         (step, pytest.approx(values['assign/outside'])) for step, values in found.items()
     ]
-    hub = runner.message_hub.get_scalar('assign/priors_per_box')
-    assert hub.current() == found[3]['assign/priors_per_box']
+    hub = runner.message_hub.get_scalar('assign/priors_per_gt')
+    assert hub.current() == found[3]['assign/priors_per_gt']
 
 
 def test_pictures_are_drawn_after_the_chosen_updates(folder):

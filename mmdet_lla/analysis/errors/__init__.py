@@ -1,18 +1,19 @@
-"""What is wrong with a detector of people: every error has one kind, and every kind a price."""
+"""Error analysis: the type of every error, the impact of each type, and the best threshold."""
 
-from .kinds import FALSE_ALARMS, MISSES, Errors, find_errors
-from .prices import Price, price_errors
-from .thresholds import Operating, best_thresholds, calibration, operating_points
+from .impact import Impact, compute_impacts
+from .report import analyze
+from .thresholds import compute_calibration, compute_operating_points, find_best_thresholds
+from .types import FN_TYPES, FP_TYPES, Errors, find_errors
 
 __all__ = [
-    'FALSE_ALARMS',
-    'MISSES',
+    'FN_TYPES',
+    'FP_TYPES',
     'Errors',
-    'Operating',
-    'Price',
-    'best_thresholds',
-    'calibration',
+    'Impact',
+    'analyze',
+    'compute_calibration',
+    'compute_impacts',
+    'compute_operating_points',
+    'find_best_thresholds',
     'find_errors',
-    'operating_points',
-    'price_errors',
 ]

@@ -1,4 +1,4 @@
-"""What a detector does over its score threshold, and how its scores are to be read."""
+"""Metrics over the score threshold, the best threshold, and the calibration of the scores."""
 
 from __future__ import annotations
 
@@ -7,150 +7,140 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...evaluation.jaccard import maximum_matching
-from ...evaluation.matching import DROPPED, HIT, CrowdMatches, CrowdPairs
+from ...evaluation.matching import FP, IGNORED, TP, CrowdMatches, CrowdPairs
 
 THRESHOLDS = np.arange(0.05, 1.0, 0.05).round(2)
-#: How each number is best.
-BEST = {'JI': max, 'F1': max, 'counting_error': min}
+#: Metrics by which a threshold can be chosen, and how each is best.
+CRITERIA = {'JI': max, 'F1': max, 'counting_error': min}
 
 
 @dataclass(frozen=True)
-class Operating:
-    """Numbers at one threshold, by name.
+class OperatingPoint:
+    """Metrics at one score threshold.
 
     Attributes:
-        threshold (float): Detections of at least this score are shown.
-        numbers (dict[str, float]): ``precision``, ``recall``, ``F1`` over all people; ``JI`` and
-            ``counting_error`` (mean absolute difference of shown and true people), means over
-            pictures; ``false_alarms``, mean of a picture.
+        threshold (float): Detections of at least this score count.
+        metrics (dict[str, float]): ``precision``, ``recall`` and ``F1`` over all gts; ``JI`` and
+            ``counting_error`` (absolute difference of counted detections and gts), means over
+            images; ``false_positives``, mean per image.
     """
 
     threshold: float
-    numbers: dict[str, float]
+    metrics: dict[str, float]
 
 
-def operating_points(
-    pairs: CrowdPairs,
-    matches: CrowdMatches,
-    thresholds: np.ndarray = THRESHOLDS,
-    picture_counts: np.ndarray | None = None,
-) -> list[Operating]:
-    """The numbers at each threshold.
-
-    Detections that an ignore region excuses are not shown and not counted.
+def compute_operating_points(
+    pairs: CrowdPairs, matches: CrowdMatches, thresholds: np.ndarray = THRESHOLDS
+) -> list[OperatingPoint]:
+    """Compute the metrics at each threshold; ignored detections do not count.
 
     Args:
-        pairs (CrowdPairs): Of all pictures.
-        matches (CrowdMatches): Of the pairs.
-        thresholds (np.ndarray): Rising, shape (T, ).
-        picture_counts (np.ndarray, optional): How often each picture counts, shape (P, ).
+        pairs (CrowdPairs): Pairs of all images.
+        matches (CrowdMatches): Matches of the pairs.
+        thresholds (np.ndarray): Ascending, shape (T, ).
     """
-    tables = count_tables(pairs, matches, thresholds)
+    tables = _count_per_image(pairs, matches, thresholds)
     return [
-        Operating(float(thr), _numbers(tables[i], picture_counts))
-        for i, thr in enumerate(thresholds)
+        OperatingPoint(float(thr), _compute_metrics(table))
+        for thr, table in zip(thresholds, tables, strict=True)
     ]
 
 
-def count_tables(
-    pairs: CrowdPairs, matches: CrowdMatches, thresholds: np.ndarray = THRESHOLDS
+def _count_per_image(
+    pairs: CrowdPairs, matches: CrowdMatches, thresholds: np.ndarray
 ) -> np.ndarray:
-    """Hits, false alarms, people and Jaccard index of each picture, shape (T, 4, P)."""
-    count = pairs.num_pictures
-    people = np.bincount(pairs.gt_picture, minlength=count)
+    """TPs, FPs, gts and Jaccard index of each image, shape (T, 4, P)."""
+    count, det_image = pairs.count_per_image, pairs.det_image
+    num_gts = count(pairs.gt_image)
     close = pairs.pair_iou >= np.float32(matches.iou_thr)
-    label = np.empty(len(pairs.det_score), np.int8)
-    label[matches.det] = matches.label
+    label = matches.label_by_det()
     tables = []
     for threshold in thresholds:
-        shown = pairs.det_score >= threshold
-        hits = np.bincount(pairs.det_picture[shown & (label == HIT)], minlength=count)
-        alarms = np.bincount(
-            pairs.det_picture[shown & (label != HIT) & (label != DROPPED)], minlength=count
-        )
-        usable = close & (shown & (label != DROPPED))[pairs.pair_det]
-        paired, _ = maximum_matching(
-            pairs.pair_det[usable], pairs.pair_gt[usable], pairs.det_picture
-        )
-        matched = np.bincount(pairs.det_picture[paired], minlength=count)
-        union = people + hits + alarms - matched
-        tables.append((hits, alarms, people, matched / np.maximum(union, 1) + (union == 0)))
+        is_shown = pairs.det_score >= threshold
+        tp = count(det_image[is_shown & (label == TP)])
+        fp = count(det_image[is_shown & (label == FP)])
+        usable = close & (is_shown & (label != IGNORED))[pairs.pair_det]
+        matched, _ = maximum_matching(pairs.pair_det[usable], pairs.pair_gt[usable], det_image)
+        num_matched = count(det_image[matched])
+        union = num_gts + tp + fp - num_matched
+        # an image without gts and detections counts as 1
+        tables.append((tp, fp, num_gts, num_matched / np.maximum(union, 1) + (union == 0)))
     return np.array(tables, dtype=float)
 
 
-def _numbers(table: np.ndarray, picture_counts: np.ndarray | None) -> dict[str, float]:
-    hits, alarms, people, jaccard = table
-    weights = np.ones(len(hits)) if picture_counts is None else np.asarray(picture_counts)
-    total = max(weights.sum(), 1)
-    tp, fp, gts = (float((values * weights).sum()) for values in (hits, alarms, people))
+def _compute_metrics(table: np.ndarray, image_counts: np.ndarray | None = None) -> dict[str, float]:
+    tp, fp, num_gts, jaccard = table  # (P, ) each
+    weights = np.ones(len(tp)) if image_counts is None else np.asarray(image_counts)
+    num_images = max(weights.sum(), 1)
+    tps, fps, gts = (float((values * weights).sum()) for values in (tp, fp, num_gts))
     return dict(
-        precision=tp / max(tp + fp, 1),
-        recall=tp / max(gts, 1),
-        F1=2 * tp / max(tp + fp + gts, 1),
-        JI=float((jaccard * weights).sum() / total),
-        false_alarms=fp / total,
-        counting_error=float((np.abs(hits + alarms - people) * weights).sum() / total),
+        precision=tps / max(tps + fps, 1),
+        recall=tps / max(gts, 1),
+        F1=2 * tps / max(tps + fps + gts, 1),
+        JI=float((jaccard * weights).sum() / num_images),
+        false_positives=fps / num_images,
+        counting_error=float((np.abs(tp + fp - num_gts) * weights).sum() / num_images),
     )
 
 
-def best_thresholds(
+def find_best_thresholds(
     pairs: CrowdPairs,
     matches: CrowdMatches,
-    draws: np.ndarray,
+    image_counts: np.ndarray,
     thresholds: np.ndarray = THRESHOLDS,
 ) -> dict[str, dict[str, float]]:
-    """By number, the threshold that is best for it, with where it may as well lie.
+    """Find the best threshold by each of ``CRITERIA``, with its confidence interval.
 
     Args:
-        pairs, matches, thresholds: As in :func:`operating_points`.
-        draws (np.ndarray): How often each picture comes in each draw, shape (B, P).
+        pairs, matches, thresholds: As in :func:`compute_operating_points`.
+        image_counts (np.ndarray): How often each image occurs in each bootstrap sample, shape
+            (B, P).
 
     Returns:
         dict[str, dict[str, float]]: ``threshold``, ``value``, and ``low`` and ``high``, the 95 %
-        interval of the threshold over the draws.
+        interval of the threshold over the samples.
     """
-    tables = count_tables(pairs, matches, thresholds)
+    tables = _count_per_image(pairs, matches, thresholds)
 
-    def best(name: str, counts: np.ndarray | None) -> tuple[float, float]:
-        values = [_numbers(table, counts)[name] for table in tables]
-        chosen = BEST[name](values)
-        return float(thresholds[values.index(chosen)]), chosen
+    def find_best(name: str, counts: np.ndarray | None) -> tuple[float, float]:
+        values = [_compute_metrics(table, counts)[name] for table in tables]
+        best = CRITERIA[name](values)
+        return float(thresholds[values.index(best)]), best
 
-    found = {}
-    for name in BEST:
-        threshold, value = best(name, None)
-        drawn = [best(name, counts)[0] for counts in draws] or [threshold]
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        found[name] = dict(threshold=threshold, value=value, low=float(low), high=float(high))
-    return found
+    result = {}
+    for name in CRITERIA:
+        threshold, value = find_best(name, None)
+        sampled = [find_best(name, counts)[0] for counts in image_counts] or [threshold]
+        low, high = np.percentile(sampled, [2.5, 97.5])
+        result[name] = dict(threshold=threshold, value=value, low=float(low), high=float(high))
+    return result
 
 
-def calibration(matches: CrowdMatches, num_bins: int = 10) -> dict:
-    """How often detections of a score are right.
+def compute_calibration(matches: CrowdMatches, num_bins: int = 10) -> dict:
+    """Compute the precision of detections by score.
 
     Args:
-        matches (CrowdMatches): Of all pictures.
-        num_bins (int): Of equal width from 0 to 1. Defaults to 10.
+        matches (CrowdMatches): Matches in all images.
+        num_bins (int): Bins of equal width from 0 to 1. Defaults to 10.
 
     Returns:
-        dict: ``score`` and ``precision``, means of each bin that holds something, ``count``, and
-        ``ece``, the expected calibration error: the mean distance of the two over detections
-        (Naeini et al., AAAI 2015).
+        dict: ``score`` and ``precision``, means of each non-empty bin, ``count``, and ``ece``, the
+        expected calibration error (Naeini et al., AAAI 2015).
     """
-    counted = matches.label != DROPPED
+    counted = matches.label != IGNORED
     score = np.clip(matches.score[counted], 0, 1)
-    hit = matches.label[counted] == HIT
-    place = np.minimum((score * num_bins).astype(int), num_bins - 1)
-    count = np.bincount(place, minlength=num_bins)
-    held = count > 0
-    means = [
-        np.bincount(place, weights=values, minlength=num_bins)[held] / count[held]
-        for values in (score, hit)
-    ]
-    distance = np.abs(means[0] - means[1]) @ count[held] / max(len(score), 1)
+    is_tp = matches.label[counted] == TP
+    bins = np.minimum((score * num_bins).astype(int), num_bins - 1)
+    count = np.bincount(bins, minlength=num_bins)
+    used = count > 0
+    mean_score, precision = (
+        np.bincount(bins, weights=values, minlength=num_bins)[used] / count[used]
+        for values in (score, is_tp)
+    )
+    ece = np.abs(mean_score - precision) @ count[used] / max(len(score), 1)
     return dict(
-        score=means[0].tolist(),
-        precision=means[1].tolist(),
-        count=count[held].tolist(),
-        ece=float(distance),
+        score=mean_score.tolist(),
+        precision=precision.tolist(),
+        count=count[used].tolist(),
+        ece=float(ece),
     )

@@ -1,7 +1,14 @@
-"""What NMS does to a detector: many settings tried on one pass of inference."""
+"""NMS sweep: many NMS settings on one pass of inference."""
 
-from .raw import RawPredictions, collect_raw
-from .settings import Setting, plan_settings
-from .sweep import Trial, sweep
+from .raw import RawPredictions, collect_raw_predictions
+from .sweep import NMSSetting, Trial, evaluate_settings, find_best_trials, plan_settings
 
-__all__ = ['RawPredictions', 'Setting', 'Trial', 'collect_raw', 'plan_settings', 'sweep']
+__all__ = [
+    'NMSSetting',
+    'RawPredictions',
+    'Trial',
+    'collect_raw_predictions',
+    'find_best_trials',
+    'plan_settings',
+    'evaluate_settings',
+]

@@ -1,103 +1,97 @@
-"""A sweep as text, as JSON and as a page."""
+"""Report of an NMS sweep as text, JSON and HTML."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ..figures import GRAY, Style, data_uri, plot_style, to_svg
-from ..page import percent, render, signed
+from ..reports import format_percent, format_points, render, write_results
 from ..test_sets import LOWER_IS_BETTER, METRICS
 from .sweep import ALL, Best, Trial
 
 
-def as_text(trials: Sequence[Trial], best: Mapping[str, Best]) -> str:
-    """A table of the numbers in percent, and what is best."""
+def format_text(trials: Sequence[Trial], bests: Mapping[str, Best]) -> str:
+    """Format a table of the metrics in percent, and the best settings."""
     width = max(len(trial.setting.name) for trial in trials)
-    lines = [' ' * width + ''.join(f'{name:>9}' for name in (*METRICS, 'found'))]
+    lines = [' ' * width + ''.join(f'{name:>9}' for name in (*METRICS, 'dets'))]
     for trial in trials:
-        cells = [percent(trial.numbers[ALL][metric], 2) for metric in METRICS]
-        cells.append(f'{trial.detections:.1f}')
+        cells = [format_percent(trial.metrics[ALL][metric], 2) for metric in METRICS]
+        cells.append(f'{trial.num_detections:.1f}')
         lines.append(f'{trial.setting.name:{width}}' + ''.join(f'{cell:>9}' for cell in cells))
     lines += [
-        f'best {metric}: {one.trial.setting.name} ({signed(one.change, 2)}, 95 % interval '
-        f'{signed(one.low, 2)} to {signed(one.high, 2)})'
-        for metric, one in best.items()
+        f'best {metric}: {best.trial.setting.name} ({format_points(best.delta, 2)}, 95 % interval '
+        f'{format_points(best.low, 2)} to {format_points(best.high, 2)})'
+        for metric, best in bests.items()
     ]
     return '\n'.join(lines)
 
 
-def write_json(path: Path, trials: Sequence[Trial], best: Mapping[str, Best]) -> None:
-    """Write everything the page says."""
+def write_report(
+    out_dir: Path, trials: Sequence[Trial], bests: Mapping[str, Best], name: str, command: str
+) -> None:
+    """Write ``sweep.json`` and ``report.html``.
+
+    Args:
+        out_dir (Path): Directory to write to.
+        trials (Sequence[Trial]): From ``evaluate_settings``; the first is the config's own setting.
+        bests (Mapping[str, Best]): Result of ``find_best_trials``.
+        name (str): Name of the detector.
+        command (str): Command line to show.
+    """
     content = dict(
         trials=[
             dict(
                 name=one.setting.name,
                 test_cfg=one.setting.changes,
-                detections=one.detections,
-                numbers=one.numbers,
+                num_detections=one.num_detections,
+                metrics=one.metrics,
             )
             for one in trials
         ],
         best={
-            metric: dict(name=one.trial.setting.name, change=one.change, low=one.low, high=one.high)
-            for metric, one in best.items()
+            metric: dict(name=one.trial.setting.name, delta=one.delta, low=one.low, high=one.high)
+            for metric, one in bests.items()
         },
     )
-    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-
-
-def write_report(
-    path: Path, trials: Sequence[Trial], best: Mapping[str, Best], name: str, command: str
-) -> None:
-    """Write the page, one file with everything in it.
-
-    Args:
-        path (Path): Where.
-        trials (Sequence[Trial]): What ``sweep`` gives; the first is the config's own.
-        best (Mapping[str, Best]): What ``best_trials`` gives.
-        name (str): Of the detector.
-        command (str): How it was made.
-    """
     page = render(
         'sweep.html',
         name=name,
         trials=trials,
-        best=best,
+        bests=bests,
         metrics=METRICS,
         lower=LOWER_IS_BETTER,
         all=ALL,
-        num_pictures=len(trials[0].result.img_ids),
-        num_people=len(trials[0].result.main.gt_picture),
-        figure=plot(trials),
+        num_images=len(trials[0].result.img_ids),
+        num_gts=len(trials[0].result.main.gt_image),
+        figure=_plot_thresholds(trials),
         command=command,
     )
-    path.write_text(page, encoding='utf-8')
+    write_results(out_dir, 'sweep', content, page)
 
 
-def plot(trials: Sequence[Trial]) -> str | None:
-    """Each number over the threshold of NMS, a line a density; None for a single threshold."""
-    hard = sorted(
+def _plot_thresholds(trials: Sequence[Trial]) -> str | None:
+    """Plot each metric over the IoU threshold, a line per density; None for one threshold."""
+    plain = sorted(
         (one for one in trials if one.threshold is not None), key=lambda one: one.threshold or 0
     )
-    if len(hard) < 2:
+    if len(plain) < 2:
         return None
-    soft = [one for one in trials if dict(one.setting.changes.get('nms', {})).get('method')]
-    groups = list(trials[0].numbers)
+    soft = [one for one in trials if one.setting.is_soft]
+    groups = list(trials[0].metrics)
     style = Style(groups)
     with plot_style():
         figure = Figure(figsize=(11, 6.4), layout='constrained')
         panels = figure.subplots(2, 2, sharex=True).flat
-    x = [one.threshold for one in hard]
+    x = [one.threshold for one in plain]
     for axes, metric in zip(panels, METRICS, strict=True):
         for group in groups:
-            y = [100 * one.numbers[group][metric] for one in hard]
+            y = [100 * one.metrics[group][metric] for one in plain]
             axes.plot(x, y, label=group, marker='o', markersize=3, **style.line(group))
         for one, line in zip(soft, ('--', ':'), strict=False):
-            value = 100 * one.numbers[ALL][metric]
+            value = 100 * one.metrics[ALL][metric]
             axes.axhline(value, color=GRAY, linestyle=line, label=f'{one.setting.name}, {ALL}')
         axes.set_title(f'{metric}, %' + (' (lower is better)' if metric in LOWER_IS_BETTER else ''))
     for axes in figure.axes[2:]:

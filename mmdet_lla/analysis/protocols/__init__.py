@@ -1,7 +1,7 @@
-"""One set of detections by the rules of several evaluations, and what each rule changes."""
+"""Protocol comparison: one set of detections under the rules of several evaluations."""
 
 from .comparison import Row, Step, compare
-from .rules import Judge, Rules
-from .toolkits import TOOLKITS, Toolkit
+from .rules import ProtocolEvaluator, Rules
+from .toolkits import TOOLKITS, Task, Toolkit
 
-__all__ = ['TOOLKITS', 'Judge', 'Row', 'Rules', 'Step', 'Toolkit', 'compare']
+__all__ = ['TOOLKITS', 'ProtocolEvaluator', 'Row', 'Rules', 'Step', 'Task', 'Toolkit', 'compare']

@@ -1,4 +1,4 @@
-"""From CrowdHuman's number to that of another evaluation, rule by rule."""
+"""Steps from CrowdHuman's metrics to those of other evaluations, rule by rule."""
 
 from __future__ import annotations
 
@@ -8,64 +8,64 @@ from dataclasses import dataclass, fields, replace
 from math import isfinite
 from pathlib import Path
 
-from .rules import Judge, Rules
+from .rules import ProtocolEvaluator, Rules
 from .toolkits import TOOLKITS, Task, Toolkit
 
-#: What a rule says, where it is not CrowdHuman's; each has the rules that it is one of.
-SENTENCES: dict[str, Callable[[Rules], str]] = {
-    'clip': lambda rules: 'Boxes are not cut to the picture; CrowdHuman cuts all of them.',
+#: Description of each rule where it differs from CrowdHuman's.
+DESCRIPTIONS: dict[str, Callable[[Rules], str]] = {
+    'clip': lambda rules: 'Boxes are not clipped to the image; CrowdHuman clips all of them.',
     'inclusive': lambda rules: (
-        'A box holds its right and lower pixel, so its sides are one pixel longer.'
+        'A box includes its right and bottom pixel, so its sides are one pixel longer.'
     ),
     'height': lambda rules: (
-        f'Only people at least {rules.height[0]:g} px tall count; shorter ones are ignore regions.'
+        f'Only gts at least {rules.height[0]:g} px tall count; shorter ones are ignore regions.'
     ),
     'visible': lambda rules: (
-        f'Only people of whom at least {100 * rules.visible[0]:g} % is visible count; the others '
-        'are ignore regions.'
+        f'Only gts of which at least {100 * rules.visible[0]:g} % is visible count; others are '
+        'ignore regions.'
     ),
     'height_margin': lambda rules: (
-        f'Detections shorter than {rules.height[0]:g} / {rules.height_margin:g} px are left out.'
+        f'Detections shorter than {rules.height[0]:g} / {rules.height_margin:g} px are excluded.'
     ),
     'aspect_ratio': lambda rules: (
-        f'Every detection, and every person who counts, gets a width of {rules.aspect_ratio:g} '
-        'times its height.'
+        f'Every detection and every counted gt gets a width of {rules.aspect_ratio:g} times its '
+        'height.'
     ),
-    'max_dets': lambda rules: f'Only the {rules.max_dets} best detections of a picture count.',
+    'max_dets': lambda rules: f'Only the {rules.max_dets} best detections of an image count.',
     'iou_thrs': lambda rules: (
-        f'The mean over {len(rules.iou_thrs)} IoU thresholds, {rules.iou_thrs[0]:g} to '
-        f'{rules.iou_thrs[-1]:g}; CrowdHuman takes 0.5 alone.'
+        f'Metrics are the mean over {len(rules.iou_thrs)} IoU thresholds, {rules.iou_thrs[0]:g} to '
+        f'{rules.iou_thrs[-1]:g}; CrowdHuman uses only 0.5.'
     ),
     'at_threshold': lambda rules: (
-        'An overlap of exactly the threshold is enough; CrowdHuman asks for more.'
+        'An overlap equal to the threshold is enough; CrowdHuman requires more.'
     ),
-    'later_of_equals': lambda rules: 'Of people with equal IoU a detection takes the last one.',
+    'later_of_equals': lambda rules: 'Of gts with equal IoU a detection takes the last one.',
     'second_choice': lambda rules: (
-        'A detection whose best person is taken is a false alarm; CrowdHuman gives it the best '
-        'person who is still free, which matters in crowds.'
+        'A detection whose best gt is taken is a false positive; CrowdHuman gives it the best gt '
+        'that is free, which matters in crowds.'
     ),
     'ignore': lambda rules: (
-        'A detection is excused by the IoU with an ignore region; CrowdHuman asks which part of '
-        'it lies inside, so that one person in a large region is excused.'
+        'A detection is excused by its IoU with an ignore region; CrowdHuman uses the fraction of '
+        'the detection inside, so that one person in a large region is excused.'
     ),
     'area': lambda rules: {
         'envelope': 'AP is the whole area under the highest precision at any higher recall; '
-        'CrowdHuman takes trapezoids under precision itself, and none before the first detection.',
+        'CrowdHuman uses trapezoids under precision itself, and none before the first detection.',
         '11 points': 'AP is the mean of the highest precision from each of 11 recalls on; '
-        'CrowdHuman takes trapezoids under precision itself.',
+        'CrowdHuman uses trapezoids under precision itself.',
         '101 points': 'AP is the mean of the highest precision from each of 101 recalls on; '
-        'CrowdHuman takes trapezoids under precision itself.',
+        'CrowdHuman uses trapezoids under precision itself.',
     }[rules.area],
     'read': lambda rules: (
-        'The miss rate is read at the last detection at or below a number of false positives; '
-        'CrowdHuman reads it at the first one that reaches the number.'
+        'The miss rate is read at the last detection with at most the reference number of false '
+        'positives; CrowdHuman reads it at the first one that reaches the number.'
     ),
-    'decimals': lambda rules: f'Numbers are rounded to {rules.decimals} places.',
+    'decimals': lambda rules: f'Metrics are rounded to {rules.decimals} decimals.',
 }
 #: Least difference that is shown, a fraction of 1: half of a hundredth of a percent.
-SHOWN = 5e-5
-#: Rules that one number knows nothing of.
-NOT_OF: dict[str, tuple[str, ...]] = {'AP': ('read',), 'MR': ('area',)}
+MIN_SHOWN = 5e-5
+#: Rules that do not affect a metric.
+UNRELATED: dict[str, tuple[str, ...]] = {'AP': ('read',), 'MR': ('area',)}
 
 
 @dataclass(frozen=True)
@@ -74,34 +74,34 @@ class Step:
 
     Attributes:
         rule (str): Field of ``Rules``.
-        sentence (str): What it says.
-        value (float): The number with this rule and those before it.
-        change (float): What it adds to the number with those before it.
-        without (float): The other evaluation's number without this rule alone.
+        description (str): The rule in words.
+        value (float): The metric with this rule and those before it.
+        change (float): Difference to the metric with those before it.
+        without (float): The metric of the other evaluation without this rule alone.
     """
 
     rule: str
-    sentence: str
+    description: str
     value: float
     change: float
     without: float
 
-    def matters(self, number: float) -> bool:
-        """Whether the rule shows, by itself or with the others, where their number is this."""
-        return max(abs(self.change), abs(self.without - number)) > SHOWN
+    def matters(self, final: float) -> bool:
+        """Tell whether the rule changes the final metric visibly, alone or after the others."""
+        return max(abs(self.change), abs(self.without - final)) > MIN_SHOWN
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one evaluation says.
+    """Result of one evaluation.
 
     Attributes:
-        name (str): Of the evaluation.
-        values (dict[str, float]): Numbers by its own code, fractions of 1; empty if it failed.
-        failure (str): Why it has none.
-        start (dict[str, float]): By number, that of CrowdHuman's rules.
-        steps (dict[str, list[Step]]): By number, the way from there.
-        rest (dict[str, float]): By number, what is left between the last step and its own code.
+        name (str): Name of the evaluation.
+        values (dict[str, float]): Metrics by its own code, fractions of 1; empty if it failed.
+        failure (str): Reason of the failure.
+        start (dict[str, float]): Metrics by CrowdHuman's rules.
+        steps (dict[str, list[Step]]): By metric, the steps from there.
+        rest (dict[str, float]): By metric, the difference of its own code to the last step.
     """
 
     name: str
@@ -115,70 +115,71 @@ class Row:
 def compare(
     task: Task,
     toolkits: Sequence[Toolkit] = TOOLKITS,
-    watch: Callable[[Sequence[Toolkit]], Iterable[Toolkit]] = iter,
+    progress: Callable[[Sequence[Toolkit]], Iterable[Toolkit]] = iter,
 ) -> list[Row]:
-    """Evaluate by each toolkit's own code and by its rules.
+    """Evaluate with each toolkit's own code and under its rules.
 
     Args:
-        task (Task): What is evaluated.
-        toolkits (Sequence[Toolkit]): By which. Defaults to all.
-        watch (Callable): Hands toolkits on, for a progress bar.
+        task (Task): Annotations and detections.
+        toolkits (Sequence[Toolkit]): Defaults to all.
+        progress (Callable): Wraps the iteration over toolkits, for a progress bar.
 
     Returns:
-        list[Row]: One for each set of rules; one that could not be evaluated says why.
+        list[Row]: One for each set of rules; a failed one names the reason.
     """
-    judge = Judge(task.annotations, task.detections)
+    evaluator = ProtocolEvaluator(task.annotations, task.detections)
+    crowdhuman = evaluator.evaluate(Rules())
     rows = []
-    for toolkit in watch(toolkits):
-        failure, found = '', {}
+    for toolkit in progress(toolkits):
+        failure, results = '', {}
         try:
-            found = toolkit.evaluate(task)
-        except Exception as error:  # other people's code; the others' numbers are still wanted
-            failure = describe(error)
+            results = toolkit.evaluate(task)
+        except Exception as error:  # third-party code; the other results are still wanted
+            failure = describe_error(error)
         for name, rules in toolkit.rules.items():
-            values = {
-                number: value for number, value in found.get(name, {}).items() if isfinite(value)
-            }
-            unknown = found.get(name, {}).keys() - values.keys()
-            if unknown:
-                failure = f'{", ".join(sorted(unknown))} is no number'
-            names = [number for number in toolkit.explained if number in values]
-            ways = {number: steps_to(judge, rules, number) for number in names}
+            values = {m: value for m, value in results.get(name, {}).items() if isfinite(value)}
+            not_finite = results.get(name, {}).keys() - values.keys()
+            if not_finite:
+                failure = f'{", ".join(sorted(not_finite))} is not a number'
+            metrics = [metric for metric in toolkit.explained if metric in values]
+            last = evaluator.evaluate(rules) if metrics else {}
             rows.append(
                 Row(
                     name,
                     values,
                     failure,
-                    {number: judge.numbers(Rules())[number] for number in names},
-                    ways,
-                    {number: values[number] - judge.numbers(rules)[number] for number in names},
+                    {metric: crowdhuman[metric] for metric in metrics},
+                    {metric: find_steps(evaluator, rules, metric) for metric in metrics},
+                    {metric: values[metric] - last[metric] for metric in metrics},
                 )
             )
     return rows
 
 
-def steps_to(judge: Judge, rules: Rules, number: str) -> list[Step]:
-    """One rule after the other, in the order of the fields of ``Rules``."""
-    plain = Rules()
+def find_steps(evaluator: ProtocolEvaluator, rules: Rules, metric: str) -> list[Step]:
+    """Apply one rule after the other, in the order of the fields of ``Rules``."""
+    default = Rules()
     names = [
         one.name
         for one in fields(Rules)
-        if getattr(rules, one.name) != getattr(plain, one.name)
-        and one.name not in NOT_OF.get(number, ())
+        if getattr(rules, one.name) != getattr(default, one.name)
+        and one.name not in UNRELATED.get(metric, ())
     ]
-    steps, now = [], plain
-    last = judge.numbers(now)[number]
+    steps, current = [], default
+    last = evaluator.evaluate(current)[metric]
     for name in names:
-        now = replace(now, **{name: getattr(rules, name)})
-        value = judge.numbers(now)[number]
-        without = judge.numbers(replace(rules, **{name: getattr(plain, name)}))[number]
-        steps.append(Step(name, SENTENCES[name](rules), value, value - last, without))
+        current = replace(current, **{name: getattr(rules, name)})
+        value = evaluator.evaluate(current)[metric]
+        without = evaluator.evaluate(replace(rules, **{name: getattr(default, name)}))[metric]
+        steps.append(Step(name, DESCRIPTIONS[name](rules), value, value - last, without))
         last = value
     return steps
 
 
-def describe(error: BaseException) -> str:
-    """An exception in words, also one that brings none."""
-    place = traceback.extract_tb(error.__traceback__)
-    where = f'{place[-1].name}, {Path(place[-1].filename).name}:{place[-1].lineno}' if place else ''
+def describe_error(error: BaseException) -> str:
+    """Describe an exception with its location, also if it has no message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = (
+        f'{frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno}' if frames else ''
+    )
     return f'{type(error).__name__} in {where}: {str(error) or "without a message"}'

@@ -1,85 +1,77 @@
-"""A comparison as text, as JSON and as a page."""
+"""Report of a protocol comparison as text, JSON and HTML."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..page import percent, render, signed
+from ..reports import format_percent, format_points, render, write_results
+from ..test_sets import LOWER_IS_BETTER, METRICS
 from .comparison import Row, Step
 from .toolkits import Task
 
-NUMBERS = ('AP', 'MR', 'JI', 'recall')
 
-
-def as_text(rows: Sequence[Row]) -> str:
-    """A table of the numbers in percent, and under it the rules that make the differences."""
+def format_text(rows: Sequence[Row]) -> str:
+    """Format a table of the metrics in percent, followed by the rules that make the differences."""
     width = max(len(row.name) for row in rows)
-    lines = [' ' * width + ''.join(f'{number:>8}' for number in NUMBERS)]
+    lines = [' ' * width + ''.join(f'{metric:>8}' for metric in METRICS)]
     for row in rows:
-        cells = (percent(row.values[n], 2) if n in row.values else '' for n in NUMBERS)
+        cells = (format_percent(row.values[m], 2) if m in row.values else '' for m in METRICS)
         lines.append(f'{row.name:{width}}' + ''.join(f'{cell:>8}' for cell in cells))
+    lines += [f'{row.name}: {row.failure}' for row in rows if row.failure]
     for row in rows:
-        if row.failure:
-            lines.append(f'{row.name}: {row.failure}')
-    for row in rows:
-        for number, steps in row.steps.items():
+        for metric, steps in row.steps.items():
             if not steps:
                 continue
-            lines += ['', f'{number} of {row.name}, from {percent(row.start[number], 2)}']
+            lines += ['', f'{metric} of {row.name}, from {format_percent(row.start[metric], 2)}']
             lines += [
-                f'  {signed(step.change, 2):>7} to {percent(step.value, 2)}; without it '
-                f'{percent(step.without, 2)}: {step.sentence}'
+                f'  {format_points(step.change, 2):>7} to {format_percent(step.value, 2)}; '
+                f'without it {format_percent(step.without, 2)}: {step.description}'
                 for step in steps
-                if step.matters(row.values[number])
+                if step.matters(row.values[metric])
             ]
-            idle = idle_rules(steps, row.values[number])
+            idle = list_idle_rules(steps, row.values[metric])
             if idle:
                 lines.append(f'  Without effect here: {" ".join(idle)}')
-            if unexplained(row.rest[number]):
-                lines.append(f'  {signed(row.rest[number], 4):>7} is left that no rule explains')
+            if is_unexplained(row.rest[metric]):
+                rest = format_points(row.rest[metric], 4)
+                lines.append(f'  {rest:>7} remains that no rule explains')
     return '\n'.join(lines)
 
 
-def idle_rules(steps: Sequence[Step], number: float) -> list[str]:
-    """Sentences of the rules that change nothing on the way to a number."""
-    return [step.sentence for step in steps if not step.matters(number)]
+def list_idle_rules(steps: Sequence[Step], final: float) -> list[str]:
+    """List the descriptions of the rules without effect on the final metric."""
+    return [step.description for step in steps if not step.matters(final)]
 
 
-def unexplained(rest: float) -> bool:
-    """Whether the rules leave more than float32 arithmetic does."""
+def is_unexplained(rest: float) -> bool:
+    """Tell whether a difference exceeds rounding in float32."""
     return abs(rest) > 1e-5
 
 
-def write_json(path: Path, rows: Sequence[Row]) -> None:
-    """Write everything the page says."""
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + '\n', encoding='utf-8')
-
-
-def write_report(path: Path, rows: Sequence[Row], task: Task, name: str, command: str) -> None:
-    """Write the page, one file with everything in it.
+def write_report(out_dir: Path, rows: Sequence[Row], task: Task, name: str, command: str) -> None:
+    """Write ``comparison.json`` and ``report.html``.
 
     Args:
-        path (Path): Where.
-        rows (Sequence[Row]): What ``compare`` gives.
-        task (Task): What was compared.
-        name (str): Of the detector.
-        command (str): How it was made.
+        out_dir (Path): Directory to write to.
+        rows (Sequence[Row]): Result of ``compare``.
+        task (Task): Annotations and detections.
+        name (str): Name of the detector.
+        command (str): Command line to show.
     """
     page = render(
         'comparison.html',
         name=name,
         rows=rows,
-        numbers=NUMBERS,
-        lower=('MR',),
-        idle_rules=idle_rules,
-        unexplained=unexplained,
-        num_pictures=len(task.annotations),
-        num_people=sum(int((~one.ignored).sum()) for one in task.annotations),
+        metrics=METRICS,
+        lower=LOWER_IS_BETTER,
+        list_idle_rules=list_idle_rules,
+        is_unexplained=is_unexplained,
+        num_images=len(task.annotations),
+        num_gts=sum(len(one.gt_bboxes) for one in task.annotations),
         num_regions=sum(int(one.ignored.sum()) for one in task.annotations),
         num_detections=sum(len(one.scores) for one in task.detections),
         command=command,
     )
-    path.write_text(page, encoding='utf-8')
+    write_results(out_dir, 'comparison', [asdict(row) for row in rows], page)

@@ -1,4 +1,4 @@
-"""Evaluations of detections: each one's own code, and how its rules differ from CrowdHuman's."""
+"""Evaluations of detections: the code of each, and how its rules differ from CrowdHuman's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from ...evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ...evaluation.citypersons import MAX_DETECTIONS, SETUPS, evaluate_citypersons
 from ...evaluation.crowd import evaluate_crowd
-from ...evaluation.detection_files import coco_results
-from .rules import Rules, outside, reshape_boxes
+from ...evaluation.detection_files import to_coco_results
+from .rules import Rules, reshape_boxes
 
 REASONABLE = SETUPS['reasonable']
 ASPECT_RATIO = 0.41
@@ -32,13 +32,13 @@ CAPS = (100, 300, 500)
 
 @dataclass(frozen=True)
 class Task:
-    """What is evaluated.
+    """Annotations and detections to evaluate.
 
     Attributes:
-        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each picture.
-        detections (Sequence[CrowdDetections]): Of the same pictures in the same order.
-        ann_file (str): The ``.odgt`` file that the ground truth is from.
-        box (str): Which of its boxes: 'body', 'visible' or 'head'.
+        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each image.
+        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
+        ann_file (str): The ``.odgt`` file of the annotations.
+        box (str): Kind of boxes: 'body', 'visible' or 'head'.
     """
 
     annotations: Sequence[CrowdAnnotation]
@@ -49,12 +49,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """One evaluation, which may have several sets of rules.
+    """One evaluation, with one or several sets of rules.
 
     Attributes:
-        rules (dict[str, Rules]): By name of a row.
-        explained (tuple[str]): The numbers that rules are to explain.
-        evaluate (Callable): Numbers of each row by its own code, fractions of 1.
+        rules (dict[str, Rules]): Rules by row.
+        explained (tuple[str]): Metrics whose differences the rules explain.
+        evaluate (Callable): Computes the metrics of each row by its own code, fractions of 1.
     """
 
     rules: dict[str, Rules]
@@ -65,36 +65,37 @@ class Toolkit:
 def _crowdhuman(task: Task) -> dict[str, dict[str, float]]:
     result = evaluate_crowd(task.annotations, task.detections)
     scores = result.scores()
-    assert result.jaccard is not None  # evaluated above
-    numbers = dict(AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(), recall=scores.recall)
-    return {'CrowdHuman': numbers}
+    assert result.jaccard is not None
+    metrics = dict(AP=scores.ap, MR=scores.mr, JI=result.jaccard.best(), recall=scores.recall)
+    return {'CrowdHuman': metrics}
 
 
 def _crowdhuman_of_mmdet(task: Task) -> dict[str, dict[str, float]]:
     modes = {'body': 0, 'head': 1}
     if task.box not in modes:
-        raise ValueError(f'it knows no boxes of kind {task.box!r}, only {tuple(modes)}')
+        raise ValueError(f'boxes of kind {task.box!r} are not supported, only {tuple(modes)}')
     metric = CrowdHumanMetric(task.ann_file, eval_mode=modes[task.box])
-    metric.process({}, [_sample(detection) for detection in task.detections])
-    with tempfile.TemporaryDirectory() as folder:
-        path = metric.results2json(metric.results, str(Path(folder) / 'detections'))
-        pictures = metric.load_eval_samples(path)
-    found = metric.compare(pictures)
-    people = sum(one.gt_num - one.ign_num for one in pictures.values())
+    metric.process({}, [_to_data_sample(detection) for detection in task.detections])
+    with tempfile.TemporaryDirectory() as directory:
+        path = metric.results2json(metric.results, str(Path(directory) / 'detections'))
+        images = metric.load_eval_samples(path)
+    matches = metric.compare(images)
+    num_gts = sum(one.gt_num - one.ign_num for one in images.values())
     means = []
     for i in range(10):
         # its own method, without its ten processes for each threshold
         results: queue.Queue = queue.Queue()
-        metric.compute_ji_with_ignore(results, pictures, 1e-1 * i)
+        metric.compute_ji_with_ignore(results, images, 1e-1 * i)
         means.append(metric.gather(list(results.queue))[1])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # logarithms of 0, means of nothing
-        miss_rate = metric.eval_mr(found, people, len(pictures))
-    numbers = dict(AP=metric.eval_ap(found, people, len(pictures)), MR=miss_rate, JI=max(means))
-    return {'CrowdHumanMetric (mmdet)': {name: round(float(x), 4) for name, x in numbers.items()}}
+        miss_rate = metric.eval_mr(matches, num_gts, len(images))
+    average_precision = metric.eval_ap(matches, num_gts, len(images))
+    metrics = dict(AP=average_precision, MR=miss_rate, JI=max(means))
+    return {'CrowdHumanMetric (mmdet)': {name: round(float(x), 4) for name, x in metrics.items()}}
 
 
-def _sample(detection: CrowdDetections) -> dict:
+def _to_data_sample(detection: CrowdDetections) -> dict:
     instances = dict(
         bboxes=torch.as_tensor(detection.boxes), scores=torch.as_tensor(detection.scores)
     )
@@ -108,14 +109,12 @@ def _citypersons(task: Task) -> dict[str, dict[str, float]]:
 
 
 def _caltech(task: Task) -> dict[str, dict[str, float]]:
-    """Of ``dbEval.m``, but that people at the border of its pictures of 640 x 480 count here."""
+    """Rules of ``dbEval.m``, except that gts at the border of its images of 640 x 480 count."""
     annotations = []
     for one in task.annotations:
         boxes = one.boxes.copy()
         heights = boxes[:, 3] - boxes[:, 1]
-        counted = ~one.ignored & ~outside(
-            heights, one.visible, REASONABLE.height, REASONABLE.visible
-        )
+        counted = ~one.ignored & ~REASONABLE.excludes(heights, one.visible)
         boxes[counted] = reshape_boxes(boxes[counted], ASPECT_RATIO)
         annotations.append(replace(one, boxes=boxes))
     detections = [
@@ -127,16 +126,16 @@ def _caltech(task: Task) -> dict[str, dict[str, float]]:
 
 
 def _voc(task: Task) -> dict[str, dict[str, float]]:
-    # Its sorting mixes detections of equal score, so it is handed their places.
+    # Its sorting mixes detections of equal score, so their ranks replace the scores.
     scores = np.concatenate([np.zeros(0), *(one.scores for one in task.detections)])
-    place = np.empty(len(scores))
-    place[np.argsort(-scores, kind='stable')] = np.arange(len(scores), 0, -1)
+    rank = np.empty(len(scores))
+    rank[np.argsort(-scores, kind='stable')] = np.arange(len(scores), 0, -1)
     ends = np.cumsum([len(one.scores) for one in task.detections])
-    found = [
+    results = [
         [np.column_stack([one.boxes.astype(np.float64), part])]
-        for one, part in zip(task.detections, np.split(place, ends[:-1]), strict=True)
+        for one, part in zip(task.detections, np.split(rank, ends[:-1]), strict=True)
     ]
-    truth = [
+    annotations = [
         dict(
             bboxes=one.boxes[~one.ignored],
             labels=np.zeros((~one.ignored).sum(), int),
@@ -147,9 +146,8 @@ def _voc(task: Task) -> dict[str, dict[str, float]]:
     ]
     values = {}
     for name, mode in (('VOC, 11 points', '11points'), ('VOC, all points', 'area')):
-        _, (result,) = eval_map(
-            found, truth, eval_mode=mode, use_legacy_coordinate=True, nproc=1, logger='silent'
-        )
+        options = dict(eval_mode=mode, use_legacy_coordinate=True, nproc=1, logger='silent')
+        _, (result,) = eval_map(results, annotations, **options)
         recall = result['recall']
         values[name] = dict(
             AP=float(result['ap']), recall=float(recall[-1]) if len(recall) else 0.0
@@ -158,12 +156,12 @@ def _voc(task: Task) -> dict[str, dict[str, float]]:
 
 
 def _coco(task: Task) -> dict[str, dict[str, float]]:
-    ground_truth, results = coco_files(task).values()
+    ground_truth, results = create_coco_files(task).values()
     with redirect_stdout(io.StringIO()):
         truth, found = COCO(), COCO()
         truth.dataset = ground_truth
         truth.createIndex()
-        # what loadRes does, which fails where there are none
+        # as loadRes does, which fails without results
         numbered = [
             dict(one, id=i, iscrowd=0, area=one['bbox'][2] * one['bbox'][3])
             for i, one in enumerate(results, 1)
@@ -178,7 +176,7 @@ def _coco(task: Task) -> dict[str, dict[str, float]]:
     precision = evaluation.eval['precision'][:, :, 0, 0]  # (IoUs, recalls, caps)
     recall = evaluation.eval['recall'][:, 0, 0]
     if (precision < 0).any():
-        raise ValueError('it has no number where there is nobody to find')
+        raise ValueError('it is undefined without gts')
     values = {}
     for i, cap in enumerate(CAPS):
         values[f'COCO AP50, {cap} detections'] = dict(
@@ -191,31 +189,30 @@ def _coco(task: Task) -> dict[str, dict[str, float]]:
     return values
 
 
-def coco_files(task: Task) -> dict[str, Any]:
-    """Ground truth and results as COCO has them, by file; pictures are numbered from 0."""
+def create_coco_files(task: Task) -> dict[str, Any]:
+    """Convert annotations and detections to COCO's format, by file name; image IDs start at 0."""
     numbered = [replace(one, img_id=i) for i, one in enumerate(task.detections)]
     return {
-        'ground_truth.json': coco_ground_truth(task.annotations, task.detections),
-        'results.json': list(coco_results(numbered)),
+        'ground_truth.json': create_coco_annotations(task.annotations, task.detections),
+        'results.json': list(to_coco_results(numbered)),
     }
 
 
-def coco_ground_truth(
+def create_coco_annotations(
     annotations: Sequence[CrowdAnnotation], detections: Sequence[CrowdDetections]
 ) -> dict:
-    """Ground truth as COCO has it: pictures numbered from 0, ignore regions as crowds."""
+    """Convert annotations to COCO's format: image IDs start at 0, ignore regions are crowds."""
     images = [
         dict(id=i, file_name=f'{one.img_id}.jpg', height=one.height, width=one.width)
         for i, one in enumerate(detections)
     ]
-    boxes: list[dict[str, Any]] = [
+    instances: list[dict[str, Any]] = [
         dict(image_id=i, category_id=1, iscrowd=int(flag), bbox=[x1, y1, x2 - x1, y2 - y1])
         for i, one in enumerate(annotations)
         for (x1, y1, x2, y2), flag in zip(one.boxes.tolist(), one.ignored, strict=True)
     ]
-    instances = [
-        dict(one, id=i, area=one['bbox'][2] * one['bbox'][3]) for i, one in enumerate(boxes, 1)
-    ]
+    for i, one in enumerate(instances, 1):
+        one.update(id=i, area=one['bbox'][2] * one['bbox'][3])
     return dict(images=images, annotations=instances, categories=[dict(id=1, name='person')])
 
 
