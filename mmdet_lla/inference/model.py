@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.models.backbones import MobileNetV2
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -127,7 +128,7 @@ class TorchDetector:
         self.classes = _classes(cfg, meta)
         self.threshold = meta.get('score_threshold')
         self.metrics = dict(meta.get('metrics') or {})
-        model = fuse_conv_bn(_build(cfg, checkpoint, name).eval())
+        model = fuse_conv_bn(_drop_unused_layers(_build(cfg, checkpoint, name)).eval())
         self.model = model.to(device=device, memory_format=torch.channels_last)
         self._pipeline = Compose(picture_pipeline(cfg))
 
@@ -224,6 +225,17 @@ def _build(cfg: Config, checkpoint: dict, name: str) -> torch.nn.Module:
             f'({", ".join(shapes[:3])})'
         )
     load_state_dict(model, {key: state[key] for key in wanted if key in state}, strict=True)
+    return model
+
+
+def _drop_unused_layers(model: torch.nn.Module) -> torch.nn.Module:
+    """Remove the layers of a MobileNetV2 after its last output, which it computes in vain."""
+    backbone = getattr(model, 'backbone', None)
+    if isinstance(backbone, MobileNetV2):
+        count = max(backbone.out_indices) + 1
+        for name in backbone.layers[count:]:
+            delattr(backbone, name)
+        backbone.layers = backbone.layers[:count]
     return model
 
 
