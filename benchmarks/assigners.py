@@ -1,9 +1,9 @@
-"""Time and peak memory of LLAAssigner beside mmdet's assigners, on the same inputs in one run.
+"""Time and peak memory of LLAAssigner and mmdet's assigners on the same inputs.
 
-``python benchmarks/assigners.py`` prints the table; ``--plot growth.png`` draws how both grow
-from 10 to 10,000 boxes instead. Rounds are interleaved, so that whatever else the machine does
-hits all alike, and the ratios in the last columns are ratios of medians of one run. ``--busy 2``
-lets two other processes compute meanwhile.
+``python benchmarks/assigners.py`` prints the table; ``--plot growth.png`` draws how both grow from
+10 to 10,000 gts instead; ``--form anchors`` uses 9 anchor boxes per location. Rounds are
+interleaved, so that other load on the machine affects all alike; the ratios in the last columns are
+ratios of medians of one run. ``--busy 2`` runs two other busy processes meanwhile.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
 
 # isort: split
 from mmdet.models.task_modules import AssignResult, BaseAssigner
-from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
+from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator
 from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.autograd import DeviceType
-from torch.nn import functional as F
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout, not installed
 from mmdet_lla.assigners import View
+from mmdet_lla.assigners.reference import assign_reference
 
 HEIGHT, WIDTH = 800, 1344
 STRIDES = (8, 16, 32, 64, 128)
@@ -49,12 +49,9 @@ MEMORY_LIMIT = 2048 * MIB
 
 
 class PlainLLAAssigner(BaseAssigner):
-    """LLA's rule on full tables of boxes x priors x classes, the way the paper writes it down."""
+    """LLA's rule on full tables of gts x priors x classes, see `mmdet_lla.assigners.reference`."""
 
-    wants = View('own', 'logits', gives_iou=True)
-
-    def __init__(self, topk: int = 10) -> None:
-        self.topk = topk
+    view = View('own', 'logits', gives_iou=True)
 
     @torch.no_grad()
     def assign(
@@ -64,38 +61,23 @@ class PlainLLAAssigner(BaseAssigner):
         gt_instances_ignore=None,
         **kwargs,
     ) -> AssignResult:
-        points, preds = pred_instances.priors[:, :2], pred_instances.bboxes
-        logits, boxes = pred_instances.scores, gt_instances.bboxes
-        num_boxes, num_priors = len(boxes), len(points)
-        present = F.one_hot(gt_instances.labels, logits.size(1)).to(logits)[:, None]
-        present = present.expand(-1, num_priors, -1)
-        logits = logits.expand_as(present)
-        prob = logits.sigmoid()
-        focal = F.binary_cross_entropy_with_logits(logits, present, reduction='none')
-        focal = focal * (1 - prob * present - (1 - prob) * (1 - present)) ** 2
-        focal = (focal * (0.25 * present + 0.75 * (1 - present))).sum(-1)
-        overlaps = bbox_overlaps(boxes, preds)
-        sides = torch.cat([points - boxes[:, None, :2], boxes[:, None, 2:] - points], -1)
-        cost = focal - 1.5 * overlaps.clamp(min=torch.finfo(torch.float32).eps).log()
-        cost = cost + 1000 * (sides.amin(-1) <= 0.01)
-        picked = torch.zeros_like(cost, dtype=torch.bool)
-        picked.scatter_(1, cost.topk(self.topk, 1, largest=False).indices, True)
-        contested = picked.sum(0) > 1
-        picked[:, contested] = F.one_hot(cost[:, contested].argmin(0), num_boxes).bool().T
-        won, box = picked.any(0), picked.long().argmax(0)
-        return AssignResult(
-            num_boxes,
-            (box + 1) * won,
-            overlaps.gather(0, box[None])[0] * won,
-            labels=torch.where(won, gt_instances.labels[box], -1),
+        preds, gts, labels = pred_instances.bboxes, gt_instances.bboxes, gt_instances.labels
+        gt_inds = assign_reference(
+            pred_instances.priors[:, :2], preds, pred_instances.scores, gts, labels
         )
+        won, gt = gt_inds > 0, (gt_inds - 1).clamp(min=0)
+        overlaps = bbox_overlaps(preds, gts[gt], is_aligned=True) * won
+        return AssignResult(len(gts), gt_inds, overlaps, labels=torch.where(won, labels[gt], -1))
 
 
-def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dict:
-    """A picture of 800 x 1344 as it is in the middle of a training.
+def make_inputs(
+    num_gts: int, num_classes: int, seed: int, device: str, form: str = 'points'
+) -> dict:
+    """Draw the inputs for an image of 800 x 1344 in the middle of a training.
 
-    Boxes are 20 to 600 px high, log-uniform, shaped as people are, and lie in the picture. Every
-    fourth prediction inside a box is about that box, the better the scores the closer.
+    Gts are 20 to 600 px high, log-uniform, with the shape of people, inside the image. Every fourth
+    prediction inside a gt is near that gt, the closer the higher its score. Priors are one point
+    per location, or 9 anchor boxes per location as in RetinaNet.
     """
     rng = torch.Generator().manual_seed(seed)
 
@@ -110,17 +92,25 @@ def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dic
         sizes, device='cpu', with_stride=True
     )
     points, stride = torch.cat(levels).split(2, 1)
-    height = 20 * 30 ** uniform(num_boxes)
-    size = torch.stack([height * 0.41 * (0.15 * normal(num_boxes)).exp(), height], 1)
-    middle = size / 2 + uniform(num_boxes, 2) * (torch.tensor([WIDTH, HEIGHT]) - size)
+    num_locations = len(points)
+    anchors = torch.cat([points - stride * 4, points + stride * 4], 1)
+    if form == 'anchors':
+        generator = AnchorGenerator(
+            list(STRIDES), [0.5, 1.0, 2.0], octave_base_scale=4, scales_per_octave=3
+        )
+        anchors = torch.cat(generator.grid_priors(sizes, device='cpu'))
+        points, stride = points.repeat_interleave(9, 0), stride.repeat_interleave(9, 0)
+    height = 20 * 30 ** uniform(num_gts)
+    size = torch.stack([height * 0.41 * (0.15 * normal(num_gts)).exp(), height], 1)
+    middle = size / 2 + uniform(num_gts, 2) * (torch.tensor([WIDTH, HEIGHT]) - size)
     boxes = torch.cat([middle - size / 2, middle + size / 2], 1)
-    labels = torch.randint(num_classes, (num_boxes,), generator=rng)
+    labels = torch.randint(num_classes, (num_gts,), generator=rng)
 
-    # Away from people: a person-shaped guess of the level's size, and a low score.
+    # Outside gts: a box of the level's size in the shape of a person, and a low score.
     half = stride * torch.tensor([1.5, 4.0]) * (0.4 * normal(len(points), 2)).exp()
     preds = torch.cat([points - half, points + half], 1)
     logits = normal(len(points), num_classes) * 1.2 - 5
-    # On people, the smallest of whom lies in front.
+    # Inside gts, of which the smallest is in front.
     chosen, quality = uniform(len(points)) < 0.25, uniform(len(points))
     noise = normal(len(points), 4) * (1 - quality)[:, None] * 0.25
     score = 6 * quality - 4 + 0.5 * normal(len(points))
@@ -133,24 +123,31 @@ def make_inputs(num_boxes: int, num_classes: int, seed: int, device: str) -> dic
         [torch.minimum(preds[:, :2], preds[:, 2:]), torch.maximum(preds[:, :2], preds[:, 2:])], 1
     )
     inputs = dict(
-        points=points, stride=stride, preds=preds, logits=logits, boxes=boxes, labels=labels
+        points=points,
+        stride=stride,
+        anchors=anchors,
+        preds=preds,
+        logits=logits,
+        boxes=boxes,
+        labels=labels,
     )
     return {k: v.to(device) for k, v in inputs.items()} | dict(
-        num_level_priors=[h * w for h, w in sizes]
+        form=form, num_level_priors=[h * w * len(points) // num_locations for h, w in sizes]
     )
 
 
 def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
-    """Every assigner with its usual settings, ready to be called."""
+    """Prepare a call of every assigner with its usual settings."""
     init_default_scope('mmdet')
     points, preds, logits = inputs['points'], inputs['preds'], inputs['logits']
     strided = torch.cat([points, inputs['stride']], 1)
-    anchors = torch.cat([points - inputs['stride'] * 4, points + inputs['stride'] * 4], 1)
+    anchors = inputs['anchors']
     gt = InstanceData(bboxes=inputs['boxes'], labels=inputs['labels'])
     raw = InstanceData(priors=points.clone(), bboxes=preds, scores=logits)
     sure = InstanceData(priors=strided, bboxes=preds, scores=logits.sigmoid())
     soft = InstanceData(priors=strided, bboxes=preds, scores=logits)
     boxed = InstanceData(priors=anchors, bboxes=preds, scores=logits.sigmoid())
+    boxed_raw = InstanceData(priors=anchors, bboxes=preds, scores=logits)
     levels = dict(num_level_priors=inputs['num_level_priors'])
     table = {
         'LLA': (mmdet_lla.LLAAssigner(), raw, {}),
@@ -172,6 +169,10 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
         ),
     }
 
+    if inputs['form'] == 'anchors':  # those with priors of their own, that fit into memory
+        table = {name: table[name] for name in ('ATSS', 'MaxIoU')}
+        table['LLA'] = mmdet_lla.LLAAssigner(), boxed_raw, {}
+
     def ready(assigner, pred: InstanceData, extra: dict) -> Callable[[], AssignResult]:
         if isinstance(assigner, dict):
             assigner = TASK_UTILS.build(assigner)
@@ -181,7 +182,7 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
 
 
 def peak_bytes(call: Callable, device: str) -> int:
-    """The most that a call held at a time in tensors, beyond what was there before."""
+    """Measure the peak memory of tensors during a call, beyond that before."""
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -207,7 +208,7 @@ def peak_bytes(call: Callable, device: str) -> int:
 
 
 def measure(calls: dict[str, Callable], repeats: int, device: str, progress: tqdm) -> dict:
-    """Wall and processor time (medians, ms) and peak memory (MiB) of each call, interleaved."""
+    """Measure wall and processor time (medians, ms) and peak memory (MiB) of each call."""
     on_gpu = torch.device(device).type == 'cuda'
     wall, processor = ({name: [] for name in calls} for _ in range(2))
     peak = {}
@@ -236,13 +237,15 @@ def measure(calls: dict[str, Callable], repeats: int, device: str, progress: tqd
 
 
 def run_table(rows: list[tuple[int, int]], args: argparse.Namespace) -> list[dict]:
-    """One record a row: all assigners on the same inputs."""
+    """Measure all assigners on the same inputs, one record per row."""
     records = []
     with tqdm(total=len(rows) * args.repeats, desc='rounds', disable=None) as progress:
         for num_boxes, num_classes in rows:
-            inputs = make_inputs(num_boxes, num_classes, args.seed, args.device)
+            inputs = make_inputs(num_boxes, num_classes, args.seed, args.device, args.form)
             calls = make_calls(inputs)
-            differ = (calls['LLA']().gt_inds != calls['plain LLA']().gt_inds).sum().item()
+            differ = None
+            if 'plain LLA' in calls:
+                differ = (calls['LLA']().gt_inds != calls['plain LLA']().gt_inds).sum().item()
             records.append(
                 dict(
                     boxes=num_boxes,
@@ -255,7 +258,7 @@ def run_table(rows: list[tuple[int, int]], args: argparse.Namespace) -> list[dic
 
 
 def run_growth(args: argparse.Namespace) -> list[dict]:
-    """The same over ever more boxes; an assigner drops out before it would pass the limit."""
+    """Measure with growing numbers of gts; assigners are dropped before they pass the limit."""
     records, dropped = [], set()
     with tqdm(total=len(GROWTH) * args.repeats, desc='growth', disable=None) as progress:
         for position, num_boxes in enumerate(GROWTH):
@@ -277,23 +280,22 @@ def format_table(records: list[dict]) -> str:
     """Markdown: wall time (median, ms) and peak memory (MiB), ratios to MaxIoU last."""
     names = list(records[0]['assigners'])
     lines = [
-        '| boxes, classes | '
+        '| gts, classes | '
         + ' | '.join(names)
-        + ' | LLA / MaxIoU time | processor time | memory | plain / LLA memory |',
-        '| --- ' * (len(names) + 5) + '|',
+        + ' | LLA / MaxIoU time | processor time | memory |',
+        '| --- ' * (len(names) + 4) + '|',
     ]
     for record in records:
         rows = record['assigners']
-        ours, static, plain = rows['LLA'], rows['MaxIoU'], rows['plain LLA']
+        ours, static = rows['LLA'], rows['MaxIoU']
         cells = [f'{rows[name]["ms"]:.1f} · {rows[name]["mib"]:.0f}' for name in names]
         cells += [f'{ours[key] / static[key]:.2f}' for key in ('ms', 'processor_ms', 'mib')]
-        cells.append(f'{plain["mib"] / ours["mib"]:.0f}')
         lines.append(f'| {record["boxes"]}, {record["classes"]} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
 
 def plot_growth(records: list[dict], path: str, title: str) -> None:
-    """Time and memory over the number of boxes."""
+    """Plot time and memory over the number of gts."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -320,7 +322,7 @@ def plot_growth(records: list[dict], path: str, title: str) -> None:
     for axis, label in zip(
         axes, ('processor time, ms', 'peak memory of the call, MiB'), strict=True
     ):
-        axis.set(xscale='log', yscale='log', xlabel='boxes in the picture', ylabel=label)
+        axis.set(xscale='log', yscale='log', xlabel='gts in the image', ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=9)
@@ -332,11 +334,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--boxes', type=int, nargs='+', help='default: 23 100 300 50')
-    parser.add_argument('--classes', type=int, nargs='+', help='a row each; default: 1 1 1 80')
+    parser.add_argument(
+        '--boxes', type=int, nargs='+', help='gts, one row each (default: 23 100 300 50)'
+    )
+    parser.add_argument('--classes', type=int, nargs='+', help='for each row (default: 1 1 1 80)')
+    parser.add_argument('--form', choices=('points', 'anchors'), default='points')
     parser.add_argument('--repeats', type=int, default=11, help='interleaved rounds')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--busy', type=int, default=0, help='other processes that compute')
+    parser.add_argument('--busy', type=int, default=0, help='other busy processes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     parser.add_argument('--plot', metavar='PNG', help='measure and draw growth instead')
@@ -357,11 +362,12 @@ def main() -> None:
         else f'CPU, {args.threads} thread(s)'
     )
     about = (
-        f'22,400 priors (800 x 1344, strides 8 to 128), torch {torch.__version__}, {where}, '
+        f'{"22,400 points" if args.form == "points" else "201,600 anchors"} (800 x 1344, strides 8 '
+        f'to 128), torch {torch.__version__}, {where}, '
         f'seed {args.seed}, median of {args.repeats}'
     )
     if args.busy:
-        about += f', {args.busy} other process(es) computing'
+        about += f', {args.busy} other busy process(es)'
     with busy(args.busy):
         records = run_growth(args) if args.plot else run_table(rows, args)
     if args.plot:
@@ -384,8 +390,9 @@ def main() -> None:
         for record in records:
             slowest = [f'{k} {row["worst_ms"]:.1f}' for k, row in record['assigners'].items()]
             print(f'{record["boxes"]}, {record["classes"]}: ' + ', '.join(slowest))
-        differ = sum(record['differ'] for record in records)
-        print(f'\nPriors on which LLA and plain LLA differ: {differ}')
+        if args.form == 'points':
+            differ = sum(record['differ'] for record in records)
+            print(f'\nPriors on which LLA and plain LLA differ: {differ}')
     if args.json:
         Path(args.json).write_text(json.dumps(dict(about=about, rows=records), indent=1))
 

@@ -1,10 +1,9 @@
-"""Operators and waits of the host that assigners cost a batch, counted without a GPU.
+"""Operators and host-device synchronizations of assigners per batch, counted without a GPU.
 
-``python benchmarks/operators.py`` prints the table. On a GPU every operator is a launch, some
-5 to 10 us of the host's time however little there is to compute, and every wait leaves the device
-idle. Neither can be seen in the times of a CPU, but both can be counted: :class:`StandIn` runs
-tensors that say they are on a device, refuses to mix them with those of the host, as CUDA does, and
-counts.
+``python benchmarks/operators.py`` prints the table. On a GPU every operator is a kernel launch, 5 to
+10 us of the host's time however small, and every synchronization leaves the device idle. A CPU's
+times show neither, but both can be counted: :class:`StandIn` runs tensors that claim to be on a
+device, rejects mixing them with those of the host, as CUDA does, and counts.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class StandIn(TorchDispatchMode):
 
     Attributes:
         operators (Counter): Calls of each operator, views aside; those on the host's tensors, too.
-        waits (Counter): Calls that make the host wait for the device.
+        waits (Counter): Calls that synchronize host and device.
     """
 
     def __init__(self) -> None:
@@ -121,24 +120,24 @@ class StandIn(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         here = any(isinstance(one, OnDevice) for one in tensors)
         elsewhere = any(not isinstance(one, OnDevice) and one.dim() for one in tensors)
-        wanted = kwargs.get('device')
-        to_device = wanted is not None and torch.device(wanted).type == DEVICE.type
+        target = kwargs.get('device')
+        to_device = target is not None and torch.device(target).type == DEVICE.type
         indexed = name in INDEXED and isinstance(args[0], OnDevice)
         if here and elsewhere and name not in COPIES and not indexed:
             raise RuntimeError(f'{func}: expected all tensors to be on the same device')
         if not func.is_view and name not in LOOKS:
             self.operators[name] += 1
         if here or to_device:
-            reason = self._waits(name, args, kwargs, here and elsewhere, wanted, to_device)
+            reason = self._waits(name, args, kwargs, here and elsewhere, target, to_device)
             if reason:
                 self.waits[reason] += 1
-        if wanted is not None:
+        if target is not None:
             kwargs = {**kwargs, 'device': torch.device('cpu')}
         host = lambda one: one.host if isinstance(one, OnDevice) else one  # noqa: E731
         found = func(*tree_map(host, args), **tree_map(host, kwargs))
         if name == 'aten::copy_':
             return args[0]
-        if to_device or (here and (wanted is None or to_device)):
+        if to_device or (here and (target is None or to_device)):
             found = tree_map(lambda one: OnDevice(one) if isinstance(one, Tensor) else one, found)
             if here:
                 return return_and_correct_aliasing(func, args, kwargs, found)
@@ -146,9 +145,9 @@ class StandIn(TorchDispatchMode):
 
     @staticmethod
     def _waits(
-        name: str, args: tuple, kwargs: dict, mixed: bool, wanted: Any, to_device: bool
+        name: str, args: tuple, kwargs: dict, mixed: bool, target: Any, to_device: bool
     ) -> str | None:
-        """Why the host waits for the device, None if it does not."""
+        """Return why the call synchronizes with the device, None if it does not."""
         if name in WAITING:
             return name
         if name == 'aten::repeat_interleave' and kwargs.get('output_size') is None:
@@ -162,7 +161,7 @@ class StandIn(TorchDispatchMode):
             return None if isinstance(args[0], OnDevice) and args[2:] == (True,) else name
         if name == 'aten::_to_copy':
             from_host = not isinstance(args[0], OnDevice)
-            if wanted is not None and not to_device:
+            if target is not None and not to_device:
                 return 'copy to the host'
             if from_host and not kwargs.get('non_blocking'):
                 return 'copy from the host, waited for'
@@ -189,36 +188,33 @@ def _new_tensor(like: Tensor, data: Any, *, dtype=None, device=None) -> Tensor:
 def put(values: Any) -> Any:
     """Tensors, also those in InstanceData, lists and dicts, put on the device."""
 
-    def place(one: Any) -> Any:
+    def move(one: Any) -> Any:
         if isinstance(one, InstanceData):
             return InstanceData(**put(dict(one.items())))
         return OnDevice(one) if isinstance(one, Tensor) else one
 
-    return tree_map(place, values)
+    return tree_map(move, values)
 
 
-def make_batches(
-    num_pictures: int, num_boxes: int, num_classes: int
-) -> dict[str, Callable[[], Any]]:
-    """Calls of every assigner for all pictures of a batch; LLA's twice."""
-    pictures = [
-        put(assigners.make_inputs(num_boxes, num_classes, seed, 'cpu'))
-        for seed in range(num_pictures)
+def make_batches(num_imgs: int, num_boxes: int, num_classes: int) -> dict[str, Callable[[], Any]]:
+    """Prepare calls of every assigner for all images of a batch; of LLA at once, too."""
+    images = [
+        put(assigners.make_inputs(num_boxes, num_classes, seed, 'cpu')) for seed in range(num_imgs)
     ]
-    singles = [assigners.make_calls(one) for one in pictures]
-    priors = pictures[0]['points']
-    bboxes, logits = (torch.stack([one[name] for one in pictures]) for name in ('preds', 'logits'))
-    boxes = [InstanceData(bboxes=one['boxes'], labels=one['labels']) for one in pictures]
+    singles = [assigners.make_calls(one) for one in images]
+    priors = images[0]['points']
+    bboxes, logits = (torch.stack([one[name] for one in images]) for name in ('preds', 'logits'))
+    boxes = [InstanceData(bboxes=one['boxes'], labels=one['labels']) for one in images]
     lla = LLAAssigner()
     calls = {'LLA': lambda: lla.assign_batch(priors, bboxes, logits, boxes)}
     for name in singles[0]:
-        label = 'LLA, picture by picture' if name == 'LLA' else name
+        label = 'LLA, image by image' if name == 'LLA' else name
         calls[label] = lambda name=name: [single[name]() for single in singles]
     return calls
 
 
 def count(call: Callable, device: StandIn) -> tuple[int, int]:
-    """Operators and waits of a call, once everything that is kept from call to call is there."""
+    """Count operators and synchronizations of a call after a first one has filled the caches."""
     call()
     device.reset()
     call()
@@ -229,25 +225,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--pictures', type=int, nargs='+', default=[1, 2, 16])
-    parser.add_argument('--boxes', type=int, nargs='+', default=[23, 100], help='a picture')
+    parser.add_argument('--images', type=int, nargs='+', default=[1, 2, 16])
+    parser.add_argument('--boxes', type=int, nargs='+', default=[23, 100], help='per image')
     parser.add_argument('--classes', type=int, nargs='+', default=[1, 3])
     args = parser.parse_args()
     lines = []
     for num_classes in args.classes:
         for num_boxes in args.boxes:
-            for num_pictures in args.pictures:
+            for num_imgs in args.images:
                 with StandIn() as device, torch.no_grad():
-                    calls = make_batches(num_pictures, num_boxes, num_classes)
+                    calls = make_batches(num_imgs, num_boxes, num_classes)
                     found = {name: count(call, device) for name, call in calls.items()}
                 if not lines:
-                    lines = ['| pictures, boxes, classes | ' + ' | '.join(found) + ' |']
+                    lines = ['| images, gts, classes | ' + ' | '.join(found) + ' |']
                     lines += ['| --- ' * (len(found) + 1) + '|']
                     print(*lines, sep='\n')
                 cells = [f'{operators:,} · {waits:,}' for operators, waits in found.values()]
-                where = f'{num_pictures}, {num_boxes}, {num_classes}'
+                where = f'{num_imgs}, {num_boxes}, {num_classes}'
                 print(f'| {where} | ' + ' | '.join(cells) + ' |', flush=True)
-    print('\noperators a batch, views aside · waits of the host for the device')
+    print('\noperators per batch, without views · synchronizations')
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""What share of a training step is assignment and losses: LLAHead before and after, and mmdet's.
+"""Fraction of a training step spent in assignment and losses, for LLAHead and mmdet's heads.
 
-``python benchmarks/training_step.py``: ResNet-50, FPN and one head after the other on the same
-made-up pictures of 800 x 1344 with 100 boxes, untrained. "plain" is LLAHead with the assigner that
-keeps full tables of boxes x priors x classes. Rounds are interleaved; medians are told.
+``python benchmarks/training_step.py``: ResNet-50, FPN and each head on the same random images of
+800 x 1344 with 100 gts, untrained. "plain" is LLAHead with full tables of gts x priors x classes.
+Rounds are interleaved; the table has medians.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ HEADS = {
 
 
 def build_head(name: str) -> nn.Module:
-    """A head of the table, with its own assigner and losses."""
+    """Build a head of the table, with its own assigner and losses."""
     cfg = dict(HEADS[name])
     train_cfg = dict(assigner=cfg.pop('assigner'), allowed_border=-1, pos_weight=-1)
     head = MODELS.build(
@@ -66,9 +66,9 @@ def build_head(name: str) -> nn.Module:
 
 
 def step(
-    body: nn.Module, head: nn.Module, pictures: torch.Tensor, boxes: list[InstanceData], clock
+    body: nn.Module, head: nn.Module, images: torch.Tensor, boxes: list[InstanceData], clock
 ) -> dict[str, float]:
-    """Seconds of each part of one training step."""
+    """Measure the seconds of each part of one training step."""
     spent = 0.0
     assign = type(head.assigner).assign
 
@@ -85,7 +85,7 @@ def step(
         for _ in boxes
     ]
     times = [clock()]
-    outs = head(body(pictures))
+    outs = head(body(images))
     times.append(clock())
     losses = head.loss_by_feat(*outs, [InstanceData(**dict(b.items())) for b in boxes], metas)
     total = sum(
@@ -105,7 +105,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--boxes', type=int, default=100, help='in a picture')
+    parser.add_argument('--boxes', type=int, default=100, help='gts per image')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=5, help='interleaved rounds')
     parser.add_argument('--depth', type=int, default=50, choices=(18, 50), help='of the ResNet')
@@ -151,7 +151,7 @@ def main() -> None:
         .train()
     )
     heads = {name: build_head(name).to(args.device) for name in HEADS}
-    pictures = torch.randn(args.batch, 3, HEIGHT, WIDTH, device=args.device)
+    images = torch.randn(args.batch, 3, HEIGHT, WIDTH, device=args.device)
     boxes = []
     for index in range(args.batch):
         inputs = make_inputs(args.boxes, 1, args.seed + index, args.device)
@@ -160,7 +160,7 @@ def main() -> None:
     rounds: dict[str, list[dict]] = {name: [] for name in heads}
     for index in tqdm(range(args.repeats + 1), desc='rounds', disable=None):
         for name, head in heads.items():
-            found = step(body, head, pictures, boxes, clock)
+            found = step(body, head, images, boxes, clock)
             if index:  # the first round warms up
                 rounds[name].append(found)
     result = {
@@ -169,18 +169,18 @@ def main() -> None:
     }
 
     print(
-        f'ResNet-{args.depth} FPN, batch {args.batch}, {HEIGHT} x {WIDTH}, {args.boxes} boxes a '
-        f'picture, {args.device}; {"wall" if on_gpu else "processor"} time in ms, median of '
+        f'ResNet-{args.depth} FPN, batch {args.batch}, {HEIGHT} x {WIDTH}, {args.boxes} gts per '
+        f'image, {args.device}; {"wall" if on_gpu else "processor"} time in ms, median of '
         f'{args.repeats}\n'
     )
-    print('| head | ' + ' | '.join(PARTS) + ' | assignment + losses, share of the step |')
+    print('| head | ' + ' | '.join(PARTS) + ' | assignment + losses, fraction of the step |')
     print('| --- ' * (len(PARTS) + 2) + '|')
     for name, parts in result.items():
-        share = (parts['assignment'] + parts['other losses']) / sum(parts.values())
+        fraction = (parts['assignment'] + parts['other losses']) / sum(parts.values())
         print(
             f'| {name} | '
             + ' | '.join(f'{parts[part] * 1e3:.1f}' for part in PARTS)
-            + f' | {share:.1%} |'
+            + f' | {fraction:.1%} |'
         )
     if args.json:
         Path(args.json).write_text(json.dumps(dict(vars(args), seconds=result), indent=1))

@@ -68,7 +68,7 @@ def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
         assert all(found['worst_ms'] >= found['ms'] for found in row['assigners'].values())
     out = capsys.readouterr().out
     assert out.count('\n| ') == 4  # head, rule and two rows
-    assert '1 other process(es) computing' in out and '\n3, 1: LLA ' in out
+    assert '1 other busy process(es)' in out and '\n3, 1: LLA ' in out
 
 
 def test_others_are_busy_as_long_as_asked(assigners, monkeypatch):
@@ -135,12 +135,12 @@ def test_table_of_operators(assigners, monkeypatch, capsys):
     spec.loader.exec_module(module)
     monkeypatch.setattr(assigners, 'HEIGHT', 128)
     monkeypatch.setattr(assigners, 'WIDTH', 192)
-    words = 'operators.py --pictures 1 2 --boxes 9 --classes 2'
+    words = 'operators.py --images 1 2 --boxes 9 --classes 2'
     monkeypatch.setattr(sys, 'argv', words.split())
     module.main()
     head, _, one, two, *_ = capsys.readouterr().out.splitlines()
     names = [name.strip() for name in head.split('|')[2:-1]]
-    assert names[:2] == ['LLA', 'LLA, picture by picture'] and 'MaxIoU' in names
+    assert names[:2] == ['LLA', 'LLA, image by image'] and 'MaxIoU' in names
     rows = [
         [tuple(map(int, cell.replace(',', '').split('·'))) for cell in line.split('|')[2:-1]]
         for line in (one, two)

@@ -74,7 +74,7 @@ class PredictionAssigner(BaseAssigner):
     ignore_iof_thr = 0.5
 
     @property
-    def wants(self) -> View:
+    def view(self) -> View:
         """Inputs of this assigner, for :class:`LLAHead`."""
         forms = dict(auto='own', points='points', boxes='boxes')
         if self.needs_strides:

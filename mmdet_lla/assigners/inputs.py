@@ -30,7 +30,7 @@ CENTER_STEPS = 1024
 CACHE_SIZE = 32
 
 #: From this many scores on, logits that all lie in [0, 1] are taken for probabilities.
-MIN_SCORES_TO_JUDGE = 100
+MIN_SCORES_TO_CHECK = 100
 
 INVERTED_GT = (
     'gt_instances.bboxes holds a box with x2 < x1 or y2 < y1, expected x1 y1 x2 y2 in '
@@ -417,7 +417,7 @@ def check_values(
         faults[found[1]] = np.arange(len(low)) == found[0]
     if score_form == 'probs':
         faults[NOT_PROBABILITIES] = (low < 0) | (high > 1)
-    elif num_scores >= MIN_SCORES_TO_JUDGE:
+    elif num_scores >= MIN_SCORES_TO_CHECK:
         faults[NOT_LOGITS] = (low >= 0) & (high <= 1) & (low < high)
     bad = has_gts & np.logical_or.reduce(list(faults.values()))
     if bad.any():

@@ -69,7 +69,7 @@ class OTAAssigner(PredictionAssigner):
     Raises:
         ValueError: If an argument is out of its range.
 
-    >>> OTAAssigner(sinkhorn_iters=10).wants.priors
+    >>> OTAAssigner(sinkhorn_iters=10).view.priors
     'boxes'
     """
 

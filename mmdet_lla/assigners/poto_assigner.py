@@ -54,7 +54,7 @@ class POTOAssigner(PredictionAssigner):
     Raises:
         ValueError: If an argument is out of its range.
 
-    >>> POTOAssigner(one_to_many='aux').wants.levels
+    >>> POTOAssigner(one_to_many='aux').view.levels
     True
     """
 

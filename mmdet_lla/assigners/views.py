@@ -1,5 +1,6 @@
 """Views: what each assigner expects as input, so that one head can train with any of them."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -440,7 +441,7 @@ def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
 
     Args:
         assigner (BaseAssigner): Any assigner. A class of your own declares its input by a class
-            attribute (or property) ``wants``, a :class:`View`.
+            attribute (or property) ``view``, a :class:`View`.
         cfg (dict, optional): ``train_cfg.assigner_view``: arguments of :class:`View` that differ
             from the known view, or all that are needed if there is none.
 
@@ -454,9 +455,14 @@ def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
     known = None
     for cls in type(assigner).__mro__:
         if 'wants' in vars(cls):
-            known = assigner.wants
+            warnings.warn(
+                f'{name}.wants is deprecated, name the attribute view', DeprecationWarning, 2
+            )
+        attribute = next((one for one in ('view', 'wants') if one in vars(cls)), None)
+        if attribute is not None:
+            known = getattr(assigner, attribute)
             if not isinstance(known, View):
-                raise ValueError(f'{name}.wants must be a View, got {known!r}')
+                raise ValueError(f'{name}.{attribute} must be a View, got {known!r}')
             break
         if cls in VIEWS:
             known = VIEWS[cls]
@@ -470,7 +476,7 @@ def view_of(assigner: BaseAssigner, cfg: dict | None = None) -> View:
         return replace(known, **cfg)
     if 'priors' not in cfg:
         raise ValueError(
-            f'The input that {name} expects is unknown. Declare it on its class, wants = '
+            f'The input that {name} expects is unknown. Declare it on its class, view = '
             "mmdet_lla.assigners.View(priors='boxes', scores='probs'), or in the config, train_cfg "
             "= dict(assigner=..., assigner_view=dict(priors='boxes', scores='probs')); priors is "
             f'one of {PRIORS}, scores one of {SCORES}, see mmdet_lla.assigners.View for the rest'

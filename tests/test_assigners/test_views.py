@@ -220,7 +220,7 @@ class AllToTheFirst(BaseAssigner):
 
 @TASK_UTILS.register_module()
 class SaysSo(AllToTheFirst):
-    wants = View('points', 'probs', levels=True, img_meta=True, kwargs=dict(sharpness=2))
+    view = View('points', 'probs', levels=True, img_meta=True, kwargs=dict(sharpness=2))
 
 
 class Inherits(SaysSo):
@@ -228,7 +228,7 @@ class Inherits(SaysSo):
 
 
 class OtherScores(SimOTAAssigner):
-    wants = View('boxes', 'logits')
+    view = View('boxes', 'logits')
 
 
 class MoreOfMaxIoU(MaxIoUAssigner):
@@ -239,7 +239,7 @@ def test_an_unknown_assigner_is_told_how_to_declare_itself():
     with pytest.raises(
         ValueError,
         match=(
-            r'AllToTheFirst expects is unknown.*class, wants = .*View\(.*config, train_cfg = '
+            r'AllToTheFirst expects is unknown.*class, view = .*View\(.*config, train_cfg = '
             r'.*assigner_view=dict\(priors='
         ),
     ):
@@ -251,7 +251,7 @@ def test_an_unknown_assigner_is_told_how_to_declare_itself():
 @pytest.mark.parametrize(
     'cfg, view',
     [
-        (dict(assigner=dict(type='SaysSo')), SaysSo.wants),
+        (dict(assigner=dict(type='SaysSo')), SaysSo.view),
         (
             dict(assigner=dict(type='SaysSo'), assigner_view=dict(scores='logits', img_meta=False)),
             View('points', 'logits', levels=True, kwargs=dict(sharpness=2)),
@@ -313,8 +313,14 @@ def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch
     assert view_of(PointAssigner()).on_cpu
 
 
+def test_the_former_name_of_the_attribute_is_deprecated():
+    former = type('Former', (AllToTheFirst,), dict(wants=View('boxes')))()
+    with pytest.warns(DeprecationWarning, match='Former.wants is deprecated'):
+        assert view_of(former) == View('boxes')
+
+
 def test_views_are_inherited_and_overridden():
-    assert view_of(Inherits()) is not None and view_of(Inherits()) == SaysSo.wants
+    assert view_of(Inherits()) is not None and view_of(Inherits()) == SaysSo.view
     assert view_of(OtherScores()) == View('boxes', 'logits')
     assert view_of(MoreOfMaxIoU(0.5, 0.5)) == View('boxes')
     assert view_of(MoreOfMaxIoU(0.5, 0.5), dict(anchor_ratio=2.4)) == View(
@@ -349,8 +355,8 @@ def test_views_that_depend_on_the_assigners_own_arguments():
             "no 'score', did you mean 'scores'",
         ),
         (
-            lambda: view_of(type('Odd', (SaysSo,), dict(wants='boxes'))()),
-            'Odd.wants must be a View',
+            lambda: view_of(type('Odd', (SaysSo,), dict(view='boxes'))()),
+            'Odd.view must be a View',
         ),
     ],
 )
