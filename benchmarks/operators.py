@@ -1,6 +1,6 @@
 """Operators and host-device synchronizations of assigners per batch, counted without a GPU.
 
-``python benchmarks/operators.py`` prints the table. On a GPU every operator is a kernel launch, 5 to
+``python benchmarks/operators.py`` prints the table. On a GPU an operator is a kernel launch, 5 to
 10 us of the host's time however small, and every synchronization leaves the device idle. A CPU's
 times show neither, but both can be counted: :class:`StandIn` runs tensors that claim to be on a
 device, rejects mixing them with those of the host, as CUDA does, and counts.
