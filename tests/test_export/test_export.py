@@ -45,7 +45,7 @@ from mmdet_lla.runtime import Detections, Detector
 from mmdet_lla.runtime.metadata import Metadata
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Sizes of pictures, and of batches, that the files were not traced with.
+#: Sizes of images, and of batches, that the files were not traced with.
 SIZES = ((120, 160), (97, 141), (160, 90))
 ANCHORS = dict(
     type='AnchorGenerator',
@@ -57,11 +57,11 @@ ANCHORS = dict(
 
 
 @cache
-def configs(folder) -> dict:
+def configs(directory) -> dict:
     """A config a head; further ones with what changes inference."""
-    found = {name: tiny_config(folder, name) for name in ('lla', 'retina', 'atss', 'yolox')}
-    found['rtmdet'] = tiny_config(folder, 'rtmdet')
-    fcos = found['fcos'] = tiny_config(folder)
+    found = {name: tiny_config(directory, name) for name in ('lla', 'retina', 'atss', 'yolox')}
+    found['rtmdet'] = tiny_config(directory, 'rtmdet')
+    fcos = found['fcos'] = tiny_config(directory)
     fcos.model.bbox_head = dict(
         type='FCOSHead',
         stacked_convs=1,
@@ -71,22 +71,22 @@ def configs(folder) -> dict:
         strides=[8, 16, 32, 64, 128],
         norm_on_bbox=True,
     )
-    boxes = found['lla boxes'] = tiny_config(folder)
+    boxes = found['lla boxes'] = tiny_config(directory)
     boxes.model.bbox_head = dict(
         HEADS['lla'][0],
         anchor_generator=ANCHORS,
         bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
         num_classes=2,
     )
-    once = found['lla one to one'] = tiny_config(folder)
+    once = found['lla one to one'] = tiny_config(directory)
     once.model.bbox_head = dict(HEADS['lla'][0], num_classes=2, one_to_one=dict())
     once.model.test_cfg.max_per_img = 40
-    late = found['lla as released'] = tiny_config(folder)
+    late = found['lla as released'] = tiny_config(directory)
     late.model.bbox_head = dict(
         HEADS['lla'][0], bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False)
     )
     late.model.test_cfg.update(clip_detections=True, min_bbox_size=-1, max_per_img=20)
-    padded = found['padded'] = tiny_config(folder, 'rtmdet')
+    padded = found['padded'] = tiny_config(directory, 'rtmdet')
     for loader in (padded.val_dataloader, padded.test_dataloader):
         loader.dataset.pipeline.insert(
             2, dict(type='Pad', size=(192, 176), pad_val=dict(img=(114, 114, 114)))
@@ -95,9 +95,9 @@ def configs(folder) -> dict:
     return found
 
 
-def config_of(folder, name: str):
+def config_of(directory, name: str):
     """One of them, to be changed."""
-    return copy.deepcopy(configs(folder)[name])
+    return copy.deepcopy(configs(directory)[name])
 
 
 def detector_of(cfg, name='') -> TorchDetector:
@@ -115,14 +115,14 @@ def detector_of(cfg, name='') -> TorchDetector:
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('export')
-    make_crowd(folder, train=2, val=3)
-    return folder
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp('export')
+    make_crowd(directory, train=2, val=3)
+    return directory
 
 
-def pictures(folder):
-    path = sorted((folder / 'crowd' / 'Images').glob('*.jpg'))[0]
+def load_images(directory):
+    path = sorted((directory / 'crowd' / 'Images').glob('*.jpg'))[0]
     image = cv2.imread(str(path))
     return [cv2.resize(image, size[::-1]) for size in SIZES]
 
@@ -147,12 +147,12 @@ HEAD_NAMES = (
 
 
 @pytest.mark.parametrize('name', HEAD_NAMES)
-def test_graph_finds_what_the_head_finds(folder, name):
+def test_graph_finds_what_the_head_finds(directory, name):
     """Before it is a file: the same graph in torch, for every head."""
-    detector = detector_of(config_of(folder, name))
+    detector = detector_of(config_of(directory, name))
     rule = read_size_rule(detector.cfg)
     graph = DetectorGraph(detector.model)
-    for image in pictures(folder):
+    for image in load_images(directory):
         (expected,) = detector.detect([detector.prepare(image)])
         resized, factors = rule.apply(image)
         with torch.no_grad():
@@ -165,13 +165,13 @@ def test_graph_finds_what_the_head_finds(folder, name):
         np.testing.assert_allclose(boxes[order], expected.boxes[other], atol=0.01)
 
 
-def test_one_to_one_leaves_nms_out_of_the_graph(folder, monkeypatch):
+def test_one_to_one_leaves_nms_out_of_the_graph(directory, monkeypatch):
     """What becomes ``NonMaxSuppression`` is called with NMS alone, from the same weights."""
     calls = []
     keep_all = lambda boxes, scores, *settings: calls.append(settings) or scores > NO_SCORE  # noqa: E731
     monkeypatch.setattr('mmdet_lla.export.graph.nms_mask', keep_all)
-    model = detector_of(config_of(folder, 'lla one to one')).model
-    image = torch.from_numpy(pictures(folder)[0])[None]
+    model = detector_of(config_of(directory, 'lla one to one')).model
+    image = torch.from_numpy(load_images(directory)[0])[None]
     for one_to_one, expected in ((True, []), (False, [(0.6, 40)])):
         model.bbox_head.test_cfg.one_to_one = one_to_one
         with torch.no_grad():
@@ -180,13 +180,13 @@ def test_one_to_one_leaves_nms_out_of_the_graph(folder, monkeypatch):
 
 
 @pytest.fixture(scope='module')
-def exported(folder, tmp_path_factory):
+def exported(directory, tmp_path_factory):
     """A detector and its files: float32, int8, and both for OpenVINO where that is installed.
 
     Anchor boxes, two classes and ``clip_detections``, as no other has so much in its graph. With a
     short backbone and two levels: to trace a graph takes time by its nodes.
     """
-    cfg = config_of(folder, 'lla boxes')
+    cfg = config_of(directory, 'lla boxes')
     cfg.model.backbone = dict(type='ResNet', depth=18, base_channels=8, out_indices=(1, 2))
     cfg.model.neck.update(in_channels=[16, 32], num_outs=2)
     cfg.model.bbox_head.update(
@@ -202,11 +202,11 @@ def exported(folder, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_file_finds_what_the_checkpoint_finds(folder, exported):
+def test_file_finds_what_the_checkpoint_finds(directory, exported):
     """Of any size and batch, with both backends where they are installed."""
     detector, files = exported
     files = [one for one in files if one.precision == 'float32']
-    images = pictures(folder)
+    images = load_images(directory)
     mixed = [images[i] for i in (0, 1, 0, 2, 1, 0)]
     for one in files:
         runtime = Detector(one.path, threads=1)
@@ -220,8 +220,8 @@ def test_file_finds_what_the_checkpoint_finds(folder, exported):
             assert_same(expected, found)
     (comparison,) = compare(detector.cfg, detector, [Detector(files[0].path)], progress=False)
     assert comparison.same and comparison.num_images == 3 and comparison.detections > 5
-    (picture,) = Predictor(files[0].path, threshold=0)([images[0]])
-    assert_same(picture, runtime([images[0]])[0])
+    (found_by_predictor,) = Predictor(files[0].path, threshold=0)([images[0]])
+    assert_same(found_by_predictor, runtime([images[0]])[0])
 
 
 class RowDetector:
@@ -270,10 +270,10 @@ def test_rounding_at_the_score_threshold_is_no_error(mine, theirs, unmatched, bo
 
 
 @pytest.mark.parametrize('name', HEAD_NAMES)
-def test_nms_of_a_head_keeps_what_explains_itself(folder, name):
+def test_nms_of_a_head_keeps_what_explains_itself(directory, name):
     """What a head hands to its NMS, read back: what it keeps is right, another choice is not."""
-    detector = detector_of(config_of(folder, name))
-    image = pictures(folder)[0]
+    detector = detector_of(config_of(directory, name))
+    image = load_images(directory)[0]
     (found,) = detector.detect([detector.prepare(image)])
     before = copy.deepcopy(dict(detector.model.bbox_head.test_cfg))
     candidates = _find_candidates(detector, image)
@@ -289,9 +289,9 @@ def test_nms_of_a_head_keeps_what_explains_itself(folder, name):
     assert explain(candidates, kept, less)[0].any()
 
 
-def test_pictures_to_verify_on_bring_no_size_along(folder, tmp_path, monkeypatch):
-    """``--config`` says which pictures; the file does to them what the model does."""
-    detector, cfg = detector_of(config_of(folder, 'lla')), config_of(folder, 'lla')
+def test_images_to_verify_on_keep_the_size_rule_of_the_model(directory, tmp_path, monkeypatch):
+    """``--config`` says which images; the file does to them what the model does."""
+    detector, cfg = detector_of(config_of(directory, 'lla')), config_of(directory, 'lla')
     rule, seen = read_size_rule(detector.cfg), []
     cfg.test_dataloader.dataset.pipeline[1].scale = (96, 72)
     cfg.test_dataloader.dataset.data_root = 'elsewhere/'
@@ -312,7 +312,7 @@ def has(module: str) -> bool:
 
 
 @pytest.mark.slow
-def test_int8_says_what_it_loses_and_runtime_needs_no_torch(folder, exported, tmp_path):
+def test_int8_says_what_it_loses_and_runtime_needs_no_torch(directory, exported, tmp_path):
     detector, (full, small, *_) = exported
     assert small.path.stat().st_size < 0.6 * full.path.stat().st_size
     assert Detector(small.path).metadata.precision == 'int8'
@@ -321,11 +321,11 @@ def test_int8_says_what_it_loses_and_runtime_needs_no_torch(folder, exported, tm
     )
     assert exact.same and not rough.same and rough.unmatched > 0
 
-    image = pictures(folder)[1]
-    cv2.imwrite(str(tmp_path / 'picture.png'), image)
+    image = load_images(directory)[1]
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
     (expected,) = Detector(full.path)([image])
     done = subprocess.run(
-        [sys.executable, '-c', WITHOUT_TORCH, str(ROOT), str(full.path), 'picture.png'],
+        [sys.executable, '-c', WITHOUT_TORCH, str(ROOT), str(full.path), 'image.png'],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -352,7 +352,7 @@ print(json.dumps(found.boxes.tolist()))
 """
 
 
-def test_equal_scores_have_one_order_everywhere(folder, exported, tmp_path):
+def test_equal_scores_have_one_order_everywhere(directory, exported, tmp_path):
     """Hundreds of priors with one score: finer levels first, then who comes first."""
     import onnx
 
@@ -369,7 +369,7 @@ def test_equal_scores_have_one_order_everywhere(folder, exported, tmp_path):
     if has('openvino'):
         paths.append(tmp_path / 'model.xml')
         write_openvino(paths[0], paths[1], Detector(full.path).metadata)
-    images = np.stack(pictures(folder)[:1] * 2)
+    images = np.stack(load_images(directory)[:1] * 2)
     with torch.no_grad():
         expected = DetectorGraph(model, rgb=True)(torch.from_numpy(images))
     assert len(expected.scores[0].unique()) < 3 < (expected.labels[0] >= 0).sum()
@@ -397,10 +397,10 @@ def test_boxes_may_differ_in_proportion_to_their_size():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', HEAD_NAMES)
-def test_traced_file_of_every_head_is_dynamic(folder, tmp_path, name, monkeypatch):
+def test_traced_file_of_every_head_is_dynamic(directory, tmp_path, name, monkeypatch):
     """In seconds: without the symbolic export, which takes half a minute."""
     monkeypatch.setattr(files, '_export_symbolic', pytest.fail)
-    detector = detector_of(config_of(folder, name))
+    detector = detector_of(config_of(directory, name))
     (file,) = export_detector(detector, tmp_path / 'model.onnx')
     (comparison,) = compare(detector.cfg, detector, [Detector(file.path)], progress=False)
     assert comparison.same and comparison.detections > 5
@@ -419,9 +419,9 @@ def test_symbolic_export_where_the_tracing_one_fails(exported, tmp_path, monkeyp
         np.testing.assert_allclose(value, expected.detach(), atol=1e-3)
 
 
-def test_network_whose_arithmetic_depends_on_the_size_is_refused(folder, tmp_path, monkeypatch):
+def test_network_whose_arithmetic_depends_on_the_size_is_refused(directory, tmp_path, monkeypatch):
     """As a file that only works at the size it was traced with."""
-    detector = detector_of(config_of(folder, 'lla'))
+    detector = detector_of(config_of(directory, 'lla'))
     prepare = DetectorGraph.preprocess
 
     def preprocess(self, images):
@@ -436,21 +436,21 @@ def test_network_whose_arithmetic_depends_on_the_size_is_refused(folder, tmp_pat
 
 
 @pytest.mark.parametrize('fails', ['write_onnx', 'os.replace'])
-def test_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch, capsys, fails):
+def test_full_disk_leaves_nothing_behind(directory, tmp_path, monkeypatch, capsys, fails):
     def fail(*args):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr('mmdet_lla.export.exporting.write_onnx', lambda *args: None)
     monkeypatch.setattr(f'mmdet_lla.export.exporting.{fails}', fail)
-    detector = detector_of(config_of(folder, 'lla'))
+    detector = detector_of(config_of(directory, 'lla'))
     monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
     assert export.main(['x', str(tmp_path / 'a.onnx')]) == 2
     assert 'No space left' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_export_does_not_overwrite_its_inputs(folder, tmp_path, monkeypatch, capsys):
-    detector = detector_of(config_of(folder, 'lla'))
+def test_export_does_not_overwrite_its_inputs(directory, tmp_path, monkeypatch, capsys):
+    detector = detector_of(config_of(directory, 'lla'))
     monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
     weights = tmp_path / 'weights.onnx'
     weights.touch()
@@ -458,9 +458,9 @@ def test_export_does_not_overwrite_its_inputs(folder, tmp_path, monkeypatch, cap
     assert 'would overwrite input' in capsys.readouterr().err and not weights.read_bytes()
 
 
-def test_test_set_is_resolved_as_mmengine_does(folder):
+def test_test_set_is_resolved_as_mmengine_does(directory):
     """Wrapped datasets, and class names from the config's own ``metainfo``."""
-    detector = detector_of(config_of(folder, 'lla'))
+    detector = detector_of(config_of(directory, 'lla'))
     cfg = copy.deepcopy(detector.cfg)
     one = cfg.test_dataloader.dataset
     one.metainfo = dict(classes=('rider',))
@@ -470,7 +470,7 @@ def test_test_set_is_resolved_as_mmengine_does(folder):
 
 
 def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
-    """On random crowds with many equal scores, several pictures and classes at once."""
+    """On random crowds with many equal scores, several images and classes at once."""
     graph = DetectorGraph.__new__(DetectorGraph)
     torch.nn.Module.__init__(graph)
     graph.nms, graph.limit, graph.clip_detections = dict(iou_threshold=0.5), 30, False
@@ -492,8 +492,8 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
             torch.testing.assert_close(found.scores[i, kept], scores[i, keep])
 
 
-def test_scores_are_those_of_the_head(folder):
-    cfg = config_of(folder, 'lla')
+def test_scores_are_those_of_the_head(directory):
+    cfg = config_of(directory, 'lla')
     head = MODELS.build(dict(cfg.model.bbox_head, test_cfg=dict(sqrt_score=False)))
     assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
     head.test_cfg['sqrt_score'] = True
@@ -524,8 +524,8 @@ def test_keep_best_without_candidates():
         ),
     ],
 )
-def test_what_cannot_be_exported_says_why(folder, tmp_path, change, words):
-    cfg = tiny_config(folder)
+def test_what_cannot_be_exported_says_why(directory, tmp_path, change, words):
+    cfg = tiny_config(directory)
     change(cfg)
     with pytest.raises(ValueError, match=words):
         export_detector(detector_of(cfg), tmp_path / 'model.onnx')

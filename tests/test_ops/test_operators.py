@@ -158,14 +158,14 @@ def test_sigmoid_focal_loss_is_mmdets_in_value_and_gradient(gamma, alpha):
     torch.testing.assert_close(*grads)
 
 
-def test_sigmoid_focal_loss_weighs_classes():
+def test_sigmoid_focal_loss_applies_class_weights():
     logits, target = torch.randn(20, 3), torch.randint(3, (20,))
     weight = torch.tensor([1.0, 2.0, 3.0])
-    plain, weighed = (
+    plain, weighted = (
         mmcv.ops.sigmoid_focal_loss(logits, target, 2.0, 0.25, weights, 'none')
         for weights in (None, weight)
     )
-    torch.testing.assert_close(weighed, plain * weight[target][:, None])
+    torch.testing.assert_close(weighted, plain * weight[target][:, None])
 
 
 # ------------------------------------------------------------------------------ low precision
