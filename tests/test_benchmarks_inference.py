@@ -3,7 +3,6 @@
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,13 +39,6 @@ def rows(text: str) -> list[list[str]]:
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert {len(line) for line in cells} == {len(cells[0])}
     return [line for line in cells if not set(line[0]) <= {'-', ' '} and line[0]]
-
-
-def test_predictor_beside_mmdets_inferencer(benchmark, capsys):
-    benchmark('predictor', '--pictures 1 --size 128 96 --batch-sizes 1 --rounds 1').main()
-    theirs, ours = rows(capsys.readouterr().out)
-    assert theirs[0] == 'DetInferencer, batches of 1' and theirs[2] == theirs[4] == '1.00'
-    assert ours[0] == 'Predictor, batches of 1' and all(float(cell) > 0 for cell in ours[1:])
 
 
 def test_backends_in_torch(benchmark, monkeypatch, tmp_path, capsys):
@@ -102,25 +94,3 @@ def test_tiles(benchmark, monkeypatch, capsys):
         assert all(0 <= float(cell) <= 1 for cell in (row[1], row[3]))
         assert all(cell.isdigit() for cell in (row[2], row[4], row[5]))
     assert found[0][6] == '' and found[1][6] == found[2][6] != ''
-
-
-def test_exported_heads(benchmark, monkeypatch, capsys):
-    """With the detector itself in place of its files: nothing may differ."""
-    module = benchmark('exported_heads', '--heads RTMDet --pictures 1 --size 128 96')
-
-    @dataclass
-    class File:
-        path: object
-
-    def exported(detector, path, openvino=False):
-        assert openvino and path.suffix == '.onnx'
-        detector.session = SimpleNamespace(backend='itself')
-        detector.metadata = SimpleNamespace(precision='float32')
-        return [File(detector)]
-
-    monkeypatch.setattr(module, 'export_detector', exported)
-    monkeypatch.setattr(module, 'Detector', lambda path, threads: path)
-    module.main()
-    ((name, backend, detections, *differences),) = rows(capsys.readouterr().out)
-    assert (name, backend) == ('RTMDet', 'itself') and int(detections) > 0
-    assert differences == ['0', '0', '0 px', '0']

@@ -89,13 +89,6 @@ def test_launches_are_counted(load, python, tmp_path, monkeypatch, capsys):
     assert (Path(folder) / 'failed_1_0.txt').is_file()
 
 
-def test_a_run_costs_little_beside_its_tools(load, tmp_path):
-    overhead = load('ray_overhead')
-    found = overhead.measure(LocalEngine(2, gpus=[]), tmp_path / 'local', 3, 2)
-    assert found['done'] == 3 and found['failed'] == []
-    assert found['tools_ended'] == {'2 of 2': 3}
-
-
 def test_the_training_whose_node_is_lost_is_one_run(load, tmp_path):
     lost_node = load('lost_node')
     (tmp_path / 'tiny.py').write_text(lost_node.CONFIG.format(root=lost_node.ROOT))
