@@ -140,7 +140,10 @@ def test_no_tool_executes_a_pickle(call, scene, evil, monkeypatch):
         ('predict', ['config.py', 'IMAGE', '--weights', 'evil.pth']),
         ('export', ['evil.pth', 'a.onnx']),
         ('publish', ['evil.pth']),
-        ('cvpods', ['evil.pth', 'b.pth', '--config', 'config.py']),
+        ('convert_checkpoint', ['evil.pth', 'b.pth', '--config', 'config.py']),
+        ('browse_assignments', ['config.py', 'evil.pth']),
+        ('sweep_nms', ['config.py', 'evil.pth']),
+        ('analyze', ['DETECTIONS', '--ann-file', 'ANNOTATIONS', '--write-threshold', 'evil.pth']),
     ],
 )
 def test_no_command_executes_a_pickle(scene, crowd, evil, capsys, command, args):
