@@ -66,7 +66,7 @@ def crowds(tmp_path_factory):
 
 
 def shrink(cfg: Config, crowds: Path, work_dir: Path) -> Config:
-    """The same config on tiny pictures, one epoch, no pretrained weights."""
+    """The same config on tiny images, one epoch, no pretrained weights."""
     load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
     resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
     pack = dict(

@@ -8,6 +8,8 @@ everywhere, which its potential cancels in the first iteration. Potentials are r
 the background.
 """
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
@@ -17,6 +19,8 @@ from .costs import focal_loss, iou_cost
 from .geometry import is_inside, is_near_center, pair_iou
 from .inputs import IGNORE, PRIOR_FORMS, SCORE_FORMS, check_settings, is_count
 
+CHOICES = dict(prior_form=PRIOR_FORMS, score_form=SCORE_FORMS, ignore=IGNORE)
+
 #: Added to supply and demand under the logarithm (reference code, ``SinkhornDistance``).
 MARGINAL_EPS = 1e-8
 
@@ -25,6 +29,7 @@ ABSENT = -1e9
 
 
 @TASK_UTILS.register_module()
+@dataclass(eq=False)
 class OTAAssigner(PredictionAssigner):
     r"""Optimal transport assignment (`OTA <https://arxiv.org/abs/2103.14259>`_, section 3).
 
@@ -75,43 +80,28 @@ class OTAAssigner(PredictionAssigner):
 
     needs_strides = True
 
-    def __init__(
-        self,
-        candidate_topk: int = 20,
-        center_radius: float = 2.5,
-        cls_weight: float = 1.0,
-        reg_weight: float = 1.5,
-        sinkhorn_eps: float = 0.1,
-        sinkhorn_iters: int = 50,
-        prior_form: str = 'auto',
-        score_form: str = 'logits',
-        *,
-        ignore: str = 'compete',
-        ignore_iof_thr: float = 0.5,
-    ) -> None:
-        self.candidate_topk = candidate_topk
-        self.center_radius = center_radius
-        self.cls_weight = cls_weight
-        self.reg_weight = reg_weight
-        self.sinkhorn_eps = sinkhorn_eps
-        self.sinkhorn_iters = sinkhorn_iters
-        self.prior_form = prior_form
-        self.score_form = score_form
-        self.ignore = ignore
-        self.ignore_iof_thr = ignore_iof_thr
+    candidate_topk: int = 20
+    center_radius: float = 2.5
+    cls_weight: float = 1.0
+    reg_weight: float = 1.5
+    sinkhorn_eps: float = 0.1
+    sinkhorn_iters: int = 50
+    prior_form: str = 'auto'
+    score_form: str = 'logits'
+    _: KW_ONLY
+    ignore: str = 'compete'
+    ignore_iof_thr: float = 0.5
+
+    def __post_init__(self) -> None:
         infinity = float('inf')
-        checks = dict(
-            center_radius=(0 < center_radius < infinity, 'finite and > 0'),
-            sinkhorn_eps=(0 < sinkhorn_eps < infinity, 'finite and > 0'),
-            ignore_iof_thr=(0 <= ignore_iof_thr < 1, 'in [0, 1)'),
-        )
+        checks = dict(ignore_iof_thr=(0 <= self.ignore_iof_thr < 1, 'in [0, 1)'))
+        for name in ('center_radius', 'sinkhorn_eps'):
+            checks[name] = (0 < getattr(self, name) < infinity, 'finite and > 0')
         for name in ('candidate_topk', 'sinkhorn_iters'):
             checks[name] = (is_count(getattr(self, name)), 'an int >= 1')
         for name in ('cls_weight', 'reg_weight'):
             checks[name] = (0 <= getattr(self, name) < infinity, 'finite and >= 0')
-        for name, allowed in dict(
-            prior_form=PRIOR_FORMS, score_form=SCORE_FORMS, ignore=IGNORE
-        ).items():
+        for name, allowed in CHOICES.items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')
         check_settings(type(self).__name__, checks, vars(self))
 

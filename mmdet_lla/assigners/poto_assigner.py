@@ -1,5 +1,7 @@
 """POTOAssigner: one prior per gt, on full tables of gts x priors."""
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 from mmdet.registry import TASK_UTILS
 from scipy.optimize import linear_sum_assignment
@@ -18,6 +20,7 @@ CHOICES = dict(
 
 
 @TASK_UTILS.register_module()
+@dataclass(eq=False)
 class POTOAssigner(PredictionAssigner):
     r"""Prediction-aware one-to-one assignment (`POTO <https://arxiv.org/abs/2012.03544>`_).
 
@@ -58,28 +61,20 @@ class POTOAssigner(PredictionAssigner):
     True
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.8,
-        center_radius: float = 0,
-        one_to_many: str | None = None,
-        prior_form: str = 'auto',
-        score_form: str = 'logits',
-        *,
-        matching: str = 'optimal',
-        aux_topk: int = 9,
-    ) -> None:
-        self.alpha = alpha
-        self.center_radius = center_radius
-        self.one_to_many = one_to_many
-        self.prior_form = prior_form
-        self.score_form = score_form
-        self.matching = matching
-        self.aux_topk = aux_topk
+    alpha: float = 0.8
+    center_radius: float = 0
+    one_to_many: str | None = None
+    prior_form: str = 'auto'
+    score_form: str = 'logits'
+    _: KW_ONLY
+    matching: str = 'optimal'
+    aux_topk: int = 9
+
+    def __post_init__(self) -> None:
         checks = dict(
-            alpha=(0 <= alpha <= 1, 'in [0, 1]'),
-            center_radius=(0 <= center_radius < float('inf'), 'finite and >= 0'),
-            aux_topk=(is_count(aux_topk), 'an int >= 1'),
+            alpha=(0 <= self.alpha <= 1, 'in [0, 1]'),
+            center_radius=(0 <= self.center_radius < float('inf'), 'finite and >= 0'),
+            aux_topk=(is_count(self.aux_topk), 'an int >= 1'),
         )
         for name, allowed in CHOICES.items():
             checks[name] = (getattr(self, name) in allowed, f'one of {allowed}')

@@ -54,8 +54,8 @@ def inside_table(boxes: Tensor, points: Tensor, margin: float) -> Tensor:
 
 
 def central_table(boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((points - centre[:, None]).abs() < reach).all(-1)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((points - center[:, None]).abs() < reach).all(-1)
 
 
 def cost_table(
@@ -103,19 +103,19 @@ def cost_table(
     return cost
 
 
-def barred_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) -> Tensor:
+def excluded_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) -> Tensor:
     """Priors that go to no box, and those of them that ignore boxes cover, (num_priors,)."""
     boxes, points, ignored, priors = (t.double() for t in (boxes, points, ignored, priors))
     if priors.equal(points):
         covered = inside_table(ignored, points, 0.01).any(0)
     else:
         covered = (inter_table(ignored, priors) > iof_thr * areas(priors)).any(0)
-    barred = covered
+    excluded = covered
     if candidates == 'center':
-        barred = barred | ~(
+        excluded = excluded | ~(
             inside_table(boxes, points, 0.0) | central_table(boxes, points, reach)
         ).any(0)
-    return barred, covered
+    return excluded, covered
 
 
 def dynamic_topk(ious: Tensor, candidate_topk: int) -> tuple[Tensor, float]:
@@ -125,20 +125,20 @@ def dynamic_topk(ious: Tensor, candidate_topk: int) -> tuple[Tensor, float]:
     return total.long().clamp(min=1), near.min().item() if len(near) else torch.inf
 
 
-def solve(cost: Tensor, topk, barred=None, contested='all') -> Answer:
+def solve(cost: Tensor, topk, excluded=None, contested='all') -> Answer:
     """``topk`` is K, or K of every box."""
     num_boxes, num_priors = cost.shape
-    if barred is not None:
-        cost = cost.masked_fill(barred, torch.inf)
-    num_free = num_priors if barred is None else int((~barred).sum())
+    if excluded is not None:
+        cost = cost.masked_fill(excluded, torch.inf)
+    num_free = num_priors if excluded is None else int((~excluded).sum())
     topk = torch.as_tensor(topk).expand(num_boxes).unsqueeze(1).clamp(max=num_free)
     ranked = cost.sort(dim=1, stable=True)
     picked = torch.zeros_like(cost, dtype=torch.bool)
     picked.scatter_(1, ranked.indices, torch.arange(num_priors) < topk)
     owner = torch.where(picked.any(0), picked.long().argmax(0), -1)
     several = picked.sum(0) > 1
-    rivals = picked if contested == 'picked' else torch.ones_like(picked)
-    fought = cost.masked_fill(~rivals, torch.inf)[:, several].sort(dim=0, stable=True)
+    competing = picked if contested == 'picked' else torch.ones_like(picked)
+    fought = cost.masked_fill(~competing, torch.inf)[:, several].sort(dim=0, stable=True)
     owner[several] = fought.indices[0]
     margins = [torch.inf]
     if 0 < num_free and (topk < num_free).any():

@@ -32,7 +32,7 @@ DELTAS = dict(type='DeltaXYWHBBoxCoder')
 
 
 def crowd(seed: int, num: int) -> InstanceData:
-    """Boxes of people 8 to 200 pixels tall, some beyond the picture."""
+    """Boxes of people 8 to 200 pixels tall, some beyond the image."""
     rng = torch.Generator().manual_seed(seed)
     middle = torch.rand(num, 2, generator=rng) * torch.tensor([WIDTH, HEIGHT])
     height = 8 * 25 ** torch.rand(num, 1, generator=rng)
@@ -44,7 +44,7 @@ def crowd(seed: int, num: int) -> InstanceData:
 
 
 class Predictions(NamedTuple):
-    """What a head predicts of all priors of a picture: boxes in pixels, and logits."""
+    """What a head predicts of all priors of an image: boxes in pixels, and logits."""
 
     bboxes: torch.Tensor
     logits: torch.Tensor
@@ -87,10 +87,10 @@ def spied(assigner: BaseAssigner):
 
 
 # Each takes an assigner's config, predictions, and lists of boxes, meta information and ignore
-# boxes a picture; gives the assigner and what makes the head call it.
+# boxes an image; gives the assigner and what makes the head call it.
 
 
-def at_yolox(assigner, preds, *pictures):
+def at_yolox(assigner, preds, *images):
     head = MODELS.build(
         dict(
             type='YOLOXHead',
@@ -108,10 +108,10 @@ def at_yolox(assigner, preds, *pictures):
     middle = preds.bboxes[:, :2] + size / 2
     raw = torch.cat([(middle - corner[:, :2]) / corner[:, 2:], (size / corner[:, 2:]).log()], 1)
     levels = to_levels(preds.logits), to_levels(raw), to_levels(preds.logits.sum(1, True))
-    return head.assigner, lambda: head.loss_by_feat(*levels, *pictures)
+    return head.assigner, lambda: head.loss_by_feat(*levels, *images)
 
 
-def at_rtmdet(assigner, preds, *pictures):
+def at_rtmdet(assigner, preds, *images):
     head = MODELS.build(
         dict(
             type='RTMDetSepBNHead',
@@ -129,10 +129,10 @@ def at_rtmdet(assigner, preds, *pictures):
     points = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     sides = torch.cat([points - preds.bboxes[:, :2], preds.bboxes[:, 2:] - points], 1)
     levels = to_levels(preds.logits), to_levels(sides)
-    return head.assigner, lambda: head.loss_by_feat(*levels, *pictures)
+    return head.assigner, lambda: head.loss_by_feat(*levels, *images)
 
 
-def at_tood(assigner, preds, *pictures):
+def at_tood(assigner, preds, *images):
     head = MODELS.build(
         dict(
             type='TOODHead',
@@ -157,10 +157,10 @@ def at_tood(assigner, preds, *pictures):
     MessageHub.get_current_instance().update_info('epoch', 0)
     boxes = [level / stride for level, stride in zip(to_levels(preds.bboxes), STRIDES, strict=True)]
     levels = to_levels(preds.logits.sigmoid()), boxes
-    return head.alignment_assigner, lambda: head.loss_by_feat(*levels, *pictures)
+    return head.alignment_assigner, lambda: head.loss_by_feat(*levels, *images)
 
 
-def at_ddod(assigner, preds, *pictures):
+def at_ddod(assigner, preds, *images):
     head = MODELS.build(
         dict(
             type='DDODHead',
@@ -178,7 +178,7 @@ def at_ddod(assigner, preds, *pictures):
     anchors = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     deltas = head.bbox_coder.encode(anchors, preds.bboxes)
     levels = [to_levels(one) for one in (preds.logits, deltas, preds.logits.sum(1, True))]
-    return head.cls_assigner, lambda: head.loss_by_feat(*levels, *pictures)
+    return head.cls_assigner, lambda: head.loss_by_feat(*levels, *images)
 
 
 def at_anchor_head(kind: str, generator: dict, **kwargs) -> Callable:

@@ -24,7 +24,7 @@ def make_priors(kind: str, height: int, width: int, rng: torch.Generator) -> Ten
     return points
 
 
-def centres(priors: Tensor, kind: str) -> Tensor:
+def centers(priors: Tensor, kind: str) -> Tensor:
     return (priors[:, :2] + priors[:, 2:]) / 2 if kind == 'anchors' else priors[:, :2]
 
 
@@ -44,7 +44,7 @@ def make_scene(
     """
     rng = torch.Generator().manual_seed(seed)
     priors = make_priors(kind, height, width, rng)
-    points = centres(priors, kind)
+    points = centers(priors, kind)
     middle = torch.rand(num_boxes, 2, generator=rng) * torch.tensor([1.4 * width, 1.4 * height])
     middle -= torch.tensor([0.2 * width, 0.2 * height])
     half = torch.rand(num_boxes, 2, generator=rng) * torch.tensor([0.5, 1.0]) * size

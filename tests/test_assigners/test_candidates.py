@@ -16,7 +16,7 @@ from mmdet_lla.assigners.candidates import (
 )
 from mmdet_lla.assigners.geometry import INSIDE_MARGIN, is_inside, is_near_center
 
-from .scenes import PRIORS, centres, make_scene
+from .scenes import PRIORS, centers, make_scene
 
 
 def listed(boxes, points):
@@ -35,7 +35,7 @@ def one_by_one(boxes, points):
 def test_listed_pairs_are_those_inside_in_order(kind, size):
     for seed in range(5):
         scene = make_scene(seed, kind, 15, 1, 1.0, size)
-        points = centres(scene['priors'], kind)
+        points = centers(scene['priors'], kind)
         for ours, plain in zip(
             listed(scene['boxes'], points), one_by_one(scene['boxes'], points), strict=True
         ):
@@ -107,7 +107,7 @@ def test_boxes_without_area_hold_nothing():
     assert all(not len(index) for index in listed(boxes, points))
 
 
-def test_near_a_centre_is_mmdets():
+def test_near_a_center_is_mmdets():
     simota = SimOTAAssigner(center_radius=1.5)
     for seed in range(5):
         scene = make_scene(seed, 'strided', 15, 1, 1.0, 40.0)
@@ -131,13 +131,13 @@ def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
     reach = scene['priors'][:, 2:].T
     boxes, points = scene['boxes'].T.unsqueeze(-1), scene['points'].T
     either = is_inside(boxes, points, 0.0) | is_near_center(boxes, points, reach)
-    picture = torch.arange(15) // 6  # 6, 6 and 3 boxes
-    admitted = find_near_any_gt(scene['boxes'].T, picture, 4, points, reach)
-    covered = find_covered(scene['points'], scene['boxes'], picture, 4, 0.5)
+    image = torch.arange(15) // 6  # 6, 6 and 3 boxes
+    admitted = find_near_any_gt(scene['boxes'].T, image, 4, points, reach)
+    covered = find_covered(scene['points'], scene['boxes'], image, 4, 0.5)
     for index in range(4):
-        of_picture = picture == index
-        assert torch.equal(admitted[index], either[of_picture].any(0))
-        assert torch.equal(covered[index], is_inside(boxes, points)[of_picture].any(0))
+        of_image = image == index
+        assert torch.equal(admitted[index], either[of_image].any(0))
+        assert torch.equal(covered[index], is_inside(boxes, points)[of_image].any(0))
 
 
 @pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5])

@@ -2,12 +2,14 @@
 
 import copy
 
+import golden
 import pytest
 import torch
 from mmdet.models.task_modules import AnchorGenerator
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
+import mmdet_lla
 from mmdet_lla.assigners import LLAAssigner, OTAAssigner, POTOAssigner
 from mmdet_lla.assigners import inputs as inputs_module
 from mmdet_lla.assigners.inputs import PriorCache, read_priors
@@ -155,3 +157,103 @@ def test_covered_priors_take_one_synchronization_and_keep_num_gts(monkeypatch):
         img_meta={},
     )
     assert result.num_gts == 6 and (result.gt_inds == -1).all() and len(copies) == 1
+
+
+def assign(assigner, scene, **settings):
+    pred, gts = instances(scene)
+    ignored = torch.zeros(len(gts), dtype=torch.bool)
+    ignored[-1:] = True
+    settings = {'prior_form': 'points', **settings}
+    return assigner(**settings).assign(pred, gts[~ignored], gts[ignored])
+
+
+@pytest.mark.parametrize('assigner', FAMILY)
+@pytest.mark.parametrize(
+    'name, value, settings, message',
+    [
+        ('preds', float('nan'), {}, 'pred_instances.bboxes holds NaN or infinite'),
+        ('preds', float('inf'), {}, 'pred_instances.bboxes holds NaN or infinite'),
+        ('scores', float('-inf'), {}, 'pred_instances.scores holds NaN or infinite'),
+        ('scores', float('nan'), dict(score_form='probs'), 'pred_instances.scores holds NaN'),
+        ('scores', 1.5, dict(score_form='probs'), r'outside \[0, 1\]'),
+        ('boxes', float('nan'), {}, 'gt_instances.bboxes or .* holds NaN'),
+        ('boxes', 1e4, {}, r'x2 < x1 or y2 < y1.*got \[10000.0'),
+        ('classes', 2, {}, r'gt_instances.labels .* 0..1.* 2 class.*got 2'),
+        ('classes', -1, {}, 'gt_instances.labels'),
+        ('priors', 1e5, dict(prior_form='boxes'), "anchor boxes .*use prior_form='points'"),
+    ],
+)
+def test_wrong_values_are_named(assigner, name, value, settings, message):
+    scene = make_scene(10, 'strided', 6, 2, 2.0, 40.0)
+    if settings.get('score_form') == 'probs':
+        scene['scores'] = scene['scores'].sigmoid()
+    scene[name] = scene[name].clone()
+    scene[name].view(-1)[0] = value
+    with pytest.raises(ValueError, match=f'{assigner.__name__}: .*{message}'):
+        assign(assigner, scene, **settings)
+
+
+@pytest.mark.parametrize('ignore', ['compete', 'overlap'])
+@pytest.mark.parametrize('assigner', [LLAAssigner, OTAAssigner])
+def test_ignore_boxes_that_are_not_finite_are_named(assigner, ignore):
+    scene = make_scene(12, 'strided', 6, 1, 2.0, 40.0)
+    scene['boxes'][-1, 0] = float('nan')
+    with pytest.raises(ValueError, match='gt_instances_ignore.bboxes holds NaN'):
+        assign(assigner, scene, ignore=ignore)
+
+
+@pytest.mark.parametrize('assigner', FAMILY)
+@pytest.mark.parametrize(
+    'shapes, message',
+    [
+        (dict(priors=(5, 3)), r'priors has shape \(5, 3\)'),
+        (dict(bboxes=(4, 4)), r'bboxes has shape \(4, 4\)'),
+        (dict(scores=(5,)), r'scores has shape \(5,\)'),
+        (dict(scores=(5, 0)), r'scores has shape \(5, 0\)'),
+    ],
+)
+def test_wrong_shapes_are_named(assigner, shapes, message):
+    shapes = dict(priors=(5, 4), bboxes=(5, 4), scores=(5, 1)) | shapes
+    gts = InstanceData(bboxes=torch.zeros(1, 4), labels=torch.zeros(1, dtype=torch.long))
+    # InstanceData itself rejects unequal lengths.
+    plain = type('Pred', (dict,), {'__getattr__': dict.__getitem__})
+    pred = plain({name: torch.ones(shape) for name, shape in shapes.items()})
+    with pytest.raises(ValueError, match=message):
+        assigner(prior_form='points').assign(pred, gts)
+
+
+@pytest.mark.parametrize('assigner', FAMILY)
+def test_predictions_are_required(assigner):
+    gts = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    with pytest.raises(ValueError, match='has no bboxes, scores.*LLAHead'):
+        assigner().assign(InstanceData(priors=torch.zeros(5, 4)), gts)
+
+
+@pytest.mark.parametrize('assigner', FAMILY)
+def test_nothing_to_assign(assigner):
+    scene = make_scene(7, 'strided', 0, 1, 1.0, 40.0)
+    result = assign(assigner, scene)
+    assert not result.gt_inds.any() and not result.max_overlaps.any()
+    assert result.num_gts == 0 and (result.labels == -1).all()
+    scene = make_scene(7, 'strided', 3, 1, 1.0, 40.0)
+    scene |= {name: scene[name][:0] for name in ('priors', 'preds', 'scores')}
+    assert len(assign(assigner, scene).gt_inds) == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('assigner', FAMILY)
+def test_half_precision_decides_as_the_same_values_in_float32(assigner, dtype):
+    scene = make_scene(5, 'strided', 20, 3, 3.0, 40.0)
+    half = {k: v.to(dtype) if k in ('preds', 'scores') else v for k, v in scene.items()}
+    full = {**scene, **{k: half[k].float() for k in ('preds', 'scores')}}
+    with torch.autocast('cpu', dtype=dtype):
+        result = assign(assigner, half)
+    assert torch.equal(result.gt_inds, assign(assigner, full).gt_inds)
+    assert result.max_overlaps.dtype is torch.float32
+
+
+def test_vectors_and_types_are_complete():
+    assert (len(golden.ASSIGN), len(golden.OTA), len(golden.POTO)) == (12, 11, 8)
+    for assigner in FAMILY:
+        assert type(TASK_UTILS.build(dict(type=assigner.__name__))) is assigner
+        assert getattr(mmdet_lla, assigner.__name__) is assigner

@@ -37,30 +37,30 @@ class TableOfCosts:
     def compute_penalties(self, box, prior):
         return 0.0
 
-    def compute_table(self, box, picture, prior=None):
+    def compute_table(self, box, image, prior=None):
         if prior is None:
             return self.table[box]
         return self.table[box].gather(1, (prior % self.num_priors).expand(len(box), -1))
 
 
-def run(cost, inside, topk, exhaustive=False, contested='all', picture=None, barred=None):
+def run(cost, inside, topk, exhaustive=False, contested='all', image=None, excluded=None):
     """match() where each box holds the priors [inside[b][0], inside[b][1])."""
     num_boxes, num_priors = cost.shape
-    picture = np.zeros(num_boxes, dtype=np.int64) if picture is None else picture
+    image = np.zeros(num_boxes, dtype=np.int64) if image is None else image
     first, last = inside.T
     cols = (last - first).unsqueeze(0)
     rows = (cols > 0).long()
-    first = (first + torch.from_numpy(picture) * num_priors).unsqueeze(0)
+    first = (first + torch.from_numpy(image) * num_priors).unsqueeze(0)
     rectangles = Rectangles(first, rows, cols, torch.ones_like(cols))
     topk, free = np.broadcast_to(topk, num_boxes).clip(max=num_priors), None
-    if barred is not None:
-        free = list_allowed(barred, (~barred).sum(1).numpy())
-        topk = np.minimum(topk, free.counts[picture])
+    if excluded is not None:
+        free = list_allowed(excluded, (~excluded).sum(1).numpy())
+        topk = np.minimum(topk, free.counts[image])
     owner = match(
         None if exhaustive else rectangles,
         rows.sum(0).numpy(),
         cols.sum(0).numpy(),
-        GtIndex(picture, int(picture.max()) + 1, torch.arange(num_priors), topk),
+        GtIndex(image, int(image.max()) + 1, torch.arange(num_priors), topk),
         TableOfCosts(cost),
         free,
         contested,
@@ -108,9 +108,9 @@ def find_topk(preds, boxes, candidate_topk):
     costs = PairCosts(
         with_area(preds), with_area(boxes), torch.zeros(1, len(preds), 1), *[None] * 7
     )
-    picture = np.zeros(len(boxes), dtype=np.int64)
+    image = np.zeros(len(boxes), dtype=np.int64)
     return compute_dynamic_topk(
-        costs, GtIndex(picture, 1, torch.arange(len(preds)), None), candidate_topk
+        costs, GtIndex(image, 1, torch.arange(len(preds)), None), candidate_topk
     )
 
 
@@ -130,8 +130,8 @@ def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
 
 @pytest.mark.parametrize('contested', ['all', 'picked'])
 @pytest.mark.parametrize('chunk', [None, 7])
-@pytest.mark.parametrize('way', ['sparse', 'exhaustive', 'some priors barred'])
-def test_pictures_of_a_batch_are_matched_each_for_itself(contested, chunk, way, monkeypatch):
+@pytest.mark.parametrize('way', ['sparse', 'exhaustive', 'some priors excluded'])
+def test_images_of_a_batch_are_matched_each_for_itself(contested, chunk, way, monkeypatch):
     if chunk:
         monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
         monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
@@ -140,24 +140,24 @@ def test_pictures_of_a_batch_are_matched_each_for_itself(contested, chunk, way, 
         sizes = rng.permutation([0, 1, 5, 12])
         if not sizes[-1]:
             sizes = sizes[::-1]
-        pictures = [random_case(seed, int(size)) for size in sizes]
+        images = [random_case(seed, int(size)) for size in sizes]
         topk = [rng.integers(1, 12, size) for size in sizes]
-        barred = torch.from_numpy(rng.random((4, 60)) < 0.6)
+        excluded = torch.from_numpy(rng.random((4, 60)) < 0.6)
         found = run(
-            torch.cat([cost for cost, _ in pictures]),
-            torch.cat([ends for _, ends in pictures]),
+            torch.cat([cost for cost, _ in images]),
+            torch.cat([ends for _, ends in images]),
             np.concatenate(topk),
             way != 'sparse',
             contested,
             np.arange(4).repeat(sizes),
-            barred if 'barred' in way else None,
+            excluded if 'excluded' in way else None,
         ).view(4, 60)
         before = 0
         for index, size in enumerate(sizes):
             expected = torch.full((60,), -1)
             if size:
-                cost = pictures[index][0].double()
-                out = barred[index] if 'barred' in way else None
+                cost = images[index][0].double()
+                out = excluded[index] if 'excluded' in way else None
                 expected = solve(cost, torch.from_numpy(topk[index]), out, contested).owner
                 expected[expected >= 0] += before
             assert torch.equal(found[index], expected)

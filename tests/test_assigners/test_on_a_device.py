@@ -43,11 +43,9 @@ def operators():
             del sys.modules[name]
 
 
-def scenes_of(num_pictures, num_boxes, num_classes, kind='points'):
+def scenes_of(num_imgs, num_boxes, num_classes, kind='points'):
     """Priors, predictions, scores and boxes of a batch."""
-    scenes = [
-        make_scene(seed, kind, num_boxes, num_classes, 2.0, 40.0) for seed in range(num_pictures)
-    ]
+    scenes = [make_scene(seed, kind, num_boxes, num_classes, 2.0, 40.0) for seed in range(num_imgs)]
     preds, scores = (torch.stack([one[name] for one in scenes]) for name in ('preds', 'scores'))
     sides = [
         [
@@ -63,9 +61,9 @@ def scenes_of(num_pictures, num_boxes, num_classes, kind='points'):
 def test_a_batch_of_any_size_is_150_operators_and_waits_once(operators, num_classes):
     """Boxes of all kinds, those with too few priors inside among them, and contested priors."""
     seen = set()
-    for num_pictures in (1, 2, 16):
+    for num_imgs in (1, 2, 16):
         for num_boxes in (5, 60):
-            batch = scenes_of(num_pictures, num_boxes, num_classes)
+            batch = scenes_of(num_imgs, num_boxes, num_classes)
             with operators.StandIn() as device:
                 batch, assigner = operators.put(batch), LLAAssigner()
                 for _ in range(2):  # priors are looked at the first time
@@ -74,10 +72,10 @@ def test_a_batch_of_any_size_is_150_operators_and_waits_once(operators, num_clas
             assert dict(device.waits) == ONCE
             seen.add(sum(device.operators.values()))
     assert max(seen) <= 150
-    assert max(seen) - min(seen) <= 3  # what a single picture does not need
+    assert max(seen) - min(seen) <= 3  # what a single image does not need
 
 
-def test_a_picture_is_a_batch_of_one(operators):
+def test_a_image_is_a_batch_of_one(operators):
     priors, preds, scores, gts, ignored = scenes_of(1, 20, 2)
     counts = []
     with operators.StandIn() as device:
@@ -103,7 +101,7 @@ KNOBS = {
     'only picked': dict(contested='picked'),
     'other costs': dict(cls_cost='bce', reg_cost='giou'),
     'costs beyond the penalty': dict(outside_penalty=1.0),
-    'around centres': dict(candidates='center', prior_form='points'),
+    'around centers': dict(candidates='center', prior_form='points'),
     'dynamic K': dict(topk='dynamic'),
     'dynamic K, ignored regions': dict(topk='dynamic', ignore='overlap'),
 }
@@ -140,14 +138,13 @@ def test_simota_decides_as_on_the_host(operators):
     assert expected.gt_inds.any() and torch.equal(found.gt_inds.host, expected.gt_inds)
 
 
-def batch_of(num_pictures, head):
+def batch_of(num_imgs, head):
     outs = [
-        [level.detach().repeat(num_pictures, 1, 1, 1) for level in kind]
-        for kind in predictions(head)
+        [level.detach().repeat(num_imgs, 1, 1, 1) for level in kind] for kind in predictions(head)
     ]
-    boxes = [crowd(3, seed) for seed in range(num_pictures)]
-    ignored = [crowd(3, seed + 50, 3) if seed else EMPTY for seed in range(num_pictures)]
-    return outs, boxes, [META] * num_pictures, ignored
+    boxes = [crowd(3, seed) for seed in range(num_imgs)]
+    ignored = [crowd(3, seed + 50, 3) if seed else EMPTY for seed in range(num_imgs)]
+    return outs, boxes, [META] * num_imgs, ignored
 
 
 @pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
@@ -155,8 +152,8 @@ def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
     """For the assignment, and for the number of positive priors."""
     head = build(num_classes=3, **form)
     seen = []
-    for num_pictures in (1, 2, 8):
-        outs, *rest = batch_of(num_pictures, head)
+    for num_imgs in (1, 2, 8):
+        outs, *rest = batch_of(num_imgs, head)
         expected = head.loss_by_feat(*outs, *rest)
         with operators.StandIn() as device:
             outs, *rest = operators.put((outs, *rest))
@@ -175,14 +172,14 @@ def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
 
 @pytest.mark.parametrize('assigner, waits', [('LLAAssigner', 2), ('POTOAssigner', None)])
 def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(operators, assigner, waits):
-    """POTO's matching is the host's, picture by picture."""
+    """POTO's matching is the host's, image by image."""
     train_cfg = ConfigDict(TRAIN_CFG, one_to_one=dict(assigner=dict(type=assigner)))
     head = build(num_classes=3, one_to_one=dict(), train_cfg=train_cfg)
     seen = []
-    for num_pictures in (1, 4):
-        outs, boxes, metas, ignored = batch_of(num_pictures, head)
+    for num_imgs in (1, 4):
+        outs, boxes, metas, ignored = batch_of(num_imgs, head)
         priors = head._grid_priors(outs[0], head.one_to_one.view())
-        scores = torch.randn(num_pictures, len(priors.own), 3)
+        scores = torch.randn(num_imgs, len(priors.own), 3)
         preds = head._decode(priors, outs[1]).detach()
         batch = scores, preds, priors.converted, priors.num_level_priors, boxes, metas, ignored
         expected = head.one_to_one.loss(head.loss_cls, *batch)

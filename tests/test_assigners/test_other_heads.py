@@ -53,7 +53,7 @@ def test_decides_as_on_points_and_logits(head, home, offset, seed, num, num_igno
         losses = run()
     assert all(torch.as_tensor(value).isfinite().all() for value in losses.values())
     if head == 'yolox' and not num:
-        assert not calls  # it calls nobody for a picture without boxes
+        assert not calls  # it calls nobody for an image without boxes
         return
     ((args, kwargs, result),) = calls
     handed = args[0] if args else kwargs['pred_instances']

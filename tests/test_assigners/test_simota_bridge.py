@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAAssigner
 
-from .oracle import barred_priors, cost_table, dynamic_topk, iou_table
+from .oracle import cost_table, dynamic_topk, excluded_priors, iou_table
 from .scenes import make_scene
 
 
@@ -39,10 +39,10 @@ def check(scene, center_radius=2.5, candidate_topk=10, iou_weight=3.0, cls_weigh
         return ours
 
     points, reach = scene['points'], center_radius * scene['priors'][:, 2:]
-    barred, _ = barred_priors(
+    excluded, _ = excluded_priors(
         points, points, scene['boxes'], scene['boxes'][:0], 'center', reach, 0.5
     )
-    ious = iou_table(scene['boxes'].double(), scene['preds'].double()).masked_fill(barred, 0)
+    ious = iou_table(scene['boxes'].double(), scene['preds'].double()).masked_fill(excluded, 0)
     topk, _ = dynamic_topk(ious, candidate_topk)
     cost = cost_table(
         points,
@@ -58,7 +58,7 @@ def check(scene, center_radius=2.5, candidate_topk=10, iou_weight=3.0, cls_weigh
         cls_cost='bce',
         reg_cost='iou_plus_eps',
         penalty=1e5,
-    ).masked_fill(barred, torch.inf)
+    ).masked_fill(excluded, torch.inf)
     ranked = cost.sort(1).values  # (num_gts, num_priors)
     last, following = (ranked.gather(1, (topk - i)[:, None])[:, 0] for i in (1, 0))
     tied = (following - last) < tolerance(last)  # (num_gts,)

@@ -63,7 +63,7 @@ HUNGARIAN = dict(
 )
 CENTER = dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4)
 ATSS = dict(type='ATSSAssigner', topk=9)
-CELL_CENTRES = dict(anchor_generator=dict(type='MlvlPointGenerator', offset=0.5, strides=STRIDES))
+CELL_CENTERS = dict(anchor_generator=dict(type='MlvlPointGenerator', offset=0.5, strides=STRIDES))
 
 
 def anchors(generator: dict) -> dict:
@@ -72,7 +72,7 @@ def anchors(generator: dict) -> dict:
 
 TOP, FSAF = dict(loss_bbox=dict(type='GIoULoss')), dict(reg_decoded_bbox=True)
 CASES = {
-    'SimOTA, points': Case(dict(type='SimOTAAssigner'), at_yolox, CELL_CENTRES),
+    'SimOTA, points': Case(dict(type='SimOTAAssigner'), at_yolox, CELL_CENTERS),
     'SimOTA, anchors': Case(
         dict(type='SimOTAAssigner'), at_yolox, anchors({**ONE_ANCHOR, 'center_offset': 0.5})
     ),
@@ -139,7 +139,7 @@ def test_decides_as_at_home(case, seed, num, num_ignored):
         run()
     bboxes, logits = preds
     if case.home is at_yolox and num == 0:
-        assert not at_home  # it calls nobody for a picture without boxes
+        assert not at_home  # it calls nobody for an image without boxes
     else:
         (args, kwargs, theirs), *_ = at_home
         at_home = args[0] if args else kwargs['pred_instances']
@@ -194,18 +194,18 @@ def test_boxes_around_points_are_an_anchor_generators(offset, scale, ratio):
     )
 
 
-def test_points_of_boxes_are_centres_with_their_levels_strides():
+def test_points_of_boxes_are_centers_with_their_levels_strides():
     own, strides = (
         torch.tensor([[-4.0, 0, 12, 4], [8, 8, 8, 8]]),
         torch.tensor([[8.0, 4], [16, 16]]),
     )
-    centres = torch.tensor([[4.0, 2], [8, 8]])
-    assert torch.equal(View('points').convert_priors(own, strides), centres)
+    centers = torch.tensor([[4.0, 2], [8, 8]])
+    assert torch.equal(View('points').convert_priors(own, strides), centers)
     strided = View('strided points').convert_priors(own, strides)
-    assert torch.equal(strided, torch.cat([centres, strides], 1))
+    assert torch.equal(strided, torch.cat([centers, strides], 1))
     assert View('boxes', anchor_scale=3).convert_priors(own, strides) is own
     for view in (View('own'), View('points')):
-        assert view.convert_priors(centres, strides) is centres
+        assert view.convert_priors(centers, strides) is centers
 
 
 @TASK_UTILS.register_module()

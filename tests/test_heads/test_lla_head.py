@@ -1,4 +1,4 @@
-"""LLAHead against the reference's numbers, and on the pictures that break heads."""
+"""LLAHead against the reference's numbers, and on the images that break heads."""
 
 import copy
 
@@ -162,12 +162,12 @@ def instances(*boxes):
 
 BOX = (20.0, 20.0, 90.0, 110.0)
 EMPTY = instances()
-PICTURES = {
+IMAGES = {
     'no boxes': ([EMPTY, EMPTY], None),
     'only ignore boxes': ([EMPTY, EMPTY], [instances(BOX), instances(BOX)]),
     'one with, one without': ([instances(BOX), EMPTY], [EMPTY, instances(BOX)]),
     'box of no area': ([instances((5.0, 5.0, 5.0, 5.0)), instances(BOX)], [EMPTY, EMPTY]),
-    'box outside the picture': ([instances((-90.0, -90.0, -10.0, -10.0)), EMPTY], None),
+    'box outside the image': ([instances((-90.0, -90.0, -10.0, -10.0)), EMPTY], None),
 }
 
 
@@ -176,13 +176,13 @@ META = dict(img_shape=(128, 128))
 
 
 @FORMS
-@pytest.mark.parametrize('pictures', PICTURES.values(), ids=PICTURES)
-def test_any_picture_trains_every_parameter(form, pictures):
+@pytest.mark.parametrize('images', IMAGES.values(), ids=IMAGES)
+def test_any_image_trains_every_parameter(form, images):
     torch.manual_seed(0)
     head = build(**form)
     head.init_weights()
     feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
-    boxes, ignored = pictures
+    boxes, ignored = images
     losses = head.loss_by_feat(*head(feats), boxes, [{}, {}], ignored)
     assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_iou'}
     sum(losses.values()).backward()
@@ -196,12 +196,12 @@ def test_any_picture_trains_every_parameter(form, pictures):
 
 @FORMS
 @pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
-def test_any_picture_trains_every_parameter_under_any_assigner(assigner, form):
+def test_any_image_trains_every_parameter_under_any_assigner(assigner, form):
     torch.manual_seed(0)
     head = build(stacked_convs=1, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]), **form)
     head.init_weights()
     feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
-    for boxes, ignored in PICTURES.values():
+    for boxes, ignored in IMAGES.values():
         losses = head.loss_by_feat(*head(feats), boxes, [META] * 2, ignored)
         head.zero_grad()
         sum(losses.values()).backward()

@@ -144,8 +144,8 @@ def test_ignore_regions_leave_the_loss_if_told():
     assert losses['overlap']['loss_cls'] == losses[None]['loss_cls']
 
 
-def test_a_batch_at_a_time_is_picture_by_picture():
-    """With an assigner that takes batches; and what is wrong is said with the picture's name."""
+def test_a_batch_at_a_time_is_image_by_image():
+    """With an assigner that takes batches; and what is wrong is said with the image's name."""
     head = build(train=dict(one_to_one=dict(assigner=dict(type='LLAAssigner', topk=1))))
     batch = [*copy.deepcopy(BATCH), sample(*PEOPLE[1:])]
     at_once = head.loss(features(num=3), batch)['loss_one_to_one']
@@ -209,7 +209,7 @@ def test_one_to_one_predicts_without_nms_and_the_others_with_it():
 
 
 def test_it_learns_to_say_everybody_once():
-    """On the features of one picture; the other branches say them several times."""
+    """On the features of one image; the other branches say them several times."""
     head = build(test=dict(score_thr=0.3))
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
     feats, batch = features(num=1), [BATCH[0]]

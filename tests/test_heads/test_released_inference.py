@@ -27,7 +27,7 @@ def head(recipe):
 
 
 def case_of(name):
-    """Arrays of one case and what mmdet's pipeline would say of its picture."""
+    """Arrays of one case and what mmdet's pipeline would say of its image."""
     case = {k.split('/')[1]: v for k, v in load(GOLDEN).items() if k.startswith(f'{name}/')}
     (height, width), img_shape = case['ori_shape'].tolist(), case['img_shape'].tolist()
     return case, dict(
@@ -47,7 +47,7 @@ def test_raw_outputs_become_the_references_detections(head, name):
 
 
 def test_the_cut_at_300_comes_before_the_empty_are_dropped(head):
-    """Of a crowded picture 300 are left by NMS and the cut, of which 9 lie outside it."""
+    """Of a crowded image 300 are left by NMS and the cut, of which 9 lie outside it."""
     case, meta = case_of('street_full')
     results = InstanceData(
         bboxes=case['pre_nms_boxes'],
@@ -58,11 +58,11 @@ def test_the_cut_at_300_comes_before_the_empty_are_dropped(head):
     found = head._bbox_post_process(results.clone(), head.test_cfg, rescale=True, img_meta=meta)
     assert_same_detections(found, case)
     assert len(found) == 291
-    # Without the step, mmdet's: all 300, some of them outside the picture.
+    # Without the step, mmdet's: all 300, some of them outside the image.
     cfg = {**head.test_cfg, 'clip_detections': False}
     unclipped = head._bbox_post_process(results.clone(), Config(cfg), rescale=True, img_meta=meta)
     assert len(unclipped) == 300 and unclipped.bboxes.min() < 0
-    # What is not rescaled is clipped to the resized picture; what is merged later, not at all.
+    # What is not rescaled is clipped to the resized image; what is merged later, not at all.
     resized = head._bbox_post_process(results.clone(), head.test_cfg, img_meta=meta)
     assert len(resized) == 291 and resized.bboxes[:, 2].max() == meta['img_shape'][1]
     merged = head._bbox_post_process(results.clone(), head.test_cfg, with_nms=False, img_meta=meta)
@@ -73,7 +73,7 @@ def test_the_cut_at_300_comes_before_the_empty_are_dropped(head):
     assert torch.equal(merged.scores, plain.scores.sqrt())
 
 
-def test_pictures_are_resized_as_the_references(recipe):
+def test_images_are_resized_as_the_references(recipe):
     init_default_scope('mmdet')
     pipeline = [dict(t) for t in recipe.test_pipeline if t['type'] != 'LoadAnnotations']
     for step in pipeline:
