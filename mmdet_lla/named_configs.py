@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
 from mmengine.config import Config
 
+from .utils.names import closest, did_you_mean
+
 
 def config_path(name: str | PathLike) -> Path:
-    """The file of a config.
+    """Return the file of a config.
+
+    Example:
+        >>> config_path('mmdet_lla::lla-s_mobilenetv2_fpn_1xb4-7k_crowd').name
+        'lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
 
     Args:
         name (str | PathLike): A path, or ``package::name``, as in a config's ``_base_``: the path
@@ -20,49 +25,68 @@ def config_path(name: str | PathLike) -> Path:
             ``mmengine.hub.get_config`` would do.
 
     Raises:
-        FileNotFoundError: It is not there; the message says what was looked for.
+        FileNotFoundError: There is none; the message suggests similar names.
         ValueError: The package has several of that name.
     """
     package, mark, inside = str(name).partition('::')
     if not mark:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f'No config {name} here; configs/ holds those of mmdet_lla')
+            raise FileNotFoundError(f'No config {name} here{_suggest(path)}')
         return path
-    folder = _configs_of(package, str(name))
+    directory = _find_configs(package, str(name))
     inside = inside.removesuffix('.py') + '.py'
-    if (folder / inside).is_file():
-        return folder / inside
-    paths = sorted(folder.rglob('*.py'))
+    if (directory / inside).is_file():
+        return directory / inside
+    paths = sorted(directory.rglob('*.py'))
     same = [path for path in paths if path.name == inside]
     if len(same) > 1:
         raise ValueError(
-            f'{package} has {len(same)} configs {inside}, expected the folder, too: '
-            + ', '.join(path.relative_to(folder).as_posix() for path in same)
+            f'{package} has {len(same)} configs {inside}, expected the directory, too: '
+            + ', '.join(path.relative_to(directory).as_posix() for path in same)
         )
     if not same:
-        known = {path.stem: path.relative_to(folder).as_posix() for path in paths}
-        close = get_close_matches(Path(inside).stem, known, 3, 0.7)
+        known = {path.stem: path.relative_to(directory).as_posix() for path in paths}
+        similar = [f'{package}::{known[one]}' for one in closest(Path(inside).stem, known)]
         raise FileNotFoundError(
             f'No config {name}: {package} has none of that name'
-            + (f'; did you mean {", ".join(f"{package}::{known[one]}" for one in close)}?')
-            * bool(close)
+            + (f'; did you mean {" or ".join(similar)}?' if similar else '')
         )
     return same[0]
 
 
 def read_config(name: str | PathLike) -> Config:
-    """A config by its path or name; see :func:`config_path`.
+    """Read a config by its path or name; see :func:`config_path`.
+
+    Example:
+        >>> read_config('mmdet_lla::lla-s_mobilenetv2_fpn_1xb4-7k_crowd').model.bbox_head.type
+        'LLAHead'
 
     Raises:
-        FileNotFoundError: It is not there.
-        ValueError: The package has several of that name.
+        FileNotFoundError: There is none.
+        ValueError: The package has several of that name, or the file is no valid config.
     """
-    return Config.fromfile(config_path(name))
+    path = config_path(name)
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a config is code and fails in any way
+        raise ValueError(f'{path} is no valid config: {type(error).__name__}: {error}') from error
 
 
-def _configs_of(package: str, name: str) -> Path:
-    """Where a package keeps its configs: in it, if installed, beside it in a checkout."""
+def _suggest(path: Path) -> str:
+    """Return similar files in the same directory and similar configs of this package."""
+    beside = [str(one) for one in path.parent.glob('*.py')] if path.parent.is_dir() else []
+    if found := did_you_mean(str(path), beside):
+        return found
+    ours = {one.stem: one.name for one in _find_configs('mmdet_lla', str(path)).rglob('*.py')}
+    similar = [f'mmdet_lla::{ours[one]}' for one in closest(path.stem, ours)]
+    return f'; did you mean {" or ".join(similar)}?' if similar else ''
+
+
+def _find_configs(package: str, name: str) -> Path:
+    """Return the directory of a package's configs: inside it or, in a checkout, beside it."""
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f'No config {name}: no package {package!r} is installed')

@@ -1,121 +1,156 @@
-"""Convert the annotations of a data set to .odgt, CrowdHuman's format.
+"""Convert the annotations of a dataset to .odgt, the format of CrowdHuman.
 
-    mmdet-lla convert mot data/MOT17/train.odgt data/MOT17/train/*-FRCNN --every 10
+  mmdet-lla convert yolo data/mine data/people
+  mmdet-lla convert mot data/MOT17/train.odgt data/MOT17/train/*-FRCNN --every 10
 
-Exit status: 0 if every record was written or skipped as the source marks it, 1 if some were
-rejected (all are named), 2 if the conversion could not be done.
+yolo, voc, coco and labelme create a directory with images and both splits, ready for
+`mmdet-lla check` and `mmdet-lla train --from`; the other formats create one annotation file.
+Status 1 says that some records were rejected, each of them named.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .options import CommandParser, parse_count, run_command
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='mmdet-lla convert',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+#: Formats of datasets with images of one's own.
+LAYOUTS = {
+    'yolo': 'Convert a YOLO dataset: a directory or its data.yaml.',
+    'voc': 'Convert Pascal VOC XML files and their images.',
+    'coco': 'Convert COCO instances and their images: a directory or a JSON file.',
+    'labelme': 'Convert LabelMe JSON files and their images.',
+}
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser('convert', __doc__)
     formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
 
-    for name, text in (
-        ('yolo', 'a YOLO data set: a directory or its data.yaml'),
-        ('voc', 'Pascal VOC XML files with their images'),
-        ('coco', 'COCO instances with their images: a directory or a JSON file'),
-        ('labelme', 'LabelMe JSON files with their images'),
-    ):
-        layout = formats.add_parser(name, help=f'{text}, to the layout of CrowdHuman')
-        layout.add_argument('source', help='directory or file of the data set')
+    def add_format(name: str, doc: str, function) -> CommandParser:
+        summary = doc[0].lower() + doc[1:].rstrip('.')
+        added = formats.add_parser(name, command=f'convert {name}', doc=doc, help=summary)
+        added.set_defaults(convert=function)
+        return added
+
+    for name, doc in LAYOUTS.items():
+        layout = add_format(name, doc, convert_layout)
+        layout.add_argument('source', metavar='SOURCE', help='directory or file of the dataset')
         layout.add_argument(
-            'out', help='directory to create: annotation_train.odgt, annotation_val.odgt, Images'
+            'out',
+            metavar='OUT',
+            help='directory to create, with annotation_train.odgt, annotation_val.odgt and Images',
         )
         layout.add_argument(
-            '--classes', nargs='+', help='classes to keep (default: person and its synonyms)'
+            '--classes',
+            nargs='+',
+            metavar='CLASS',
+            help='classes that are people (default: person and its synonyms)',
         )
         layout.add_argument(
-            '--ignore-classes', nargs='+', help='classes of ignore regions (default: crowd, ignore)'
+            '--ignore-classes',
+            nargs='+',
+            metavar='CLASS',
+            help='classes that become ignore regions (default: crowd, ignore)',
         )
         layout.add_argument(
             '--val-fraction',
             type=float,
             default=0.2,
-            help='fraction of the images to validate on if the source has no such split '
-            '(default: %(default)s)',
-        )
-        layout.add_argument(
-            '--seed', type=int, default=0, help='seed of that choice (default: %(default)s)'
+            metavar='FRACTION',
+            help='fraction of the images to validate on where the source has no such split',
         )
         layout.add_argument(
             '--link', action='store_true', help='link to the images instead of copying them'
         )
-        layout.set_defaults(convert=convert_layout)
+        layout.add_shared('--seed', '--quiet')
 
-    caltech = formats.add_parser('caltech', help="Caltech Pedestrians' .vbb annotations")
-    caltech.add_argument('annotations', help='directory with set00/V000.vbb and so on')
-    caltech.add_argument('out', help='.odgt file to write')
+    caltech = add_format(
+        'caltech', "Convert Caltech Pedestrians' .vbb annotations.", convert_caltech
+    )
     caltech.add_argument(
-        '--every', type=int, default=30, help='take one of every n frames (default: %(default)s)'
+        'annotations', metavar='SOURCE', help='directory with set00/V000.vbb and so on'
+    )
+    caltech.add_argument('out', metavar='OUT', help='.odgt file to write')
+    caltech.add_argument(
+        '--every',
+        type=parse_count,
+        default=30,
+        metavar='N',
+        help='take one of this number of frames',
     )
     caltech.add_argument(
         '--pattern',
         default='{set}_{video}_I{frame:05d}',
-        help='name of an image without extension (default: as dbExtract writes it)',
+        help='name of an image without extension, by default as dbExtract writes it',
     )
-    caltech.set_defaults(convert=convert_caltech)
+    caltech.add_shared('--quiet')
 
-    citypersons = formats.add_parser(
-        'citypersons', help="CityPersons' MAT annotations, also to the JSON its evaluation reads"
+    citypersons = add_format(
+        'citypersons',
+        "Convert CityPersons' MAT annotations, also to the JSON that its evaluation reads.",
+        convert_citypersons,
     )
-    citypersons.add_argument('annotations', help='anno_train.mat or anno_val.mat')
-    citypersons.add_argument('out', help='.odgt or .json file to write')
+    citypersons.add_argument('annotations', metavar='SOURCE', help='anno_train.mat or anno_val.mat')
+    citypersons.add_argument('out', metavar='OUT', help='.odgt or .json file to write')
     citypersons.add_argument(
         '--person-classes',
         type=int,
         nargs='+',
         default=[1],
-        help='classes that count as people (default: 1)',
+        metavar='CLASS',
+        help='numbers of the classes that are people',
     )
-    citypersons.set_defaults(convert=convert_citypersons)
+    citypersons.add_shared('--quiet')
 
-    coco_person = formats.add_parser(
-        'coco_person', help='one category of a COCO file; crowds become ignore regions'
+    coco_person = add_format(
+        'coco_person',
+        'Convert one category of a COCO file; crowds become ignore regions.',
+        convert_coco_person,
     )
-    coco_person.add_argument('annotations', help='COCO annotation file')
-    coco_person.add_argument('out', help='.odgt file to write')
+    coco_person.add_argument('annotations', metavar='SOURCE', help='COCO annotation file')
+    coco_person.add_argument('out', metavar='OUT', help='.odgt file to write')
     coco_person.add_argument(
-        '--category', default='person', help='category to take (default: %(default)s)'
+        '--category', default='person', metavar='NAME', help='name of the category to take'
     )
     coco_person.add_argument('--keep-empty', action='store_true', help='keep images without people')
-    coco_person.set_defaults(convert=convert_coco_person)
+    coco_person.add_shared('--quiet')
 
-    mot = formats.add_parser('mot', help='MOTChallenge sequences, into one file')
-    mot.add_argument('out', help='.odgt file to write')
-    mot.add_argument('sequences', nargs='+', help='directories with gt/gt.txt and img1')
-    mot.add_argument('--root', help='directory that IDs start from (default: parent of a sequence)')
+    mot = add_format('mot', 'Convert MOTChallenge sequences to one file.', convert_mot)
+    mot.add_argument('out', metavar='OUT', help='.odgt file to write')
     mot.add_argument(
-        '--every', type=int, default=1, help='take every n-th frame (default: %(default)s)'
+        'sequences', nargs='+', metavar='SOURCE', help='directories with gt/gt.txt and img1'
+    )
+    mot.add_argument(
+        '--root',
+        metavar='DIR',
+        help='directory that IDs start from (default: the parent of a sequence)',
+    )
+    mot.add_argument(
+        '--every',
+        type=parse_count,
+        default=1,
+        metavar='N',
+        help='take one of this number of frames',
     )
     mot.add_argument(
         '--min-visibility',
         type=float,
         default=0.0,
-        help='ignore less visible people (default: %(default)s)',
+        metavar='FRACTION',
+        help='ignore people of whom a smaller fraction is visible',
     )
-    mot.set_defaults(convert=convert_mot)
+    mot.add_shared('--quiet')
 
-    widerperson = formats.add_parser('widerperson', help='a split of WiderPerson')
-    widerperson.add_argument('root', help='directory with Annotations, Images, train.txt, val.txt')
-    widerperson.add_argument('split', help='train or val')
-    widerperson.add_argument('out', help='.odgt file to write')
-    widerperson.set_defaults(convert=convert_widerperson)
-
-    args = parser.parse_args(argv)
-    if args.format == 'citypersons' and not args.out.endswith(('.odgt', '.json')):
-        parser.error(f'out must end with .odgt or .json, got {args.out}')
-    return args
+    widerperson = add_format('widerperson', 'Convert a split of WiderPerson.', convert_widerperson)
+    widerperson.add_argument(
+        'root', metavar='SOURCE', help='directory with Annotations, Images, train.txt and val.txt'
+    )
+    widerperson.add_argument('split', metavar='SPLIT', help='split to convert, train or val')
+    widerperson.add_argument('out', metavar='OUT', help='.odgt file to write')
+    widerperson.add_shared('--quiet')
+    return parser
 
 
 def convert_layout(args: argparse.Namespace) -> int:
@@ -191,15 +226,12 @@ def convert_widerperson(args: argparse.Namespace) -> int:
     return convert(lambda report: widerperson_records(args.root, args.split, report), args.out)
 
 
-def main(argv: list[str] | None = None) -> int:
+def run(args: argparse.Namespace) -> int:
     from ..utils.files import check_outputs
 
-    args = parse_args(argv)
-    try:
-        check_outputs([args.out], _list_inputs(args))
-    except ValueError as error:
-        print(f'nothing was written to {args.out}: {error}', file=sys.stderr)
-        return 2
+    if args.format == 'citypersons' and not args.out.endswith(('.odgt', '.json')):
+        raise ValueError(f'OUT must end with .odgt or .json, got {args.out}')
+    check_outputs([args.out], _list_inputs(args))
     return args.convert(args)
 
 
@@ -210,3 +242,7 @@ def _list_inputs(args: argparse.Namespace) -> list[Path]:
     given += map(Path, getattr(args, 'sequences', []))
     inside = [path for one in given for path in one.rglob('*') if path.suffix != '.odgt']
     return [*given, *inside]
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

@@ -1,67 +1,70 @@
-"""Write a detector as one file that runs without torch and mmdet.
+"""Export a detector to one file that runs without torch and mmdet.
 
-    python tools/export.py CONFIG lla.onnx --weights CHECKPOINT --verify
-    python tools/export.py published.pth lla.onnx --openvino --int8 --config CONFIG --verify
+  mmdet-lla export lla-s lla-s.onnx
+  mmdet-lla export CONFIG lla.onnx --weights CHECKPOINT --verify
+  mmdet-lla export published.pth lla.onnx --openvino --int8 --config CONFIG --verify
 
-Exit status: 0 if all is written (and, with --verify, every file in float32 finds what the
-checkpoint finds), 1 if one does not, 2 if nothing could be done.
+With --verify, status 1 says that a float32 file differs from the checkpoint.
 """
 
 import argparse
 import copy
-import os
 import sys
-import warnings
 from pathlib import Path
 
-from mmengine.config import DictAction
-from mmengine.logging import MMLogger
-from rich.console import Console
-from rich.table import Table
-
-from ..inference import load_detector
-from ..models import shipped_model
-from ..named_configs import read_config
-from ..runtime import Detector
-from ..utils.files import check_outputs
+from .options import CommandParser, hush_mmengine, parse_count, read_cfg_options, run_command
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def build_parser() -> CommandParser:
+    parser = CommandParser('export', __doc__)
+    parser.add_argument(
+        'model',
+        metavar='MODEL',
+        help='config (with --weights), published checkpoint, or name of a model that ships, such '
+        'as lla-s',
     )
     parser.add_argument(
-        'model', help='config (with --weights), published checkpoint, or name of one that ships'
+        'out', type=Path, metavar='OUT', help='ONNX file to write; further files are named after it'
     )
-    parser.add_argument('out', type=Path, help='the ONNX file; others are called after it')
-    parser.add_argument('--weights', help='checkpoint of a config')
-    parser.add_argument('--openvino', action='store_true', help="write OpenVINO's form, too")
-    parser.add_argument('--int8', action='store_true', help='write it in int8, too')
+    parser.add_shared('--weights')
     parser.add_argument(
-        '--calibration',
-        type=int,
+        '--openvino', action='store_true', help='also write the model in the format of OpenVINO'
+    )
+    parser.add_argument('--int8', action='store_true', help='also write the model in int8')
+    parser.add_argument(
+        '--calibration-images',
+        type=parse_count,
         default=64,
-        help='pictures of the test set for int8 (default: %(default)s)',
+        metavar='N',
+        help='number of images of the test set that calibrate int8',
     )
-    parser.add_argument('--rgb', action='store_true', help='take pictures in RGB instead of BGR')
+    parser.add_alias('--calibration', '--calibration-images')
+    parser.add_argument('--rgb', action='store_true', help='expect images in RGB instead of BGR')
     parser.add_argument(
         '--verify',
         action='store_true',
-        help='test the files on the test set, beside the checkpoint',
+        help='compare the files with the checkpoint on the test set',
     )
-    parser.add_argument('--limit', type=int, help='pictures to verify on (default: all)')
-    parser.add_argument('--config', help='with the test set (default: that of the model)')
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings of the config to override, key=value',
+        '--limit',
+        type=parse_count,
+        metavar='N',
+        help='number of images that --verify compares (default: all)',
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        '--config',
+        metavar='CONFIG',
+        help="config that names the test set (default: the model's own)",
+    )
+    parser.add_shared('--cfg-options', '--threads', '--quiet')
+    return parser
 
 
 def show(compared: dict, exact: set[str]) -> None:
     """Print a table; detections are compared for the files in float32, ``exact``."""
+    from rich.console import Console
+    from rich.table import Table
+
     first = next(iter(compared.values()))
     table = Table(title=f'{first.num_images} images, {first.detections} detections')
     for column in ('', 'checkpoint', *compared):
@@ -94,51 +97,49 @@ def describe(flip) -> str:
     return f'{flip.score:.4f} ({reasons[flip.reason]})'
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    os.environ.setdefault('PYTHONWARNINGS', 'ignore')
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('mmengine', log_level='WARNING')
-    try:
-        from ..export import export_detector, list_export_paths
-        from ..export.verify import compare
+def run(args: argparse.Namespace) -> int:
+    hush_mmengine()
+    from ..export import export_detector, list_export_paths
+    from ..export.verify import compare
+    from ..inference import load_detector
+    from ..models import shipped_model
+    from ..named_configs import read_config
+    from ..runtime import Detector
+    from ..utils.files import check_outputs
 
-        detector = load_detector(args.model, args.weights, 'cpu', args.cfg_options)
-        if isinstance(detector, Detector):
-            raise ValueError(f'{args.model} is exported already')
-        tests = copy.deepcopy(detector.cfg)
-        if args.config:  # its pictures; what is done to them is the model's own
-            cfg = read_config(args.config)
-            for name in ('test_dataloader', 'test_evaluator'):
-                tests[name] = cfg[name]
-            tests.merge_from_dict(args.cfg_options or {})  # of the test set, too
-        check_outputs(
-            list_export_paths(args.out, args.openvino, args.int8),
-            [shipped_model(args.model) or args.model, *filter(None, [args.weights, args.config])],
-        )
-        written = export_detector(
-            detector, args.out, args.openvino, args.int8, args.calibration, args.rgb, tests
-        )
-        for one in written:
-            print(f'{one.path} ({one.path.stat().st_size:,} bytes, {one.precision})')
-        if not args.verify:
-            return 0
-        files = {one.path.name: Detector(one.path) for one in written}
-        compared = dict(
-            zip(
-                files,
-                compare(tests, detector, list(files.values()), args.limit),
-                strict=True,
-            )
-        )
-    except (OSError, ImportError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    options = read_cfg_options(args.cfg_options)
+    detector = load_detector(args.model, args.weights, 'cpu', options)
+    if isinstance(detector, Detector):
+        raise ValueError(f'{args.model} is exported already')
+    tests = copy.deepcopy(detector.cfg)
+    if args.config:  # only its test set; the pipeline stays the model's own
+        cfg = read_config(args.config)
+        for name in ('test_dataloader', 'test_evaluator'):
+            tests[name] = cfg[name]
+        tests.merge_from_dict(options)
+    check_outputs(
+        list_export_paths(args.out, args.openvino, args.int8),
+        [shipped_model(args.model) or args.model, *filter(None, [args.weights, args.config])],
+    )
+    written = export_detector(
+        detector, args.out, args.openvino, args.int8, args.calibration_images, args.rgb, tests
+    )
+    for one in written:
+        print(f'{one.path} ({one.path.stat().st_size:,} bytes, {one.precision})')
+    if not args.verify:
+        return 0
+    files = {one.path.name: Detector(one.path) for one in written}
+    results = compare(tests, detector, list(files.values()), args.limit)
+    compared = dict(zip(files, results, strict=True))
     exact = {one.path.name for one in written if one.precision == 'float32'}
     show(compared, exact)
     wrong = sorted(name for name in exact if not compared[name].same)
     if wrong:
-        print(f'not what the checkpoint finds: {", ".join(wrong)}', file=sys.stderr)
+        print(f'differs from the checkpoint: {", ".join(wrong)}', file=sys.stderr)
         return 1
-    print('every file in float32 finds what the checkpoint finds')
+    print('every float32 file gives the detections of the checkpoint')
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

@@ -142,8 +142,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, command: str, doc: str | None, **kwargs) -> None:
         self.command = command
+        kwargs['prog'] = f'mmdet-lla {command}'
         super().__init__(
-            prog=f'mmdet-lla {command}',
             description=(doc or '').strip(),
             epilog=EXIT_STATUS,
             formatter_class=HelpFormatter,

@@ -296,7 +296,7 @@ def test_images_to_verify_on_keep_the_size_rule_of_the_model(directory, tmp_path
     cfg.test_dataloader.dataset.pipeline[1].scale = (96, 72)
     cfg.test_dataloader.dataset.data_root = 'elsewhere/'
     cfg.dump(tmp_path / 'tests.py')
-    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
+    monkeypatch.setattr('mmdet_lla.inference.load_detector', lambda *args: detector)
     monkeypatch.setattr('mmdet_lla.export.export_detector', lambda *args: seen.extend(args) or [])
     assert export.main(['x', 'x.onnx', '--config', str(tmp_path / 'tests.py')]) == 0
     assert read_size_rule(seen[0].cfg) == rule != read_size_rule(seen[-1])
@@ -443,7 +443,7 @@ def test_full_disk_leaves_nothing_behind(directory, tmp_path, monkeypatch, capsy
     monkeypatch.setattr('mmdet_lla.export.exporting.write_onnx', lambda *args: None)
     monkeypatch.setattr(f'mmdet_lla.export.exporting.{fails}', fail)
     detector = detector_of(config_of(directory, 'lla'))
-    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
+    monkeypatch.setattr('mmdet_lla.inference.load_detector', lambda *args: detector)
     assert export.main(['x', str(tmp_path / 'a.onnx')]) == 2
     assert 'No space left' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -451,7 +451,7 @@ def test_full_disk_leaves_nothing_behind(directory, tmp_path, monkeypatch, capsy
 
 def test_export_does_not_overwrite_its_inputs(directory, tmp_path, monkeypatch, capsys):
     detector = detector_of(config_of(directory, 'lla'))
-    monkeypatch.setattr('mmdet_lla.cli.export.load_detector', lambda *args: detector)
+    monkeypatch.setattr('mmdet_lla.inference.load_detector', lambda *args: detector)
     weights = tmp_path / 'weights.onnx'
     weights.touch()
     assert export.main(['x', str(weights), '--weights', str(weights)]) == 2
