@@ -1,87 +1,91 @@
-"""What is wrong with a detector: every error by its kind, what each costs, the best threshold.
+"""Analyze the errors of a detector: their kinds, what each costs, and the best threshold.
 
-Writes report.html, one file with everything in it, and errors.json. docs/errors.md says more.
+  mmdet-lla analyze detections.pkl --ann-file annotation_val.odgt
+  mmdet-lla analyze LLA=lla.pkl ATSS=atss.pkl --ann-file annotation_val.odgt
+
+Writes report.html and errors.json. docs/errors.md explains them.
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
+from .options import CommandParser, find_img_dir, parse_count, run_command
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def build_parser() -> CommandParser:
+    parser = CommandParser('analyze', __doc__)
     parser.add_argument(
         'detections',
         nargs='+',
-        metavar='DETECTIONS',
-        help='what tools/test.py --out wrote (.pkl), .odgt, or COCO results (.json); NAME=FILE '
-        'gives a name; the first is what others are compared with',
+        metavar='[NAME=]DETECTIONS',
+        help='dump of `mmdet-lla test --out` (.pkl), .odgt, or COCO results (.json); the first is '
+        'what others are compared with',
     )
-    parser.add_argument('--ann-file', required=True, help="CrowdHuman's .odgt with the people")
-    parser.add_argument('--img-dir', type=Path, help='folder of the pictures, to show the worst')
-    parser.add_argument('--raw', help='detections before NMS, of the first detector')
-    parser.add_argument('--out-dir', type=Path, default=Path('work_dirs/errors'))
-    parser.add_argument('--iou-thr', type=float, default=0.5)
-    parser.add_argument('--score-thr', type=float, help='shown from here (default: the best by JI)')
-    parser.add_argument('--box', choices=('body', 'visible', 'head'), default='body')
-    parser.add_argument('--draws', type=int, default=50, help='of pictures, behind the intervals')
-    parser.add_argument('--number', type=int, default=6, help='pictures of each kind')
+    parser.add_shared('--ann-file', '--img-dir', '--out-dir', '--box')
+    parser.add_argument(
+        '--raw',
+        metavar='FILE',
+        help='detections before NMS of the first detector, as `mmdet-lla sweep-nms --raw-out` '
+        'writes them (default: none)',
+    )
+    parser.add_argument(
+        '--iou-thr', type=float, default=0.5, metavar='IOU', help='IoU of a true positive'
+    )
+    parser.add_shared('--score-thr', '--bootstrap')
+    parser.add_alias('--draws', '--bootstrap')
+    parser.add_argument(
+        '--num-examples',
+        type=parse_count,
+        default=6,
+        metavar='N',
+        help='number of drawn examples per kind of error',
+    )
+    parser.add_alias('--number', '--num-examples')
     parser.add_argument(
         '--write-threshold',
         type=Path,
         metavar='CHECKPOINT',
-        help='keep the best threshold of the first detector by JI in this checkpoint, which '
-        'tools/predict.py --threshold auto uses',
+        help='published checkpoint to store the best threshold by JI of the first detector in, '
+        'for `mmdet-lla predict` (default: none)',
     )
-    parser.add_argument(
-        '--person-class',
-        type=int,
-        metavar='ID',
-        help='class of people in the detections (default: category 1 of COCO results, label 0 of '
-        '.pkl files); others are left out',
-    )
-    return parser.parse_args(argv)
+    parser.add_shared('--person-class', '--quiet')
+    return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..analysis.errors.report import analyze, write_threshold
     from ..analysis.inputs import name_files
 
-    try:
-        if args.write_threshold and not args.write_threshold.is_file():
-            raise FileNotFoundError(f'checkpoint not found: {args.write_threshold}')
-        analyses = analyze(
-            args.ann_file,
-            name_files(args.detections),
-            args.out_dir,
-            img_dir=args.img_dir,
-            raw=args.raw,
-            box=args.box,
-            person=args.person_class,
-            iou_thr=args.iou_thr,
-            score_thr=args.score_thr,
-            num_samples=args.draws,
-            num_examples=args.number,
-            command=shlex.join(['mmdet-lla', 'analyze', *argv]),
-            progress=lambda items: tqdm(items, desc='detectors', disable=len(items) == 1),
-        )
-        written = None
-        if args.write_threshold:
-            threshold = analyses[0].best['JI']['threshold']
-            written = write_threshold(args.write_threshold, threshold)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    if args.write_threshold and not args.write_threshold.is_file():
+        raise FileNotFoundError(f'checkpoint not found: {args.write_threshold}')
+    analyses = analyze(
+        args.ann_file,
+        name_files(args.detections),
+        args.out_dir,
+        img_dir=find_img_dir(args.img_dir, args.ann_file),
+        raw=args.raw,
+        box=args.box,
+        person=args.person_class,
+        iou_thr=args.iou_thr,
+        score_thr=None if args.score_thr in (None, 'auto') else float(args.score_thr),
+        num_samples=args.bootstrap,
+        num_examples=args.num_examples,
+        command=args.command_line,
+        progress=lambda items: tqdm(items, desc='detectors', disable=len(items) == 1 or args.quiet),
+    )
     for one in analyses:
         counts = {**one.errors.count_fps(), **one.errors.count_fns()}
         text = ', '.join(f'{name.replace("_", " ")} {count}' for name, count in counts.items())
         print(f'{one.name}, score threshold {one.errors.score_thr}: {text}')
-    if written:
-        print(f'Threshold {threshold} written to {written}')
-    print(f'Report: {args.out_dir}/report.html, data: {args.out_dir}/errors.json')
+    if args.write_threshold:
+        threshold = analyses[0].best['JI']['threshold']
+        path = write_threshold(args.write_threshold, threshold)
+        print(f'threshold {threshold} written to {path}')
+    print(f'written: {args.out_dir}/report.html and errors.json')
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

@@ -1,82 +1,79 @@
-"""Draw the priors that each box took, under one or several assigners side by side.
+"""Draw the priors that each gt is assigned, under one or several assigners side by side.
 
-    python tools/browse_assignments.py CONFIG CHECKPOINT --assigner \\
-        "dict(type='ATSSAssigner', topk=9)" configs/demo/other.py SimOTAAssigner
+  mmdet-lla browse-assignments CONFIG --weights CHECKPOINT --assigner \\
+      "dict(type='ATSSAssigner', topk=9)" configs/demo/other.py SimOTAAssigner
 
-The config's own assigner comes first. All of them see the same picture through the same weights.
-Exit status: 0 if all assigners were drawn, 1 if one failed, 2 if nothing could be done.
+The config's own assigner comes first. All assigners get the same images and the same weights.
+Status 1 says that an assigner failed.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
-import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import DictAction
-from mmengine.logging import MMLogger
-from rich.console import Console
-from rich.table import Table
+from .options import (
+    CommandParser,
+    hush_mmengine,
+    parse_count,
+    read_cfg_options,
+    resolve_device,
+    run_command,
+)
 
-from ..analysis.browsing import BrowseResult, browse
-from .mmdet_tools import check_config
+if TYPE_CHECKING:
+    from ..analysis.browsing import BrowseResult
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='of a detector whose bbox_head or rpn_head has an assigner')
+def build_parser() -> CommandParser:
+    parser = CommandParser('browse-assignments', __doc__)
     parser.add_argument(
-        'checkpoint', nargs='?', help='its weights (default: those it would start training with)'
+        'config', metavar='CONFIG', help='config of a detector whose head has an assigner'
     )
+    parser.add_argument('checkpoint', nargs='?', help=argparse.SUPPRESS)
+    parser.add_shared('--weights')
     parser.add_argument(
         '--assigner',
         nargs='+',
         default=[],
         metavar='ASSIGNER',
-        help='further assigners: a name, "dict(type=\'...\', ...)" or a config',
-    )
-    parser.add_argument('--split', choices=('train', 'val'), default='val')
-    parser.add_argument(
-        '--number',
-        type=int,
-        default=8,
-        help='pictures, the first that have boxes (default: %(default)s)',
+        help='further assigners: a name, "dict(type=\'...\', ...)" or a config (default: none)',
     )
     parser.add_argument(
-        '--pictures',
+        '--split', choices=('train', 'val'), default='val', help='split whose images are drawn'
+    )
+    parser.add_shared('--num-images')
+    parser.add_alias('--number', '--num-images')
+    parser.add_argument(
+        '--img-ids',
         nargs='+',
         default=[],
         metavar='ID',
-        help='IDs or file names without extension, instead',
+        help='images to draw, by ID or file name without extension (default: the first ones that '
+        'have gts)',
     )
-    parser.add_argument(
-        '--out-dir',
-        type=Path,
-        default=Path('work_dirs/assignments'),
-        help='folder for the pictures (default: %(default)s)',
-    )
+    parser.add_alias('--pictures', '--img-ids')
+    parser.add_shared('--out-dir')
     parser.add_argument(
         '--columns',
         type=int,
         default=0,
-        help='panels beside each other (default: what fits a screen)',
+        metavar='N',
+        help='number of panels side by side (default: what fits a screen)',
     )
     parser.add_argument(
-        '--width', type=int, default=960, help='of a panel, in pixels (default: %(default)s)'
+        '--width', type=parse_count, default=960, metavar='PIXELS', help='width of a panel'
     )
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings of the config to override, key=value',
-    )
-    return parser.parse_args(argv)
+    parser.add_shared('--device', '--threads', '--cfg-options', '--quiet')
+    return parser
 
 
 def print_summaries(result: BrowseResult) -> None:
+    """Print the statistics of each assigner as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=f'{len(result.paths)} images')
     table.add_column('', no_wrap=True)
     for name in result.summaries:
@@ -88,37 +85,37 @@ def print_summaries(result: BrowseResult) -> None:
     Console().print(table)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('mmengine', log_level='WARNING')
-    loaders = (f'{args.split}_dataloader',)
-    try:
-        cfg = check_config(args.config, args.cfg_options, loaders, args.checkpoint)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        result = browse(
-            cfg,
-            args.checkpoint,
-            args.assigner,
-            args.split,
-            args.number,
-            args.pictures,
-            args.out_dir,
-            args.device,
-            args.columns,
-            args.width,
-        )
-    except (OSError, ValueError) as error:
-        print(f'{args.config} cannot be browsed: {error}', file=sys.stderr)
-        return 2
+def run(args: argparse.Namespace) -> int:
+    from ..analysis.browsing import browse
+    from ..utils.files import check_outputs
+    from .mmdet_tools import check_config
+
+    hush_mmengine()
+    check_outputs([args.out_dir / 'a'], [])
+    weights = args.weights or args.checkpoint
+    options = read_cfg_options(args.cfg_options)
+    cfg = check_config(args.config, options, (f'{args.split}_dataloader',), weights)
+    result = browse(
+        cfg,
+        weights,
+        args.assigner,
+        args.split,
+        args.num_images,
+        args.img_ids,
+        args.out_dir,
+        resolve_device(args.device),
+        args.columns,
+        args.width,
+    )
     if result.summaries:
         print_summaries(result)
     if result.skipped:
-        print(f'{len(result.skipped)} images without gts were left out')
+        print(f'{len(result.skipped)} images without gts were skipped')
     for name, reason in result.failures.items():
-        print(f'{name} was left out: {reason}', file=sys.stderr)
-    print(f'{len(result.paths)} images in {args.out_dir}')
+        print(f'{name} failed: {reason}', file=sys.stderr)
+    print(f'written: {len(result.paths)} images in {args.out_dir}')
     return 1 if result.failures else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

@@ -1,7 +1,8 @@
-"""The main job: generate crowds, show the detector that ships, train another, test it, draw both.
+"""Show the whole package at work: generate crowds, detect, train, test and draw.
 
-Whatever stands already is not done again: scenes, weights, and a training that was interrupted
-goes on at its last epoch.
+  mmdet-lla demo --epochs 14
+
+Existing scenes, weights and trainings are kept; an interrupted demo continues at its last epoch.
 """
 
 import argparse
@@ -10,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
+
+from .options import CommandParser, hush_mmengine, parse_count, read_cfg_options, run_command
 
 ROOT = Path(__file__).resolve().parents[1] / '.mim'  # configs and tools
 CONFIG = 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb2-14e_crowd-512.py'
@@ -19,27 +21,33 @@ SHIPPED = 'configs/lla_s/lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdet_lla'
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=Path('work_dirs/demo'),
-        help='where everything goes (default: %(default)s)',
-    )
+def build_parser() -> CommandParser:
+    parser = CommandParser('demo', __doc__)
+    parser.add_shared('--out-dir')
+    parser.add_alias('--work-dir', '--out-dir')
     parser.add_argument(
         '--data',
         type=Path,
         default=Path('data/crowd'),
-        help='the generated scenes (default: %(default)s)',
+        metavar='DIR',
+        help='directory of the generated scenes',
     )
-    parser.add_argument('--train', type=int, default=240, help='training pictures')
-    parser.add_argument('--val', type=int, default=80, help='validation pictures')
-    parser.add_argument('--epochs', type=int, default=14)
-    parser.add_argument('--density', default='default', help='as in tools/make_crowd.py')
-    parser.add_argument('--pictures', type=int, default=8, help='pictures to draw')
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args(argv)
+    parser.add_argument(
+        '--train', type=parse_count, default=240, metavar='N', help='number of training images'
+    )
+    parser.add_argument(
+        '--val', type=parse_count, default=80, metavar='N', help='number of validation images'
+    )
+    parser.add_argument(
+        '--epochs', type=parse_count, default=14, metavar='N', help='number of training epochs'
+    )
+    parser.add_argument(
+        '--density', default='default', help='density of the crowds, as in `mmdet-lla make-crowd`'
+    )
+    parser.add_shared('--num-images')
+    parser.add_alias('--pictures', '--num-images')
+    parser.add_shared('--seed', '--quiet')
+    return parser
 
 
 def multiplies_in_bfloat16() -> bool:
@@ -76,20 +84,20 @@ def train(args: argparse.Namespace, options: list[str]) -> Path:
 
     from ..ablation.engines.tools import parse_step
 
-    checkpoint = args.work_dir / f'epoch_{args.epochs}.pth'
+    checkpoint = args.out_dir / f'epoch_{args.epochs}.pth'
     if checkpoint.is_file():
-        print(f'      {checkpoint} stands already; remove {args.work_dir} to train anew')
+        print(f'      {checkpoint} exists; remove {args.out_dir} to train anew')
         return checkpoint
     bar = tqdm(desc='      training', unit='it', dynamic_ncols=True, mininterval=1)
     for line in lines_of(
         'tools/train.py',
         CONFIG,
         '--work-dir',
-        args.work_dir,
+        args.out_dir,
         '--resume',
         '--cfg-options',
         *options,
-        log=args.work_dir / 'train.log',
+        log=args.out_dir / 'train.log',
     ):
         step = parse_step(line)
         if step and step.phase == 'train':
@@ -129,44 +137,41 @@ def report(results: dict[str, float]) -> None:
         print(f'      {name:7s}{results[name]:.3f}   {meaning}')
 
 
-def draw(config: str, checkpoint: Path, work_dir: Path, options: list[str], pictures: int) -> None:
-    """Draw detections and assignments of the first validation pictures."""
-    from mmengine.config import Config, DictAction
-    from mmengine.logging import MMLogger
+def draw(
+    config: str, checkpoint: Path, work_dir: Path, options: list[str], num_images: int
+) -> None:
+    """Draw detections and assignments of the first validation images."""
+    from mmengine.config import Config
 
     from ..analysis.images import draw_test_images
 
-    MMLogger.get_instance('mmengine', log_level='WARNING')
+    hush_mmengine()
     cfg = Config.fromfile(ROOT / config)
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='*', action=DictAction)
-    cfg.merge_from_dict(parser.parse_args(['--cfg-options', *options]).cfg_options or {})
-    draw_test_images(cfg, str(checkpoint), work_dir / 'detections.pkl', work_dir, pictures)
+    cfg.merge_from_dict(read_cfg_options(options))
+    draw_test_images(cfg, str(checkpoint), work_dir / 'detections.pkl', work_dir, num_images)
 
 
 def show_shipped(args: argparse.Namespace) -> None:
     """Test and draw the detector that ships, which needs no training."""
     from ..models import shipped_model
 
-    folder = args.work_dir / 'lla-s'
+    folder = args.out_dir / 'lla-s'
     checkpoint = shipped_model('lla-s')
     report(test(SHIPPED, checkpoint, folder, []))
-    draw(SHIPPED, checkpoint, folder, [], args.pictures)
+    draw(SHIPPED, checkpoint, folder, [], args.num_images)
     print(f'      drawn in {os.path.relpath(folder)}/detections/')
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    args.work_dir, args.data = args.work_dir.resolve(), args.data.resolve()
+def run(args: argparse.Namespace) -> int:
+    args.out_dir, args.data = args.out_dir.resolve(), args.data.resolve()
     start = time.time()
     os.environ.update(
         CROWD_ROOT=f'{args.data}/',
-        CROWD_WIDE_ROOT=f'{args.data}/',  # where the config of lla-s looks for pictures to test on
+        CROWD_WIDE_ROOT=f'{args.data}/',  # where the config of lla-s looks for images to test on
         MOBILENET_V2=str(CACHE / 'mobilenet_v2_imagenet.pth'),
     )
-    # What libraries deprecate is no news to who tries this out.
+    # Deprecation warnings of libraries do not concern users of the demo.
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')
-    warnings.simplefilter('ignore')
     options = [
         f'max_epochs={args.epochs}',
         f'train_cfg.max_epochs={args.epochs}',
@@ -178,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     if mixed:
         options.append('optim_wrapper.type=AutocastOptimWrapper')
 
-    say(1, f'Scenes: {args.train} + {args.val} pictures of crowds (about half a minute)')
+    say(1, f'Scenes: {args.train} + {args.val} images of crowds (about half a minute)')
     status = subprocess.run(
         [
             sys.executable,
@@ -197,13 +202,13 @@ def main(argv: list[str] | None = None) -> int:
     ).returncode
     if status:
         return status
-    say(2, 'lla-s, the detector that ships, on pictures it has not seen (about a minute)')
+    say(2, 'lla-s, the detector that ships, on images it has not seen (about a minute)')
     show_shipped(args)
     say(3, 'Weights: MobileNetV2 trained on ImageNet (8 MB, a few seconds, kept in the user cache)')
     call(
         'tools/model_converters/mobilenet_v2.py',
         os.environ['MOBILENET_V2'],
-        log=args.work_dir / 'weights.log',
+        log=args.out_dir / 'weights.log',
     )
     say(
         4,
@@ -211,14 +216,14 @@ def main(argv: list[str] | None = None) -> int:
         f'{"6 to 9" if mixed else "10"} minutes on two cores)',
     )
     checkpoint = train(args, options)
-    say(5, f'Testing on {args.val} pictures it has not seen (about half a minute)')
-    report(test(CONFIG, checkpoint, args.work_dir, options))
-    say(6, f'Drawing {args.pictures} pictures')
-    draw(CONFIG, checkpoint, args.work_dir, options, args.pictures)
-    shown = os.path.relpath(args.work_dir)
+    say(5, f'Testing on {args.val} images it has not seen (about half a minute)')
+    report(test(CONFIG, checkpoint, args.out_dir, options))
+    say(6, f'Drawing {args.num_images} images')
+    draw(CONFIG, checkpoint, args.out_dir, options, args.num_images)
+    shown = os.path.relpath(args.out_dir)
     print(f"""
 Done in {(time.time() - start) / 60:.1f} minutes. Look at
-  {shown}/lla-s/         what the detector that ships does with the same pictures
+  {shown}/lla-s/         what the detector that ships does with the same images
   {shown}/detections/    ground truth beside detections: green found, orange missed, red false
   {shown}/assignments/   the priors each person took: colour by person, size by level
 Next, compare it with ATSS on the same scenes:
@@ -227,3 +232,7 @@ Next, compare it with ATSS on the same scenes:
 or train the paper's recipe on CrowdHuman:
   .venv/bin/python tools/train.py configs/lla/lla-fcos_r50-caffe_fpn_8xb2-30k_crowdhuman.py""")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(build_parser(), run, argv)

@@ -78,10 +78,10 @@ SHARED: dict[str, dict[str, Any]] = {
         help='which box of a person counts: full body, visible part or head',
     ),
     '--bootstrap': dict(
-        type=parse_count,
+        type=int,
         default=50,
         metavar='N',
-        help='number of bootstrap samples of the images, for confidence intervals',
+        help='number of bootstrap samples of the images, for confidence intervals, 0 for none',
     ),
     '--cfg-options': dict(
         nargs='+',
@@ -102,6 +102,12 @@ SHARED: dict[str, dict[str, Any]] = {
     '--num-images': dict(type=parse_count, default=8, metavar='N', help='number of images to draw'),
     '--out-dir': dict(type=Path, metavar='DIR', help='directory for all results'),
     '--overwrite': dict(action='store_true', help='replace results that exist already'),
+    '--person-class': dict(
+        type=int,
+        metavar='ID',
+        help='class of people in the detections, others are left out (default: category 1 of COCO '
+        'results, label 0 of .pkl files)',
+    ),
     '--quiet': dict(action='store_true', help='show no progress bars'),
     '--score-thr': dict(
         metavar='SCORE', help='lowest score of the detections that are reported (default: auto)'

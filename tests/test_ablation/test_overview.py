@@ -1,6 +1,7 @@
 """Several studies beside each other."""
 
 import json
+import re
 
 import pytest
 
@@ -95,8 +96,8 @@ def test_command_prints_tables_and_draws(tmp_path, capsys):
 @pytest.mark.parametrize(
     'content, message', [(None, 'results.json not found'), ('{"runs": []}', 'no estimates')]
 )
-def test_command_says_what_is_missing(tmp_path, content, message):
+def test_command_says_what_is_missing(tmp_path, capsys, content, message):
     if content:
         (tmp_path / 'results.json').write_text(content)
-    with pytest.raises(SystemExit, match=message):
-        compare_studies.main([str(tmp_path)])
+    assert compare_studies.main([str(tmp_path)]) == 2
+    assert re.search(message, capsys.readouterr().err)
