@@ -1,7 +1,8 @@
-"""What every test shares."""
+"""Fixtures and settings that all tests share."""
 
 import gc
 import os
+import shutil
 import signal
 import tempfile
 from functools import cache
@@ -16,29 +17,37 @@ from mmengine.config import utils
 
 import mmdet_lla  # noqa: F401  (registers)
 
-gc.disable()  # what is imported and collected is no garbage
-# What a shell starts in the background ignores Ctrl-C, and so would all tools that tests start, for
-# ever: the setting is inherited.
+#: Of this run, for all that its processes leave; short, because Ray's sockets lie in it.
+TEMPORARY = os.environ.get('MMDET_LLA_TESTS') or tempfile.mkdtemp(prefix='lla')
+os.environ['MMDET_LLA_TESTS'] = os.environ['TMPDIR'] = tempfile.tempdir = TEMPORARY
+gc.disable()  # what is imported and collected is not garbage
+# A shell's background job ignores Ctrl-C, and all tools that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # For every base of mmdet's that a config names, mmengine parses all of mmdet's metafiles.
 utils.load = cache(utils.load)
 torch.set_num_threads(1)  # tensors are small, and idle threads spin
-# No deadlines: a busy machine is no bug. CI draws the same examples every time, people new ones.
+# No deadlines: a busy machine is no bug. CI draws the same examples every time.
 settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
 settings.load_profile('patient')
 
 
+def pytest_unconfigure(config):
+    """Remove the temporary directory, unless this is a worker of pytest-xdist."""
+    if not hasattr(config, 'workerinput'):
+        shutil.rmtree(TEMPORARY, ignore_errors=True)
+
+
 def pytest_collection_finish():
-    """Look for garbage in what comes from here on; in all there is took a seventh of the time."""
+    """Collect garbage of what comes from here on only, which saves a seventh of the time."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(scope='session')
 def python():
-    """What to start tools with instead of ``sys.executable``, which imports for seconds."""
+    """An interpreter for tools that starts faster than ``sys.executable``."""
     with (
-        tempfile.TemporaryDirectory(prefix='python') as folder,
-        forked_python(Path(folder)) as program,
+        tempfile.TemporaryDirectory(prefix='py') as directory,
+        forked_python(Path(directory)) as program,
     ):
         yield program

@@ -1,0 +1,59 @@
+"""Switches of mmengine and mmdet that users change work with LLAHead, in one process and in two."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_reliability.switches import IN_ONE, IN_TWO, ITERATIONS, SAME, SWITCHES, train
+
+
+def check(name, losses, plain):
+    """Four finite losses that change; equal to a plain training where a switch must not matter."""
+    assert np.isfinite(losses).all() and len(losses) == ITERATIONS == len(set(losses))
+    if name in SAME:
+        np.testing.assert_allclose(losses, plain, rtol=1e-4)
+    else:
+        np.testing.assert_allclose(losses, plain, rtol=0.05)
+        assert name == 'plain' or losses != plain or name in ('SyncBN', 'frozen backbone')
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    return train('plain', tmp_path_factory.mktemp('plain'))
+
+
+@pytest.mark.parametrize('name', IN_ONE)
+def test_switch_in_one_process(name, plain, tmp_path):
+    check(name, train(name, tmp_path), plain)
+
+
+@pytest.fixture(scope='module')
+def in_two(tmp_path_factory):
+    """Losses by name, of each of two processes."""
+    import test_reliability.switches as script
+
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', script.__file__, str(tmp_path_factory.mktemp('two'))],
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', IN_TWO)
+def test_switch_in_two_processes(name, in_two):
+    for losses in in_two:
+        assert name in losses, f'{list(losses)[-1]} ended the process'
+        assert isinstance(losses[name], list), losses[name]
+        check(name, losses[name], losses['plain'])
+
+
+def test_every_switch_is_tried():
+    assert {*IN_ONE, *IN_TWO} == set(SWITCHES)
