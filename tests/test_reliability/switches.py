@@ -26,7 +26,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from mmdet_lla import compat
@@ -155,14 +155,11 @@ SWITCHES = {
             )
         ]
     },
-    'FSDP': {'strategy': dict(type='FSDPStrategy', model_wrapper=dict(use_orig_params=True))},
 }
 #: Those whose losses are those of a plain training up to rounding.
-SAME = ('compile', 'with_cp', 'EMA', 'efficient_conv_bn_eval', 'FSDP')
-#: In two processes; mixed precision on CPUs is refused there.
-IN_TWO = tuple(name for name in SWITCHES if name not in ('bfloat16', 'float16'))
-#: In one process; FSDP needs a process group.
-IN_ONE = tuple(name for name in SWITCHES if name != 'FSDP')
+SAME = ('compile', 'with_cp', 'EMA', 'efficient_conv_bn_eval')
+#: In two processes: what depends on their number.
+IN_TWO = ('plain', 'SyncBN', 'accumulative_counts', 'EMA')
 
 
 def train(name, work_dir, launcher='none'):
@@ -172,9 +169,7 @@ def train(name, work_dir, launcher='none'):
     config.merge_from_dict(copy.deepcopy(SWITCHES[name]))
     config.launcher = launcher
     config.experiment_name = f'{name}_{launcher}'.replace(' ', '_')
-    runner_type = FlexibleRunner if 'strategy' in config else Runner
-    runner = runner_type.from_cfg(config)
-    runner.train()
+    Runner.from_cfg(config).train()
     return list(LossesHook.losses)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_reliability.switches import IN_ONE, IN_TWO, ITERATIONS, SAME, SWITCHES, train
+from test_reliability.switches import IN_TWO, ITERATIONS, SAME, SWITCHES, train
 
 
 def check(name, losses, plain):
@@ -25,7 +25,7 @@ def plain(tmp_path_factory):
     return train('plain', tmp_path_factory.mktemp('plain'))
 
 
-@pytest.mark.parametrize('name', IN_ONE)
+@pytest.mark.parametrize('name', SWITCHES)
 def test_switch_in_one_process(name, plain, tmp_path):
     check(name, train(name, tmp_path), plain)
 
@@ -53,7 +53,3 @@ def test_switch_in_two_processes(name, in_two):
         assert name in losses, f'{list(losses)[-1]} ended the process'
         assert isinstance(losses[name], list), losses[name]
         check(name, losses[name], losses['plain'])
-
-
-def test_every_switch_is_tried():
-    assert {*IN_ONE, *IN_TWO} == set(SWITCHES)
