@@ -18,7 +18,9 @@ from mmengine.config import utils
 import mmdet_lla  # noqa: F401  (registers)
 
 #: Of this run, for all that its processes leave; short, because Ray's sockets lie in it.
-TEMPORARY = os.environ.get('MMDET_LLA_TESTS') or tempfile.mkdtemp(prefix='lla')
+TEMPORARY = os.environ.get('MMDET_LLA_TESTS', '')
+IS_OWNER = not TEMPORARY  # a worker of pytest-xdist uses the directory of the first process
+TEMPORARY = TEMPORARY or tempfile.mkdtemp(prefix='lla')
 os.environ['MMDET_LLA_TESTS'] = os.environ['TMPDIR'] = tempfile.tempdir = TEMPORARY
 gc.disable()  # what is imported and collected is not garbage
 # A shell's background job ignores Ctrl-C, and all tools that tests start would inherit that.
@@ -32,8 +34,8 @@ settings.load_profile('patient')
 
 
 def pytest_unconfigure(config):
-    """Remove the temporary directory, unless this is a worker of pytest-xdist."""
-    if not hasattr(config, 'workerinput'):
+    """Remove the temporary directory."""
+    if IS_OWNER:
         shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
