@@ -24,16 +24,17 @@ import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
 from mmdet.evaluation import CrowdHumanMetric
 from mmengine.logging import MMLogger
 
+import mmdet_lla.datasets.converters.citypersons  # noqa: F401  (imports are not timed)
 from mmdet_lla.evaluation import CityPersonsMetric, CrowdMetric
 
 HEIGHT, WIDTH = 1080, 1440
 
 
-def make_crowds(num_pictures: int, num_dets: int, num_people: int, seed: int = 0):
+def make_crowds(num_images: int, num_dets: int, num_people: int, seed: int = 0):
     """Ground truth records and data samples, people in clusters as crowds are."""
     rng = np.random.default_rng(seed)
     records, samples = [], []
-    for index in range(num_pictures):
+    for index in range(num_images):
         count = max(1, rng.poisson(num_people))
         clusters = rng.uniform((0, 0), (WIDTH, HEIGHT), (max(1, count // 6), 2))
         height = np.clip(rng.lognormal(5.0, 0.6, count), 20, 900)
@@ -117,8 +118,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ann_file = os.path.join(folder, 'gt.odgt')
 
-        def prepare(num_pictures):
-            records, samples = make_crowds(num_pictures, args.dets, args.people)
+        def prepare(num_images):
+            records, samples = make_crowds(num_images, args.dets, args.people)
             with open(ann_file, 'w') as file:
                 file.writelines(json.dumps(record) + '\n' for record in records)
             return records, samples
@@ -144,7 +145,7 @@ def main() -> None:
         _, *spent = timed(lambda: CrowdMetric(ann_file), samples)
         print(f'  AP, MR, JI, recall            {spent[0]:6.2f} s {spent[1]:6.2f} s')
         _, *spent = timed(lambda: CrowdMetric(ann_file, **options), samples)
-        print(f'  and AP at 3 IoUs, by 3 traits {spent[0]:6.2f} s {spent[1]:6.2f} s')
+        print(f'  and AP at 3 IoUs, by 3 groups {spent[0]:6.2f} s {spent[1]:6.2f} s')
         city_file = os.path.join(folder, 'val_gt.json')
         citypersons_file(records, city_file)
         numbered = [dict(sample, img_id=index) for index, sample in enumerate(samples)]

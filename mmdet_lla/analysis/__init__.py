@@ -1,1 +1,1 @@
-"""Pictures and tables of detections and assignments."""
+"""Analyses of detections and assignments: errors, protocols, NMS, and drawings."""

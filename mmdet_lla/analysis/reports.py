@@ -32,8 +32,8 @@ def format_percent(value: float, decimals: int = 1) -> str:
     """Format a fraction as percent, without the sign.
 
     Example:
-        >>> format_percent(0.8765)
-        '87.7'
+        >>> format_percent(0.8761)
+        '87.6'
     """
     return f'{100 * value:.{decimals}f}'
 

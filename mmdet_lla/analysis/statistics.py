@@ -78,7 +78,7 @@ def small_sample_factor(num_seeds: int) -> float:
     percentiles cover the true mean in 3 of 4 cases instead of 19 of 20. The factor
     ``t / z * sqrt(S / (S - 1))`` restores Student's interval.
 
-    >>> round(small_sample_factor(3), 2)
+    >>> float(round(small_sample_factor(3), 2))
     2.69
     """
     tail = (1 + LEVEL) / 2
@@ -127,7 +127,7 @@ def estimate(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
 def estimate_fraction(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Estimate:
     """Estimate a number in [0, 1]: :func:`estimate` with the interval clipped to that range.
 
-    >>> estimate_fraction(np.array([1.0]), np.array([[0.9, 1.0]])).high
+    >>> estimate_fraction(np.array([1.0]), np.array([[0.9, 1.1]])).high
     1.0
     """
     found = estimate(points, values, seed)

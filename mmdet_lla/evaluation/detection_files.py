@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.text import read_text
 from .annotations import CrowdDetections
 
 logger = logging.getLogger(__name__)
@@ -115,22 +114,23 @@ def read_detections(
     """
     path = Path(path)
     sizes = sizes or {}
+    if path.suffix not in ('.pkl', '.odgt', '.json'):
+        raise DetectionFileError(f'{path}: ends in {path.suffix!r}, expected .pkl, .odgt or .json')
     if path.suffix == '.pkl':
         return _read_dump(path, person)
+    from ..datasets.text import read_text  # here, since it needs mmengine
+
+    text = read_text(str(path))
     if path.suffix == '.odgt':
-        lines = enumerate(read_text(str(path)).splitlines(), 1)
+        lines = enumerate(text.splitlines(), 1)
         records = [_parse(line, f'{path}, line {number}') for number, line in lines if line.strip()]
         return _read_crowdhuman(path, records, sizes, person)
-    if path.suffix == '.json':
-        content = _parse(read_text(str(path)), str(path))
-        if not isinstance(content, list):
-            raise DetectionFileError(
-                f'{path}: {type(content).__name__}, expected a list of results'
-            )
-        if content and isinstance(content[0], dict) and 'dtboxes' in content[0]:
-            return _read_crowdhuman(path, content, sizes, person)
-        return _read_coco(path, content, sizes, person)
-    raise DetectionFileError(f'{path}: ends in {path.suffix!r}, expected .pkl, .odgt or .json')
+    content = _parse(text, str(path))
+    if not isinstance(content, list):
+        raise DetectionFileError(f'{path}: {type(content).__name__}, expected a list of results')
+    if content and isinstance(content[0], dict) and 'dtboxes' in content[0]:
+        return _read_crowdhuman(path, content, sizes, person)
+    return _read_coco(path, content, sizes, person)
 
 
 def _parse(text: str, where: str):

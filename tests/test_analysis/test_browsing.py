@@ -64,7 +64,7 @@ def test_weights_of_the_checkpoint_are_shown(folder):
     cfg = tiny_config(folder)
     model = MODELS.build(cfg.model)
     for parameter in model.parameters():
-        torch.nn.init.constant_(parameter, 0.01)
+        torch.nn.init.normal_(parameter, std=0.1)
     path = folder / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
     one, other = (

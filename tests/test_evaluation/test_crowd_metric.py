@@ -249,6 +249,44 @@ def test_ground_truth_from_data_samples(files):
     assert got == pytest.approx({f'crowd_human/{key}': v for key, v in expected.items()})
 
 
+@pytest.mark.parametrize('from_samples', [False, True])
+@pytest.mark.parametrize('classes', [('person', 'car'), ('car', 'Pedestrian'), ('head', 'car'), ()])
+def test_other_classes_are_left_out(files, from_samples, classes):
+    records, samples = random_crowd(11)
+    person = 1 if 'Pedestrian' in classes else 0
+    expected = scores_of_ours(files(records), samples)
+    metric = CrowdMetric(None if from_samples else files(records))
+    metric.dataset_meta = dict(classes=classes)
+    for record, sample in zip(records, samples, strict=True):
+        pred = sample['pred_instances']
+        count = len(pred['scores'])
+        gts = torch.tensor([one['fbox'] for one in record['gtboxes']]).reshape(-1, 4)
+        gts[:, 2:] += gts[:, :2]
+        ignored = torch.tensor(
+            [one['tag'] != 'person' or one['extra']['ignore'] != 0 for one in record['gtboxes']]
+        )
+        labels = torch.arange(2).repeat_interleave((~ignored).sum())
+        mixed = dict(
+            bboxes=pred['bboxes'].repeat(2, 1),
+            scores=torch.cat([pred['scores'], pred['scores'] + 1]),
+            labels=torch.tensor([person] * count + [1 - person] * count),
+        )
+        gt_instances = dict(bboxes=gts[~ignored].repeat(2, 1), labels=labels)
+        ignored_instances = dict(bboxes=gts[ignored], labels=-torch.ones(int(ignored.sum())))
+        metric.process(
+            None,
+            [
+                dict(
+                    sample,
+                    pred_instances=mixed,
+                    gt_instances=gt_instances,
+                    ignored_instances=ignored_instances,
+                )
+            ],
+        )
+    assert metric.compute_metrics(metric.results) == pytest.approx(expected, abs=1e-9)
+
+
 def test_data_samples_without_ground_truth_are_named():
     with pytest.raises(KeyError, match="image 'a' has no gt_instances"):
         CrowdMetric().process(None, [sample_of('a', [], [])])
