@@ -1,28 +1,28 @@
 """Fraction of a training step spent in assignment and losses, for LLAHead and mmdet's heads.
 
 ``python benchmarks/training_step.py``: ResNet-50, FPN and each head on the same random images of
-800 x 1344 with 100 gts, untrained. "plain" is LLAHead with full tables of gts x priors x classes.
-Rounds are interleaved; the table has medians.
+800 x 1344 with 100 gts, untrained. "dense" is LLAHead with tables of gts x priors x classes. Times
+are the processor's, on a GPU wall times.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
+import assigners
+import harness
 import torch
-from assigners import HEIGHT, STRIDES, WIDTH, PlainLLAAssigner, make_inputs
+from assigners import STRIDES
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 PARTS = ('forward', 'assignment', 'other losses', 'backward')
 ANCHORS = dict(
@@ -34,7 +34,7 @@ ANCHORS = dict(
 )
 HEADS = {
     'LLAHead': dict(type='mmdet_lla.LLAHead', assigner=dict(type='mmdet_lla.LLAAssigner')),
-    'LLAHead, plain': dict(type='mmdet_lla.LLAHead', assigner=dict(type='mmdet_lla.LLAAssigner')),
+    'LLAHead, dense': dict(type='mmdet_lla.LLAHead', assigner=dict(type='mmdet_lla.LLAAssigner')),
     'ATSSHead': dict(
         type='ATSSHead',
         anchor_generator=ANCHORS,
@@ -49,24 +49,59 @@ HEADS = {
         strides=STRIDES,
         assigner=dict(type='SimOTAAssigner', center_radius=2.5),
     ),
+    'FCOSHead': dict(type='FCOSHead', strides=list(STRIDES)),
 }
+
+
+def build_body(depth: int) -> nn.Module:
+    """Build ResNet and FPN, with the first stage and all batch norms frozen."""
+    channels = [64, 128, 256, 512] if depth == 18 else [256, 512, 1024, 2048]
+    resnet = dict(type='ResNet', depth=depth, frozen_stages=1, norm_eval=True)
+    fpn = dict(type='FPN', out_channels=256, start_level=1, add_extra_convs='on_output', num_outs=5)
+    return nn.Sequential(
+        MODELS.build(dict(resnet, norm_cfg=dict(type='BN', requires_grad=False))),
+        MODELS.build(dict(fpn, in_channels=channels)),
+    ).train()
 
 
 def build_head(name: str) -> nn.Module:
     """Build a head of the table, with its own assigner and losses."""
     cfg = dict(HEADS[name])
-    train_cfg = dict(assigner=cfg.pop('assigner'), allowed_border=-1, pos_weight=-1)
+    train_cfg = dict(allowed_border=-1, pos_weight=-1)
+    if 'assigner' in cfg:  # FCOSHead has none
+        train_cfg['assigner'] = cfg.pop('assigner')
     head = MODELS.build(
         dict(num_classes=1, in_channels=256, train_cfg=ConfigDict(train_cfg), **cfg)
     )
-    if name == 'LLAHead, plain':
-        head.assigner = PlainLLAAssigner()
+    if name == 'LLAHead, dense':
+        head.assigner = assigners.DenseLLAAssigner()
     head.init_weights()
     return head.train()
 
 
+def make_batch(num_imgs: int, num_gts: int, seed: int, device: str) -> tuple[Tensor, list]:
+    """Draw images, (num_imgs, 3, H, W), and gts of one class for each."""
+    images = torch.randn(num_imgs, 3, assigners.HEIGHT, assigners.WIDTH, device=device)
+    gts = []
+    for index in range(num_imgs):
+        inputs = assigners.move(assigners.make_inputs(num_gts, 1, seed + index), device)
+        gts.append(InstanceData(bboxes=inputs['gt_bboxes'], labels=inputs['gt_labels']))
+    return images, gts
+
+
+def compute_loss(head: nn.Module, outs: tuple, gts: list[InstanceData]) -> Tensor:
+    """Sum all losses of a head's outputs."""
+    size = assigners.HEIGHT, assigners.WIDTH
+    metas = [dict(img_shape=size, pad_shape=size, scale_factor=(1.0, 1.0)) for _ in gts]
+    losses = head.loss_by_feat(*outs, [InstanceData(**dict(one.items())) for one in gts], metas)
+    values = [
+        value for loss in losses.values() for value in (loss if type(loss) is list else [loss])
+    ]
+    return sum(value.sum() for value in values)
+
+
 def step(
-    body: nn.Module, head: nn.Module, images: torch.Tensor, boxes: list[InstanceData], clock
+    body: nn.Module, head: nn.Module, images: Tensor, gts: list, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Measure the seconds of each part of one training step."""
     spent = 0.0
@@ -80,18 +115,10 @@ def step(
         return result
 
     head.assigner.assign = timed_assign
-    metas = [
-        dict(img_shape=(HEIGHT, WIDTH), pad_shape=(HEIGHT, WIDTH), scale_factor=(1.0, 1.0))
-        for _ in boxes
-    ]
     times = [clock()]
     outs = head(body(images))
     times.append(clock())
-    losses = head.loss_by_feat(*outs, [InstanceData(**dict(b.items())) for b in boxes], metas)
-    total = sum(
-        loss.sum() if torch.is_tensor(loss) else sum(part.sum() for part in loss)
-        for loss in losses.values()
-    )
+    total = compute_loss(head, outs, gts)
     times.append(clock())
     total.backward()
     times.append(clock())
@@ -100,90 +127,46 @@ def step(
     return dict(zip(PARTS, (forward, spent, loss - spent, backward), strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = harness.make_parser(__doc__, repeats=5)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--boxes', type=int, default=100, help='gts per image')
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--repeats', type=int, default=5, help='interleaved rounds')
+    parser.add_argument('--gts', type=int, default=100, help='per image')
+    parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--depth', type=int, default=50, choices=(18, 50), help='of the ResNet')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    args = parser.parse_args()
-    on_gpu = torch.device(args.device).type == 'cuda'
+    args = parser.parse_args(argv)
+    synchronize = harness.make_synchronize(args.device)
 
     def clock() -> float:
-        """Processor seconds, which other work on the machine leaves alone; wall on a GPU."""
-        if on_gpu:
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time()
+        synchronize()
+        return time.process_time() if args.device == 'cpu' else time.perf_counter()
 
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     init_default_scope('mmdet')
     MMLogger.get_instance('benchmark', log_level='WARNING')
-    channels = [64, 128, 256, 512] if args.depth == 18 else [256, 512, 1024, 2048]
-    body = (
-        nn.Sequential(
-            MODELS.build(
-                dict(
-                    type='ResNet',
-                    depth=args.depth,
-                    frozen_stages=1,
-                    norm_eval=True,
-                    norm_cfg=dict(type='BN', requires_grad=False),
-                )
-            ),
-            MODELS.build(
-                dict(
-                    type='FPN',
-                    in_channels=channels,
-                    out_channels=256,
-                    start_level=1,
-                    add_extra_convs='on_output',
-                    num_outs=5,
-                )
-            ),
-        )
-        .to(args.device)
-        .train()
-    )
-    heads = {name: build_head(name).to(args.device) for name in HEADS}
-    images = torch.randn(args.batch, 3, HEIGHT, WIDTH, device=args.device)
-    boxes = []
-    for index in range(args.batch):
-        inputs = make_inputs(args.boxes, 1, args.seed + index, args.device)
-        boxes.append(InstanceData(bboxes=inputs['boxes'], labels=inputs['labels']))
-
-    rounds: dict[str, list[dict]] = {name: [] for name in heads}
-    for index in tqdm(range(args.repeats + 1), desc='rounds', disable=None):
-        for name, head in heads.items():
-            found = step(body, head, images, boxes, clock)
-            if index:  # the first round warms up
-                rounds[name].append(found)
-    result = {
-        name: {part: statistics.median(found[part] for found in steps) for part in PARTS}
-        for name, steps in rounds.items()
+    body = build_body(args.depth).to(args.device)
+    batch = make_batch(args.batch_size, args.gts, args.seed, args.device)
+    calls = {
+        name: partial(step, body, build_head(name).to(args.device), *batch, clock)
+        for name in HEADS
+        if name != 'FCOSHead'
     }
-
-    print(
-        f'ResNet-{args.depth} FPN, batch {args.batch}, {HEIGHT} x {WIDTH}, {args.boxes} gts per '
-        f'image, {args.device}; {"wall" if on_gpu else "processor"} time in ms, median of '
-        f'{args.repeats}\n'
+    milliseconds = {
+        name: {part: 1e3 * statistics.median(one[part] for one in steps) for part in PARTS}
+        for name, steps in harness.run_rounds(calls, args.repeats).items()
+    }
+    machine = (
+        f'{harness.describe_machine(args.device)}, ResNet-{args.depth}, batch {args.batch_size}, '
+        f'{args.gts} gts per image, median of {args.repeats}'
     )
-    print('| head | ' + ' | '.join(PARTS) + ' | assignment + losses, fraction of the step |')
-    print('| --- ' * (len(PARTS) + 2) + '|')
-    for name, parts in result.items():
+    harness.write_json(args.out_json, machine, milliseconds=milliseconds)
+    rows = []
+    for name, parts in milliseconds.items():
         fraction = (parts['assignment'] + parts['other losses']) / sum(parts.values())
-        print(
-            f'| {name} | '
-            + ' | '.join(f'{parts[part] * 1e3:.1f}' for part in PARTS)
-            + f' | {fraction:.1%} |'
-        )
-    if args.json:
-        Path(args.json).write_text(json.dumps(dict(vars(args), seconds=result), indent=1))
+        rows.append([name, *parts.values(), f'{fraction:.1%}'])
+    print(machine + '; ms\n')
+    print(harness.format_table(['head', *PARTS, 'assignment and losses'], rows))
 
 
 if __name__ == '__main__':

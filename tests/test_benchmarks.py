@@ -1,6 +1,7 @@
-"""The benchmarks run at a small size and tell what they promise. No times are judged."""
+"""The benchmarks run at a tiny size and report what they promise. No times are judged."""
 
-import importlib.util
+import doctest
+import importlib
 import json
 import subprocess
 import sys
@@ -13,65 +14,41 @@ BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
 
 
 @pytest.fixture
-def assigners(monkeypatch):
-    spec = importlib.util.spec_from_file_location('assigners', BENCHMARKS / 'assigners.py')
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'assigners', module)
-    monkeypatch.syspath_prepend(BENCHMARKS)  # where a script finds what lies beside it
-    spec.loader.exec_module(module)
-    threads = torch.get_num_threads()
-    yield module
+def load(monkeypatch):
+    """Import a benchmark; its modules, paths and threads are reset after the test."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    threads, before = torch.get_num_threads(), set(sys.modules)
+    yield importlib.import_module
     torch.set_num_threads(threads)
+    for path in BENCHMARKS.glob('*.py'):
+        if path.stem not in before:
+            sys.modules.pop(path.stem, None)
 
 
-def test_table_of_assigners(assigners, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(assigners, 'HEIGHT', 128)
-    monkeypatch.setattr(assigners, 'WIDTH', 192)
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        [
-            'assigners.py',
-            '--boxes',
-            '3',
-            '2',
-            '--classes',
-            '1',
-            '4',
-            '--repeats',
-            '1',
-            '--threads',
-            '1',
-            '--busy',
-            '1',
-            '--json',
-            str(tmp_path / 'table.json'),
-        ],
-    )
-    assigners.main()
-    rows = json.loads((tmp_path / 'table.json').read_text())['rows']
-    assert [(row['boxes'], row['classes']) for row in rows] == [(3, 1), (2, 4)]
-    for row in rows:
-        assert list(row['assigners']) == [
-            'LLA',
-            'plain LLA',
-            'OTA',
-            'POTO',
-            'SimOTA',
-            'DynamicSoftLabel',
-            'TaskAligned',
-            'ATSS',
-            'MaxIoU',
-        ]
-        assert row['differ'] == 0
-        assert all(min(found.values()) > 0 for found in row['assigners'].values())
-        assert all(found['worst_ms'] >= found['ms'] for found in row['assigners'].values())
-    out = capsys.readouterr().out
-    assert out.count('\n| ') == 4  # head, rule and two rows
-    assert '1 other busy process(es)' in out and '\n3, 1: LLA ' in out
+@pytest.fixture
+def assigners(load, monkeypatch):
+    """The benchmark of assigners, with images of 128 x 192."""
+    module = load('assigners')
+    monkeypatch.setattr(module, 'HEIGHT', 128)
+    monkeypatch.setattr(module, 'WIDTH', 192)
+    return module
 
 
-def test_others_are_busy_as_long_as_asked(assigners, monkeypatch):
+def read_table(text: str) -> list[list[str]]:
+    """Cells of the printed table, header included."""
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert {len(line) for line in cells} == {len(cells[0])}
+    return [line for line in cells if line[0] != '---']
+
+
+@pytest.mark.parametrize('name', ['harness', 'simulated_device'])
+def test_examples_of(load, name):
+    module = load(name)
+    assert doctest.testmod(module).failed == 0
+
+
+def test_other_processes_are_busy_within_the_context(load, monkeypatch):
     started = []
 
     class Process(subprocess.Popen):
@@ -80,13 +57,12 @@ def test_others_are_busy_as_long_as_asked(assigners, monkeypatch):
             started.append(self)
 
     monkeypatch.setattr(subprocess, 'Popen', Process)
-    with assigners.busy(2):
+    with load('harness').keep_busy(2):
         assert len(started) == 2 and all(one.poll() is None for one in started)
     assert all(one.poll() is not None for one in started)
 
 
-def test_peak_memory_is_that_of_known_allocations(assigners):
-
+def test_peak_memory_is_that_of_known_allocations(load):
     def call():
         first = torch.empty(10 << 20, dtype=torch.uint8)
         second = torch.empty(20 << 20, dtype=torch.uint8)
@@ -94,82 +70,63 @@ def test_peak_memory_is_that_of_known_allocations(assigners):
         third = torch.empty(5 << 20, dtype=torch.uint8)
         return second, third
 
-    assert assigners.peak_bytes(call, 'cpu') == 30 << 20
+    assert load('harness').peak_tensor_mib(call) == 30
 
 
-def test_boxes_lie_in_the_picture_and_about_two_percent_of_pairs_inside(assigners):
-    inputs = assigners.make_inputs(100, 1, 0, 'cpu')
-    boxes, points = inputs['boxes'], inputs['points']
+def test_assigners(assigners, tmp_path, capsys):
+    path = tmp_path / 'table.json'
+    words = '--gts 3 2 --classes 1 4 --repeats 1 --busy 1 --out-json'
+    assigners.main([*words.split(), str(path)])
+    rows = json.loads(path.read_text())['rows']
+    assert [(row['gts'], row['classes']) for row in rows] == [(3, 1), (2, 4)]
+    for row in rows:
+        assert list(row['assigners'])[:3] == ['LLA', 'dense LLA', 'OTA']
+        assert len(row['assigners']) == 9 and row['differ'] == 0
+        assert all(min(found.values()) > 0 for found in row['assigners'].values())
+        assert all(found['worst_ms'] >= found['ms'] for found in row['assigners'].values())
+    out = capsys.readouterr().out
+    assert [row[0] for row in read_table(out)] == ['gts, classes', '3, 1', '2, 4']
+    assert '1 other busy process(es)' in out
+
+
+def test_assigners_for_anchor_boxes_and_the_plot(assigners, monkeypatch, tmp_path):
+    monkeypatch.setattr(assigners, 'GROWTH', (2, 4))
+    monkeypatch.setattr(assigners, 'MEMORY_LIMIT', 0)
+    plot, path = tmp_path / 'growth.png', tmp_path / 'growth.json'
+    words = ['--repeats', '1', '--form', 'anchors']
+    assigners.main([*words, '--plot', str(plot), '--out-json', str(path)])
+    first, second = (row['assigners'] for row in json.loads(path.read_text())['rows'])
+    assert list(first) == ['LLA', 'ATSS', 'MaxIoU'] and list(second) == ['LLA']
+    assert plot.read_bytes().startswith(b'\x89PNG')
+
+
+def test_gts_lie_in_the_image_and_two_percent_of_pairs_are_inside(load):
+    inputs = load('assigners').make_inputs(100, 1, 0)
+    gts, points = inputs['gt_bboxes'], inputs['points']
     assert len(points) == sum(inputs['num_level_priors']) == 22400
-    assert (boxes >= 0).all() and (boxes[:, 2] <= 1344).all() and (boxes[:, 3] <= 800).all()
-    inside = ((points > boxes[:, None, :2]) & (points < boxes[:, None, 2:])).all(-1)
+    assert (gts >= 0).all() and (gts[:, 2] <= 1344).all() and (gts[:, 3] <= 800).all()
+    inside = ((points > gts[:, None, :2]) & (points < gts[:, None, 2:])).all(-1)
     assert 0.01 < inside.float().mean() < 0.03
 
 
-@pytest.mark.slow
-def test_every_head_of_the_training_step_gives_losses_and_gradients(assigners, monkeypatch):
-    spec = importlib.util.spec_from_file_location('training_step', BENCHMARKS / 'training_step.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assigners.init_default_scope('mmdet')
-    monkeypatch.setattr(module, 'HEIGHT', 64)
-    monkeypatch.setattr(module, 'WIDTH', 64)
-    ticks = iter(range(1000))
-    pictures = [
-        torch.zeros(2, 256, 64 // stride or 1, 64 // stride or 1) for stride in module.STRIDES
-    ]
-    boxes = [
-        module.InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 60.0]]), labels=torch.tensor([0]))
-    ] * 2
-    for name in module.HEADS:
-        head = module.build_head(name)
-        found = module.step(torch.nn.Identity(), head, pictures, boxes, lambda: next(ticks))
-        assert list(found) == list(module.PARTS) and found['assignment'] > 0
-        assert any(weight.grad is not None for weight in head.parameters())
-
-
-def test_table_of_operators(assigners, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'assigners', assigners)
-    spec = importlib.util.spec_from_file_location('operators', BENCHMARKS / 'operators.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(assigners, 'HEIGHT', 128)
-    monkeypatch.setattr(assigners, 'WIDTH', 192)
-    words = 'operators.py --images 1 2 --boxes 9 --classes 2'
-    monkeypatch.setattr(sys, 'argv', words.split())
-    module.main()
-    head, _, one, two, *_ = capsys.readouterr().out.splitlines()
-    names = [name.strip() for name in head.split('|')[2:-1]]
-    assert names[:2] == ['LLA', 'LLA, image by image'] and 'MaxIoU' in names
-    rows = [
-        [tuple(map(int, cell.replace(',', '').split('·'))) for cell in line.split('|')[2:-1]]
-        for line in (one, two)
-    ]
-    singly, waits = zip(*rows[0], strict=True)
-    assert rows[0][0] == rows[0][1] and waits[0] == 1
-    assert rows[1][0][0] <= rows[0][0][0] + 3 and rows[1][0][1] == 1
-    assert all(two > 1.8 * one for one, (two, _) in zip(singly[1:], rows[1][1:], strict=True))
-
-
-def test_table_of_mmcvs_operators(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location(
-        'operators_mmcv', BENCHMARKS / 'operators_mmcv.py'
+def test_operators(load, assigners, capsys):
+    load('operators').main('--images 1 2 --gts 9 --classes 2'.split())
+    header, *rows = read_table(capsys.readouterr().out)
+    assert header[1:3] == ['LLA', 'LLA, image by image'] and 'MaxIoU' in header
+    one, two = (
+        [tuple(map(int, cell.replace(',', '').split('·'))) for cell in row[1:]] for row in rows
     )
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
-    spec.loader.exec_module(module)
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(sys, 'argv', ['operators_mmcv.py', '--rounds', '1', '--scale', '0.1'])
-    try:
-        module.main()
-    finally:
-        torch.set_num_threads(threads)
-    _, _, *rows = (line.strip('|').split('|') for line in capsys.readouterr().out.splitlines())
-    assert [row[0].strip().split(',')[0] for row in rows] == [
-        *['nms'] * 4,
-        'soft_nms',
-        *['roi_align'] * 2,
-        *['deform_conv2d'] * 2,
-    ]
-    assert all(float(row[1]) > 0 for row in rows)
-    assert all((float(row[3]) > 0) if module.COMPILED else (row[3].strip() == '-') for row in rows)
+    assert one[0] == one[1] and one[0][1] == 1
+    assert two[0][0] <= one[0][0] + 3 and two[0][1] == 1
+    assert all(pair[0] > 1.8 * single[0] for single, pair in zip(one[1:], two[1:], strict=True))
+
+
+@pytest.mark.slow
+def test_training_step(load, assigners, tmp_path, capsys):
+    path = tmp_path / 'step.json'
+    words = '--depth 18 --repeats 1 --gts 3 --batch-size 2 --out-json'
+    load('training_step').main([*words.split(), str(path)])
+    found = json.loads(path.read_text())['milliseconds']
+    assert list(found) == ['LLAHead', 'LLAHead, dense', 'ATSSHead', 'YOLOXHead']
+    assert all(min(parts.values()) > 0 for parts in found.values())
+    assert len(read_table(capsys.readouterr().out)) == 5

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
-from busy import busy  # noqa: E402
+from harness import keep_busy  # noqa: E402
 
 STAND_IN = f"""
 import importlib.util
