@@ -139,9 +139,7 @@ def make_calls(inputs: dict) -> dict[str, Callable[[], AssignResult]]:
             assigner = TASK_UTILS.build(assigner)
         pred = InstanceData(priors=priors, bboxes=inputs['preds'], scores=scores)
         extra = dict(num_level_priors=inputs['num_level_priors']) if name == 'ATSS' else {}
-        calls[name] = partial(
-            assigner.assign, pred_instances=pred, gt_instances=gt, **extra
-        )
+        calls[name] = partial(assigner.assign, pred_instances=pred, gt_instances=gt, **extra)
     return calls
 
 

@@ -83,7 +83,7 @@ def main() -> int:
     for processes in args.processes:
         ends = collections.Counter()
         for i in range(args.launches):
-            with busy(args.busy * (i % 2)):
+            with keep_busy(args.busy * (i % 2)):
                 done = subprocess.run(
                     ['bash', str(script), config, str(processes)],
                     env=env,

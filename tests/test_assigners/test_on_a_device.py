@@ -1,10 +1,9 @@
-"""Assignment and the head's step on a stand-in for a GPU, which refuses to mix devices and counts.
+"""Assignment and the head's step on a simulated GPU, which rejects mixed devices and counts.
 
-See benchmarks/operators.py.
+See benchmarks/simulated_device.py.
 """
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,21 +25,17 @@ from mmdet_lla import LLAAssigner
 
 from .scenes import make_scene
 
-BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
+PATH = Path(__file__).parents[2] / 'benchmarks' / 'simulated_device.py'
 ONCE = {'copy to the host': 1}
 
 
 @pytest.fixture(scope='module')
-def operators():
-    path, modules = list(sys.path), set(sys.modules)
-    spec = importlib.util.spec_from_file_location('operators', BENCHMARKS / 'operators.py')
+def simulated():
+    """The module of the simulated device."""
+    spec = importlib.util.spec_from_file_location('simulated_device', PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name == 'assigners':
-            del sys.modules[name]
+    return module
 
 
 def scenes_of(num_imgs, num_boxes, num_classes, kind='points'):
@@ -58,28 +53,30 @@ def scenes_of(num_imgs, num_boxes, num_classes, kind='points'):
 
 
 @pytest.mark.parametrize('num_classes', [1, 3])
-def test_a_batch_of_any_size_is_150_operators_and_waits_once(operators, num_classes):
+def test_a_batch_of_any_size_is_150_operators_and_waits_once(simulated, num_classes):
     """Boxes of all kinds, those with too few priors inside among them, and contested priors."""
     seen = set()
     for num_imgs in (1, 2, 16):
         for num_boxes in (5, 60):
             batch = scenes_of(num_imgs, num_boxes, num_classes)
-            with operators.StandIn() as device:
-                batch, assigner = operators.put(batch), LLAAssigner()
+            with simulated.SimulatedDevice() as device:
+                batch, assigner = simulated.to_device(batch), LLAAssigner()
                 for _ in range(2):  # priors are looked at the first time
                     device.reset()
                     assigner.assign_batch(*batch)
-            assert dict(device.waits) == ONCE
+            assert dict(device.synchronizations) == ONCE
             seen.add(sum(device.operators.values()))
     assert max(seen) <= 150
     assert max(seen) - min(seen) <= 3  # what a single image does not need
 
 
-def test_a_image_is_a_batch_of_one(operators):
+def test_a_image_is_a_batch_of_one(simulated):
     priors, preds, scores, gts, ignored = scenes_of(1, 20, 2)
     counts = []
-    with operators.StandIn() as device:
-        priors, preds, scores, gts, ignored = operators.put((priors, preds, scores, gts, ignored))
+    with simulated.SimulatedDevice() as device:
+        priors, preds, scores, gts, ignored = simulated.to_device(
+            (priors, preds, scores, gts, ignored)
+        )
         pred = InstanceData(priors=priors, bboxes=preds[0], scores=scores[0])
         assigner = LLAAssigner()
         for call in (
@@ -90,7 +87,7 @@ def test_a_image_is_a_batch_of_one(operators):
             device.reset()
             call()
             counts.append(dict(device.operators))
-    assert counts[1] == counts[2] and dict(device.waits) == ONCE
+    assert counts[1] == counts[2] and dict(device.synchronizations) == ONCE
 
 
 KNOBS = {
@@ -109,32 +106,32 @@ KNOBS = {
 
 @pytest.mark.parametrize('knobs', KNOBS.values(), ids=KNOBS)
 @pytest.mark.parametrize('num_classes', [1, 3])
-def test_decides_as_on_the_host_and_waits_once(operators, knobs, num_classes):
+def test_decides_as_on_the_host_and_waits_once(simulated, knobs, num_classes):
     kind = 'strided' if 'prior_form' in knobs else 'points'
     batch = scenes_of(3, 20, num_classes, kind)
     expected = LLAAssigner(**knobs).assign_batch(*batch)
     assert expected.gt_inds.any(1).all()
-    with operators.StandIn() as device:
-        batch, assigner = operators.put(batch), LLAAssigner(**knobs)
+    with simulated.SimulatedDevice() as device:
+        batch, assigner = simulated.to_device(batch), LLAAssigner(**knobs)
         assigner.assign_batch(*batch)
         device.reset()
         found = assigner.assign_batch(*batch)
-    waits = 2 if knobs.get('topk') == 'dynamic' else 1
-    assert dict(device.waits) == {'copy to the host': waits}
+    copies = 2 if knobs.get('topk') == 'dynamic' else 1
+    assert dict(device.synchronizations) == {'copy to the host': copies}
     for name in ('gt_inds', 'max_overlaps', 'labels'):
         assert torch.equal(getattr(found, name).host, getattr(expected, name))
 
 
-def test_simota_decides_as_on_the_host(operators):
+def test_simota_decides_as_on_the_host(simulated):
     batch = scenes_of(3, 20, 2, 'strided')
     batch = (*batch[:2], batch[2].sigmoid(), *batch[3:])
     expected = LLAAssigner.simota().assign_batch(*batch)
-    with operators.StandIn() as device:
-        batch, assigner = operators.put(batch), LLAAssigner.simota()
+    with simulated.SimulatedDevice() as device:
+        batch, assigner = simulated.to_device(batch), LLAAssigner.simota()
         assigner.assign_batch(*batch)
         device.reset()
         found = assigner.assign_batch(*batch)
-    assert dict(device.waits) == {'copy to the host': 2}
+    assert dict(device.synchronizations) == {'copy to the host': 2}
     assert expected.gt_inds.any() and torch.equal(found.gt_inds.host, expected.gt_inds)
 
 
@@ -148,15 +145,15 @@ def batch_of(num_imgs, head):
 
 
 @pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
-def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
+def test_the_losses_of_a_batch_wait_twice_whatever_its_size(simulated, form):
     """For the assignment, and for the number of positive priors."""
     head = build(num_classes=3, **form)
     seen = []
     for num_imgs in (1, 2, 8):
         outs, *rest = batch_of(num_imgs, head)
         expected = head.loss_by_feat(*outs, *rest)
-        with operators.StandIn() as device:
-            outs, *rest = operators.put((outs, *rest))
+        with simulated.SimulatedDevice() as device:
+            outs, *rest = simulated.to_device((outs, *rest))
             for _ in range(2):
                 device.reset()
                 losses = head.loss_by_feat(*outs, *rest)
@@ -164,14 +161,16 @@ def test_the_losses_of_a_batch_wait_twice_whatever_its_size(operators, form):
             torch.testing.assert_close(losses[name].host, loss, rtol=1e-6, atol=0)
         # mmdet's GIoU loss copies its epsilon anew each time, its coder of anchor boxes their means
         # and deviations.
-        assert device.waits.pop('copy from the host, waited for') == 1 + 2 * bool(form)
-        assert dict(device.waits) == ONCE | {'aten::nonzero': 1}
+        assert device.synchronizations.pop('blocking copy from the host') == 1 + 2 * bool(form)
+        assert dict(device.synchronizations) == ONCE | {'aten::nonzero': 1}
         seen.append(sum(device.operators.values()))
     assert max(seen) - min(seen) <= 5 and max(seen) < 280
 
 
-@pytest.mark.parametrize('assigner, waits', [('LLAAssigner', 2), ('POTOAssigner', None)])
-def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(operators, assigner, waits):
+@pytest.mark.parametrize('assigner, synchronizations', [('LLAAssigner', 2), ('POTOAssigner', None)])
+def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(
+    simulated, assigner, synchronizations
+):
     """POTO's matching is the host's, image by image."""
     train_cfg = ConfigDict(TRAIN_CFG, one_to_one=dict(assigner=dict(type=assigner)))
     head = build(num_classes=3, one_to_one=dict(), train_cfg=train_cfg)
@@ -183,46 +182,46 @@ def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(operators, assigne
         preds = head._decode(priors, outs[1]).detach()
         batch = scores, preds, priors.converted, priors.num_level_priors, boxes, metas, ignored
         expected = head.one_to_one.loss(head.loss_cls, *batch)
-        with operators.StandIn() as device:
-            on_device = operators.put(batch)
+        with simulated.SimulatedDevice() as device:
+            on_device = simulated.to_device(batch)
             for _ in range(2):
                 device.reset()
                 loss = head.one_to_one.loss(head.loss_cls, *on_device)
         torch.testing.assert_close(loss.host, expected, rtol=1e-6, atol=0)
-        if waits:
-            assert sum(device.waits.values()) == waits
+        if synchronizations:
+            assert sum(device.synchronizations.values()) == synchronizations
             seen.append(sum(device.operators.values()))
-    assert not waits or seen[1] - seen[0] <= 5
+    assert not synchronizations or seen[1] - seen[0] <= 5
 
 
 @pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
-def test_the_losses_mix_no_devices_under_any_assigner(operators, assigner):
+def test_the_losses_mix_no_devices_under_any_assigner(simulated, assigner):
     head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
     outs, *rest = batch_of(2, head)
     expected = head.loss_by_feat(*outs, *rest)
-    with operators.StandIn():
-        outs, *rest = operators.put((outs, *rest))
+    with simulated.SimulatedDevice():
+        outs, *rest = simulated.to_device((outs, *rest))
         losses = head.loss_by_feat(*outs, *rest)
     for name, loss in expected.items():
         torch.testing.assert_close(losses[name].host, loss, rtol=1e-6, atol=0)
 
 
-def test_the_heads_forward_does_not_wait(operators):
+def test_the_heads_forward_does_not_wait(simulated):
     head = build(stacked_convs=1)
     feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
     expected = head(feats)
-    with operators.StandIn() as device, torch.no_grad():
+    with simulated.SimulatedDevice() as device, torch.no_grad():
         for module in head.modules():
-            module._parameters = operators.put(dict(module._parameters))
-        found = head(operators.put(feats))
-    assert not device.waits
+            module._parameters = simulated.to_device(dict(module._parameters))
+        found = head(simulated.to_device(feats))
+    assert not device.synchronizations
     for ours, theirs in zip(sum(found, []), sum(expected, []), strict=True):
         torch.testing.assert_close(ours.host, theirs)
 
 
-def test_the_stand_in_refuses_and_counts(operators):
-    with operators.StandIn() as device:
-        here, there = operators.put(torch.arange(4.0)), torch.arange(4.0)
+def test_the_simulated_device_rejects_mixed_devices_and_counts(simulated):
+    with simulated.SimulatedDevice() as device:
+        here, there = simulated.to_device(torch.arange(4.0)), torch.arange(4.0)
         with pytest.raises(RuntimeError, match='same device'):
             here + there
         with pytest.raises(RuntimeError, match='same device'):
@@ -242,10 +241,10 @@ def test_the_stand_in_refuses_and_counts(operators):
             lambda: here.repeat_interleave(here.long()),
             lambda: here[torch.tensor([1])],
         ):
-            before = sum(device.waits.values())
+            before = sum(device.synchronizations.values())
             wait()
-            assert sum(device.waits.values()) == before + 1
-        waits = sum(device.waits.values())
+            assert sum(device.synchronizations.values()) == before + 1
+        total = sum(device.synchronizations.values())
         for fine in (
             lambda: here.new_zeros(3),
             lambda: torch.ones(3, device=here.device),
@@ -253,8 +252,8 @@ def test_the_stand_in_refuses_and_counts(operators):
             lambda: here[here.long()],
             lambda: here.long().repeat_interleave(here.long(), output_size=6),
         ):
-            assert isinstance(fine(), operators.OnDevice)
-        assert sum(device.waits.values()) == waits
+            assert isinstance(fine(), simulated.SimulatedTensor)
+        assert sum(device.synchronizations.values()) == total
         before = sum(device.operators.values())
         assert here.view(2, 2)[1:].T.shape == (2, 1)
         assert sum(device.operators.values()) == before
