@@ -141,9 +141,9 @@ def test_the_list_names_every_command_in_a_line(capsys):
 def test_exit_status_and_message(argv, status, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(argv) == status
-    said = capsys.readouterr()
-    assert words in (said.err if status else said.out)
-    assert 'Traceback' not in said.err
+    output = capsys.readouterr()
+    assert words in (output.err if status else output.out)
+    assert 'Traceback' not in output.err
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_exit_status_and_message(argv, status, words, tmp_path, monkeypatch, cap
 def test_wrong_arguments_are_refused_while_parsing(argv, words, capsys):
     with pytest.raises(SystemExit) as end:
         main.main(argv)
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert end.value.code == (0 if argv[0] == 'help' else 2)
-    assert words in said.out + said.err
+    assert words in output.out + output.err
 
 
 def test_errors_become_one_line(capsys, monkeypatch):
@@ -235,9 +235,9 @@ def test_doctor(capsys, monkeypatch):
     monkeypatch.setattr(doctor, 'CORE', {**doctor.CORE, 'mmdet': ('no-such-package',)})
     monkeypatch.setitem(doctor.EXTRAS, 'ray', ('no-such-package',))
     assert doctor.main([]) == 1
-    said = capsys.readouterr()
-    assert 'does not work: mmdet' in said.err
-    assert 'missing: no-such-package (pip install "mmdet-lla[ray]")' in said.out
+    output = capsys.readouterr()
+    assert 'does not work: mmdet' in output.err
+    assert 'missing: no-such-package (pip install "mmdet-lla[ray]")' in output.out
 
 
 def test_scripts_run_with_the_package_at_hand(tmp_path, python):
@@ -252,3 +252,25 @@ def test_scripts_run_with_the_package_at_hand(tmp_path, python):
         env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'},
     )
     assert 'LLAHead' in done.stdout and "['script.py', 'a']" in done.stdout, done.stderr
+
+
+def test_choices_are_those_of_the_package():
+    """They are repeated in the commands, which import nothing to parse."""
+    from mmdet_lla.cli.convert import LAYOUTS
+    from mmdet_lla.datasets.converters import CONVERTERS
+    from mmdet_lla.datasets.odgt import BOXES
+    from mmdet_lla.models import MODELS
+
+    assert set(options.SHARED['--box']['choices']) == set(BOXES)
+    assert set(LAYOUTS) == set(CONVERTERS)
+    assert set(main.load_command('train').FINE_TUNING) <= set(MODELS)
+
+
+@pytest.mark.parametrize('text', ["dict(type=print('x'))", 'f()', 'dict(**{})', 'dict(', '[1]'])
+def test_assigners_are_read_without_running_or_writing_anything(text, tmp_path, monkeypatch):
+    from mmdet_lla.analysis.browsing import read_assigner
+
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    with pytest.raises(ValueError, match='is not an assigner'):
+        read_assigner(text)
+    assert not list(tmp_path.iterdir())

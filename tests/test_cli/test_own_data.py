@@ -34,10 +34,10 @@ def test_five_commands(yolo, monkeypatch, capsys):
     small = [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
     train = ['train', '--from', 'lla-s', '--data', 'people', '--cfg-options', *small]
     assert main([*train, 'max_epochs=1', 'train_cfg.max_epochs=1', 'param_scheduler.1.end=1']) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     config, checkpoint = 'work_dirs/lla-s_people/lla-s_people.py', 'epoch_1.pth'
-    assert f'config: {config} (edit it' in said
-    test = next(line for line in said.splitlines() if line.startswith('test it:')).split()[3:]
+    assert f'config: {config} (edit it' in output
+    test = next(line for line in output.splitlines() if line.startswith('test it:')).split()[3:]
     assert test[0] == 'test' and test[1] == config and test[2].endswith(checkpoint)
     text = (yolo / config).read_text()
     assert f"data_root = '{yolo}/people/'" in text and 'mmdet_lla://lla-s' in text
