@@ -1,5 +1,6 @@
-"""Watches what a training's assigner decides: scalars over time, pictures at chosen iterations."""
+"""Records the assignments of a training: scalars over time, images at chosen iterations."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -29,27 +30,27 @@ PREFIX = 'assign/'
 
 @HOOKS.register_module()
 class AssignmentHook(Hook):
-    """Record how assignment settles during a training, and change nothing of the training.
+    """Record the assignments of a training without changing it.
 
     Works with any detector whose ``bbox_head`` or ``rpn_head`` has an ``assigner``. Scalars go to
     the visualizer (all its backends) and to the message hub, named ``assign/priors_per_gt``,
     ``gts_without_prior``, ``positives_per_image``, ``outside``, ``contested``, ``pred_iou``,
     ``prior_iou`` and ``level_0``..., as in
-    :func:`~mmdet_lla.analysis.assignment_stats.summarize`. Each is the mean over all pictures of
-    all processes since the last ones, but ``contested``, which costs a call of the assigner a
-    box: it is taken of the last iteration alone. The sums stay on the device in between.
+    :func:`~mmdet_lla.analysis.assignment_stats.summarize`. Each is the mean over all images of
+    all processes since the last ones, except ``contested``, which costs a call of the assigner per
+    gt and is computed for the last iteration only. The sums stay on the device in between.
 
-    Pictures show some few of the data set at each chosen iteration, through the weights of that
-    time, so that one can watch assignment settle. The first process draws; all of them run the
-    pictures, for heads average over processes.
+    At chosen iterations a few images of the data set are drawn with their assignment by the current
+    weights. The first process draws; all of them run the images, because heads average over
+    processes.
 
     Args:
         interval (int): Iterations from one set of scalars to the next. Defaults to 50.
-        draw_at (Sequence[int]): Numbers of updates after which pictures are drawn, 0 for the
+        draw_at (Sequence[int]): Numbers of updates after which images are drawn, 0 for the
             untrained detector. Defaults to none.
         draw_interval (int, optional): Draw after every so many updates too.
-        num_pictures (int): How many pictures, the first that have boxes. Defaults to 2.
-        pictures (Sequence[str]): Their IDs or file names without extension, instead.
+        num_images (int): How many images, the first that have gts. Defaults to 2.
+        images (Sequence[str]): Their IDs or file names without extension, instead.
         split (str): Whether they are of the 'train' or the 'val' set, see
             :func:`~mmdet_lla.analysis.samples.build_plain_dataset`. Defaults to 'val'.
 
@@ -63,12 +64,22 @@ class AssignmentHook(Hook):
         interval: int = 50,
         draw_at: Sequence[int] = (),
         draw_interval: int | None = None,
-        num_pictures: int = 2,
-        pictures: Sequence[str] = (),
+        num_images: int = 2,
+        images: Sequence[str] = (),
         split: str = 'val',
+        num_pictures: int | None = None,
+        pictures: Sequence[str] | None = None,
     ) -> None:
+        if num_pictures is not None or pictures is not None:
+            warnings.warn(
+                'AssignmentHook: num_pictures and pictures are now num_images and images',
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            num_images = num_images if num_pictures is None else num_pictures
+            images = images if pictures is None else pictures
         for name, value in dict(
-            interval=interval, draw_interval=draw_interval, num_pictures=num_pictures
+            interval=interval, draw_interval=draw_interval, num_images=num_images
         ).items():
             if value is not None and value < 1:
                 raise ValueError(f'AssignmentHook: {name} must be at least 1, got {value!r}')
@@ -82,15 +93,15 @@ class AssignmentHook(Hook):
         self.interval = interval
         self.draw_at = frozenset(draw_at)
         self.draw_interval = draw_interval
-        self.num_pictures = num_pictures
-        self.pictures = tuple(pictures)
+        self.num_images = num_images
+        self.images = tuple(images)
         self.split = split
         self._watch = ExitStack()
         self._sums: Tensor | None = None
         self._last: list[Assignment] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Find the head and the pictures."""
+        """Find the head and the images."""
         try:
             self._head = find_assigner_head(_detector(runner))
         except ValueError as error:
@@ -160,7 +171,7 @@ class AssignmentHook(Hook):
             runner.message_hub.update_scalar(name, value)
 
     def _draw(self, runner: Runner) -> None:
-        """Draw the pictures if it is time: after ``runner.iter`` updates."""
+        """Draw the images if it is time: after ``runner.iter`` updates."""
         done = runner.iter
         if not self._samples or not (
             done in self.draw_at or (self.draw_interval and done % self.draw_interval == 0)
@@ -176,15 +187,15 @@ class AssignmentHook(Hook):
                     runner.visualizer.add_image(f'assignment_{name}', drawn, step=done)
 
     def _load(self, runner: Runner) -> list[tuple[str, dict]]:
-        """The pictures, by name."""
+        """Return the images to draw, by name."""
         dataset = build_plain_dataset(runner.cfg, self.split)
-        indices = find_indices(dataset, self.pictures) if self.pictures else range(len(dataset))
+        indices = find_indices(dataset, self.images) if self.images else range(len(dataset))
         found = []
         for index in indices:
             sample = dataset[index]
             if len(sample['data_samples'].gt_instances):
                 found.append((get_file_name(sample), sample))
-            if not self.pictures and len(found) == self.num_pictures:
+            if not self.images and len(found) == self.num_images:
                 break
         return found
 

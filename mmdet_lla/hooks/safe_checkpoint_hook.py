@@ -92,10 +92,10 @@ class SafeCheckpointHook(CheckpointHook):
                 'SafeCheckpointHook: the checkpoint holds meta.config, Python '
                 'code that no checkpoint needs; it is not executed'
             )
-        lacking = [key for key in ('optimizer', 'param_schedulers') if key not in checkpoint]
-        if runner._resume and lacking:  # so has a best one
+        missing = [key for key in ('optimizer', 'param_schedulers') if key not in checkpoint]
+        if runner._resume and missing:  # so has a best one
             runner.logger.warning(
-                f'SafeCheckpointHook: the checkpoint has no {lacking}, which '
+                f'SafeCheckpointHook: the checkpoint has no {missing}, which '
                 'start anew; the training will not equal an uninterrupted one'
             )
 
@@ -126,17 +126,17 @@ class SafeCheckpointHook(CheckpointHook):
         runner.logger.info(f'No checkpoint in {runner.work_dir} yet; starting anew')
         return None, None
 
-    def _candidates(self, runner: Runner, folder: str) -> list[str]:
+    def _candidates(self, runner: Runner, directory: str) -> list[str]:
         """Checkpoints to resume from: the one of ``last_checkpoint``, then from new to old."""
-        place = Path(folder)
-        if self.out_dir is not None and folder == runner.work_dir:
+        place = Path(directory)
+        if self.out_dir is not None and directory == runner.work_dir:
             place = Path(self.out_dir) / osp.basename(runner.work_dir.rstrip(osp.sep))
         found = sorted(
             place.glob(self.filename_tmpl.format('*')),
             key=lambda path: path.stat().st_mtime,
             reverse=True,
         )
-        named = Path(folder) / 'last_checkpoint'
+        named = Path(directory) / 'last_checkpoint'
         last = [named.read_text().strip()] if named.is_file() else []
         return list(dict.fromkeys([name for name in last if name] + [str(path) for path in found]))
 

@@ -85,7 +85,7 @@ def scalars(runner: Runner) -> dict[int, dict[str, float]]:
 
 @pytest.mark.parametrize('head', ['lla', 'yolox'])
 def test_a_training_is_the_same_with_and_without(folder, head):
-    hook = dict(interval=1, draw_interval=2, draw_at=[1], num_pictures=1)
+    hook = dict(interval=1, draw_interval=2, draw_at=[1], num_images=1)
     plain_run, plain = train(folder, f'{head}-plain', head)
     watched_run, watched = train(folder, f'{head}-watched', head, hook)
     assert len(plain.losses) == 3 and plain.losses == watched.losses
@@ -144,7 +144,7 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
 
 
 def test_pictures_are_drawn_after_the_chosen_updates(folder):
-    runner, _ = train(folder, 'pictures', hook=dict(draw_at=[0, 2, 3], num_pictures=2))
+    runner, _ = train(folder, 'pictures', hook=dict(draw_at=[0, 2, 3], num_images=2))
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     steps = sorted(
         (name[: -len(step) - 1], int(step))
@@ -195,7 +195,7 @@ def test_a_head_without_assigner_is_told_when_training_begins(folder):
     [
         ('interval', 0),
         ('draw_interval', 0),
-        ('num_pictures', 0),
+        ('num_images', 0),
         ('draw_at', [-1]),
         ('draw_at', [1.5]),
         ('split', 'test'),
