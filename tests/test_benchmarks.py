@@ -130,3 +130,64 @@ def test_training_step(load, assigners, tmp_path, capsys):
     assert list(found) == ['LLAHead', 'LLAHead, dense', 'ATSSHead', 'YOLOXHead']
     assert all(min(parts.values()) > 0 for parts in found.values())
     assert len(read_table(capsys.readouterr().out)) == 5
+
+
+def test_on_gpu_runs_on_a_cpu(load, assigners, tmp_path, capsys):
+    path = tmp_path / 'gpu.json'
+    words = '--device cpu --tiny --parts assignments synchronizations assigning Predictor'
+    assert load('on_gpu').main([*words.split(), '--out-json', str(path)]) == 0
+    parts = json.loads(path.read_text())['parts']
+    assert [part['error'] for part in parts.values()] == [None] * 4
+    golden = parts['assignments']['rows']
+    assert [row['equal'] for row in golden.values()] == [12, 11, 24, 4]
+    assert all(row['equal'] == row['cases'] for row in golden.values())
+    assert parts['synchronizations']['rows']['LLA, batch of 2']['synchronizations'] == 1
+    assert list(parts['assigning']['rows'])[-1] == 'TaskAligned, batch of 16'
+    assert parts['Predictor']['rows']['lla-s, batch of 1']['images_per_second'] > 0
+    assert 'failed' not in {row[1] for row in read_table(capsys.readouterr().out)}
+
+
+@pytest.mark.slow
+def test_on_gpu_trains_in_every_precision(load, assigners, tmp_path):
+    path = tmp_path / 'gpu.json'
+    words = '--device cpu --tiny --parts training --out-json'
+    assert load('on_gpu').main([*words.split(), str(path)]) == 0
+    rows = json.loads(path.read_text())['parts']['training']['rows']
+    assert len(rows) == 12 and {'LLAHead, bf16', 'FCOSHead, fp32, compiled'} <= set(rows)
+
+
+def test_on_gpu_reports_a_failed_part_and_continues(load, assigners, monkeypatch, tmp_path, capsys):
+    def fail(args):
+        yield 'first', dict(ms=1.0)
+        raise ValueError('broken')
+
+    def late(args):
+        yield 'case', dict(ms=2.0)
+
+    on_gpu, path = load('on_gpu'), tmp_path / 'gpu.json'
+    monkeypatch.setattr(on_gpu, 'PARTS', dict(assigning=fail, Predictor=late))
+    words = '--device cpu --tiny --parts assigning Predictor --out-json'
+    assert on_gpu.main([*words.split(), str(path)]) == 1
+    first, second = json.loads(path.read_text())['parts'].values()
+    assert first['error'] == 'ValueError: broken' and first['rows'] == {'first': {'ms': 1.0}}
+    assert second['error'] is None
+    assert ['assigning', 'failed', 'ValueError: broken'] in read_table(capsys.readouterr().out)
+    monkeypatch.setattr(on_gpu, 'TIME_LIMIT', -1)
+    assert on_gpu.main([*words.split(), str(path)]) == 1
+    assert 'TimeoutError' in json.loads(path.read_text())['parts']['Predictor']['error']
+
+
+def test_on_gpu_finds_a_different_assignment(load):
+    on_gpu = load('on_gpu')
+    vector = on_gpu.DATA / 'assign_one_gt.npz'
+    ((assign, pred, gts, labels, assigned),) = on_gpu.read_golden(vector)
+    assert on_gpu.is_equal(assign, pred, gts, labels, assigned, 'cpu')
+    assigned[assigned == 0] = len(labels)
+    assert not on_gpu.is_equal(assign, pred, gts, labels, assigned, 'cpu')
+
+
+def test_on_gpu_needs_one(load, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit, match='2'):
+        load('on_gpu').main([])
+    assert '--device cpu --tiny' in capsys.readouterr().err
