@@ -26,7 +26,7 @@ from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
 from mmdet_lla.inference import Predictor, Tiles
-from mmdet_lla.inference.tiles import View, spans
+from mmdet_lla.inference.tiles import View, tile_spans
 from mmdet_lla.runtime import Detections
 from mmdet_lla.utils.boxes import box_iou
 
@@ -90,7 +90,7 @@ def at_seams(boxes: np.ndarray, size: int | None) -> np.ndarray:
         return np.zeros(len(boxes), bool)
     cut = np.zeros(len(boxes), bool)
     for axis, length in enumerate((WIDTH, HEIGHT)):
-        edges = np.unique(spans(length, size, 0.25))
+        edges = np.unique(tile_spans(length, size, 0.25))
         for edge in edges[(edges > 0) & (edges < length)]:
             cut |= (boxes[:, axis] < edge) & (boxes[:, axis + 2] > edge)
     return cut

@@ -5,7 +5,9 @@
   mmdet-lla predict published.pth video.mp4 --track --line 0,400,960,400
   mmdet-lla predict exported.onnx 0                      # the first camera
 
-Writes drawn images or videos, and detections.jsonl with one line per image or frame.
+Writes detections.jsonl with one line per image or frame, drawn images (vis/) and drawn videos.
+Results of an earlier run in --out-dir are replaced, other files are never overwritten; the default
+directory is new for each run (work_dirs/predict, work_dirs/predict_2, ...).
 """
 
 import argparse
@@ -18,7 +20,12 @@ FORMATS = ('coco', 'csv', 'odgt', 'yolo')
 
 
 def parse_numbers(text: str) -> list[float]:
-    """Return the numbers of a list such as ``0,400,960,400``."""
+    """Return the numbers of a list such as ``0,400,960,400``.
+
+    Example:
+        >>> parse_numbers('-5,0,10,20')
+        [-5.0, 0.0, 10.0, 20.0]
+    """
     return [float(part) for part in text.split(',')]
 
 
@@ -92,22 +99,35 @@ def build_parser() -> CommandParser:
 
 def show(summary) -> None:
     """Print what was detected, written and skipped."""
-    print(f'{summary.people} detections in {summary.frames} pictures and frames')
+    print(f'{summary.detections} detections in {summary.frames} images and frames')
     for source, counts in summary.counts.items():
         print(f'{source}: {json.dumps(counts)}')
     for path in summary.written:
         print(f'  {path}')
-    if summary.broken:
-        print(f'{len(summary.broken)} could not be read:', file=sys.stderr)
-        for fault in summary.broken:
-            print(f'  {fault}', file=sys.stderr)
+    for path in summary.incomplete:
+        print(f'incomplete: {path}', file=sys.stderr)
+    if summary.failed:
+        print(f'{len(summary.failed)} failed:', file=sys.stderr)
+        for message in summary.failed:
+            print(f'  {message}', file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> int:
     from ..inference import Predictor, Tiles
-    from ..inference.run import predict_files
+    from ..inference.run import DEFAULT_OUT_DIR, plan_run, predict_files
 
-    hush_mmengine()
+    plan = plan_run(
+        args.inputs,
+        None if args.out_dir == DEFAULT_OUT_DIR else args.out_dir,
+        args.format,
+        not args.no_draw,
+        args.track,
+        args.line,
+        args.zone,
+        args.max_frames,
+    )
+    if not args.model.endswith(('.onnx', '.xml')):  # these need no mmengine
+        hush_mmengine()
     predictor = Predictor(
         args.model,
         args.weights,
@@ -118,22 +138,30 @@ def run(args: argparse.Namespace) -> int:
         tiles=None if args.tile is None else Tiles(args.tile, args.overlap),
         cfg_options=read_cfg_options(args.cfg_options),
         backend=args.backend,
+        threads=args.threads,
     )
     print(f'{args.model}: {", ".join(predictor.classes)}, score at least {predictor.threshold:g}')
-    summary = predict_files(
-        predictor,
-        args.inputs,
-        args.out_dir,
-        args.format,
-        not args.no_draw,
-        args.track,
-        args.line,
-        args.zone,
-        args.max_frames,
-    )
+    summary = predict_files(predictor, plan)
     show(summary)
-    return 1 if summary.broken else 0
+    return 1 if summary.failed else 0
+
+
+def join_coordinates(argv: list[str]) -> list[str]:
+    """Join --line and --zone with negative coordinates, which argparse takes for an option.
+
+    Example:
+        >>> join_coordinates(['--line', '-5,0,9,9', 'a.mp4'])
+        ['--line=-5,0,9,9', 'a.mp4']
+    """
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in ('--line', '--zone') and word[:1] == '-' and ',' in word:
+            joined[-1] += f'={word}'
+        else:
+            joined.append(word)
+    return joined
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(build_parser(), run, argv)
+    argv = sys.argv[1:] if argv is None else argv
+    return run_command(build_parser(), run, join_coordinates(argv))

@@ -14,9 +14,9 @@ import torch
 from mmengine.config import Config
 
 from ..inference.model import TorchDetector
-from ..runtime import read_picture
+from ..runtime import read_image
+from ..runtime.images import SizeRule
 from ..runtime.metadata import Metadata
-from ..runtime.pictures import SizeRule
 from ..version import __version__
 from .files import write_int8, write_onnx, write_openvino
 from .graph import DetectorGraph
@@ -123,5 +123,5 @@ def export_detector(
 
 def _prepare(infos: list[dict], rule: SizeRule, rgb: bool) -> Iterator[np.ndarray]:
     for info in infos:
-        image, _ = rule.apply(read_picture(info['img_path']))
+        image, _ = rule.apply(read_image(info['img_path']))
         yield np.ascontiguousarray(image[..., ::-1] if rgb else image)[None]

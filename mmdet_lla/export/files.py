@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..runtime.metadata import KEY, Metadata
-from ..runtime.sessions import order_ties
+from ..runtime.sessions import make_topk_stable
 from .graph import DetectorGraph, GraphDetections
 from .operators import OPSET, onnxscript_translations, register_symbolics
 
@@ -178,7 +178,7 @@ def write_openvino(source: Path, path: Path, metadata: Metadata) -> None:
     import openvino
 
     model = openvino.convert_model(source)
-    order_ties(model)
+    make_topk_stable(model)
     model.set_rt_info(metadata.dumps(), [KEY])
     try:
         openvino.save_model(model, path, compress_to_fp16=False)

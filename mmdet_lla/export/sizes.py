@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from ..inference.model import picture_pipeline
-from ..runtime.pictures import SizeRule
+from ..inference.model import image_pipeline
+from ..runtime.images import SizeRule
 
 
 def read_size_rule(cfg: Config) -> SizeRule:
@@ -21,7 +21,7 @@ def read_size_rule(cfg: Config) -> SizeRule:
         (640, 480)
     """
     values: dict = {}
-    for step in picture_pipeline(cfg):
+    for step in image_pipeline(cfg):
         step = dict(step)
         kind = str(step.pop('type')).rpartition('.')[2]
         if kind == 'Resize' and not values:

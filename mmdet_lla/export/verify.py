@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
-from ..runtime import Detections, read_picture
+from ..runtime import Detections, read_image
 from .rounding import SCORE_ROUNDING, Flip, NMSCandidates, explain
 
 #: Allowed differences: of metrics, and of boxes in pixels of the image or, where that is more,
@@ -102,7 +102,7 @@ def compare(
     evaluators = [_Evaluator(cfg, dataset.metainfo) for _ in range(1 + len(others))]
     comparisons = [Comparison(len(infos)) for _ in others]
     for info in tqdm(infos, 'verifying', unit='image', disable=not progress):
-        image = read_picture(info['img_path'])
+        image = read_image(info['img_path'])
         found = [one.detect([one.prepare(image)])[0] for one in (detector, *others)]
         for evaluator, detections in zip(evaluators, found, strict=True):
             evaluator.add(info, detections)

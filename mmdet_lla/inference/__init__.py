@@ -1,17 +1,20 @@
-"""Finds people: pictures, videos and tiles in, detections out."""
+"""Detects people: images, videos and tiles in, detections out.
 
-from ..runtime import BrokenPicture, Detections, read_picture
-from .model import load_detector
+Imports torch and mmdet only when a model needs them; exported models do not.
+"""
+
+from ..runtime import BrokenImageError, Detections, read_image
+from .loading import load_detector
 from .predictor import Frame, Predictor, Result
 from .tiles import Tiles
 
 __all__ = [
-    'BrokenPicture',
+    'BrokenImageError',
     'Detections',
     'Frame',
     'Predictor',
     'Result',
     'Tiles',
     'load_detector',
-    'read_picture',
+    'read_image',
 ]

@@ -1,51 +1,60 @@
-"""Predictor: pictures and frames in, detections out, a batch at a time."""
+"""Predictor: images and frames in, detections out, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mmengine.config import Config
 
-from ..runtime import BrokenPicture, Detections, read_picture
-from .ahead import ahead
-from .model import load_detector
+from ..runtime import BrokenImageError, Detections, read_image
+from ..runtime.detector import PreparedImage
+from ..runtime.images import is_pil_image, to_bgr
+from .loading import UnsuitableModelError, load_detector
+from .prefetch import prefetch
 from .tiles import Tiles, View
 
-#: What is shown where the model does not know the score that was best on validation.
-USUAL_THRESHOLD = 0.3
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+#: For models without a score threshold chosen on a validation set.
+DEFAULT_THRESHOLD = 0.3
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture, or a frame of a video, to detect in.
+    """An image, or a frame of a video.
 
     Attributes:
         source (str): Path, address or name.
-        image (np.ndarray, optional): BGR, uint8, (H, W, 3); None to read it from ``source``.
-        index (int, optional): Number of the frame in its video, from 0.
-        time (float, optional): Of the frame in its video, in seconds.
-        fault (str, optional): Why it cannot be read.
+        image (np.ndarray | PIL.Image.Image, optional): None to read it from ``source``.
+        index (int, optional): Index of the frame in its video.
+        time (float, optional): Time of the frame in its video, in seconds.
+        error (str, optional): Why it cannot be read.
+
+    Example:
+        >>> Frame('street.mp4', np.zeros((4, 6, 3), np.uint8), index=25, time=1.0).index
+        25
     """
 
     source: str
-    image: np.ndarray | None = None
+    image: object = None
     index: int | None = None
     time: float | None = None
-    fault: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a frame.
+    """A frame with its detections.
 
     Attributes:
-        frame (Frame): With its picture.
-        detections (Detections, optional): None where the frame is broken; ``frame.fault`` says why.
+        frame (Frame): With its image as BGR array.
+        detections (Detections, optional): None if the frame failed; ``frame.error`` says why.
     """
 
     frame: Frame
@@ -53,39 +62,40 @@ class Result:
 
 
 class Predictor:
-    """Finds people (or whatever the model detects) in pictures and frames.
+    """Detects people (or the other classes of the model) in images and frames.
 
-    ::
-
-        predictor = Predictor('config.py', 'checkpoint.pth')
-        found = predictor('photo.jpg')
-        found.boxes, found.scores
-
-    Pictures of one size share a batch, and a picture gets the same detections in every batch. While
-    a batch is detected in, the next pictures are read and resized by other threads.
+    Images of the same size share a batch, and an image has the same detections in every batch.
+    Other threads read and resize the next images while the model is busy.
 
     Args:
         model (str | PathLike | Config): A config, with ``weights``; a published checkpoint; an
-            exported file; or the name of a model that ships.
-        weights (str | PathLike, optional): Checkpoint of a config.
-        threshold (float | str, optional): Least score. 'auto' is the one that was best on
-            validation, which the model must know. Defaults to that if it knows it, else 0.3.
-        device (str): Where torch runs. Defaults to 'auto', a GPU if there is one.
-        batch_size (int): Pictures that go through the model together. Defaults to 1, which is best
-            on CPUs.
-        workers (int): Threads that read and resize pictures. Defaults to 2.
-        tiles (Tiles, optional): How to cut large pictures. Defaults to not at all.
+            exported file, which needs neither torch nor mmdet; the name of a shipped model; or a
+            loaded detector.
+        weights (str | PathLike, optional): Checkpoint for a config.
+        threshold (float | str, optional): Score threshold. 'auto' is the one chosen on the
+            validation set, which the model must have. Defaults to that if there is one, else 0.3.
+        device (str): Device of torch. Defaults to 'auto', a GPU if there is one.
+        batch_size (int): Images per batch. Defaults to 1, which is fastest on CPUs.
+        workers (int): Threads that read and resize images. Defaults to 2.
+        tiles (Tiles, optional): How to tile large images. Defaults to no tiling.
         cfg_options (dict, optional): Settings of the config to override.
         backend (str): 'onnxruntime', 'openvino' or 'auto', for exported files.
-        threads (int, optional): Threads of the backend, for exported files.
+        threads (int, optional): Compute threads; torch has one number for the whole process.
+            Defaults to the backend's choice.
 
     Attributes:
-        classes (tuple[str]): Names of the classes.
-        threshold (float): Least score.
+        classes (tuple[str]): Class names.
+        threshold (float): Score threshold.
 
     Raises:
-        FileNotFoundError: Something named is not there.
-        ValueError: An argument is not one of those above; the message says what was expected.
+        FileNotFoundError: A named file does not exist.
+        ValueError: An argument is invalid; the message says what was expected.
+
+    Example::
+
+        predictor = Predictor('lla-s')
+        found = predictor('photo.jpg')
+        found.boxes, found.scores
     """
 
     def __init__(
@@ -105,123 +115,166 @@ class Predictor:
         for name, value in (('batch_size', batch_size), ('workers', workers)):
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+        if threshold is not None:
+            threshold = parse_threshold(threshold)
         self.detector = load_detector(model, weights, device, cfg_options, backend, threads)
-        self.threshold = _threshold(threshold, self.detector.threshold, str(model))
+        if threshold in (None, 'auto'):
+            found = self.detector.threshold
+            if found is None and threshold == 'auto':
+                raise ValueError(
+                    f"{model} has no score threshold for threshold='auto': give a number, or write "
+                    'one with mmdet-lla analyze --write-threshold'
+                )
+            threshold = DEFAULT_THRESHOLD if found is None else found
+        self.threshold = threshold
         self.batch_size, self.workers, self.tiles = batch_size, workers, tiles
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Class names."""
         return self.detector.classes
 
-    def __call__(self, pictures):
-        """Detect in one picture or in several.
+    def __call__(self, images):
+        """Detect in one image or in several.
 
         Args:
-            pictures (str | PathLike | np.ndarray | Sequence): A path or a picture (BGR, uint8,
-                (H, W, 3)), or a list of those.
+            images (str | PathLike | np.ndarray | PIL.Image.Image | Iterable): A path, an array or a
+                PIL image (see :func:`~mmdet_lla.runtime.images.to_bgr`), or an iterable of these.
 
         Returns:
-            Detections | list[Detections]: One for one picture, a list for a list.
+            Detections | list[Detections]: One for a single image, a list for an iterable.
 
         Raises:
-            BrokenPicture: One of them cannot be read; the message names it.
+            BrokenImageError: An image cannot be read or used; the message names it.
         """
-        if isinstance(pictures, (str, PathLike, np.ndarray)):
-            return self([pictures])[0]
-        frames = [
-            Frame(f'picture {i}', picture)
-            if isinstance(picture, np.ndarray)
-            else Frame(str(picture))
-            for i, picture in enumerate(pictures)
-        ]
+        if isinstance(images, (str, PathLike, np.ndarray)) or is_pil_image(images):
+            return self([images])[0]
+        if not isinstance(images, Iterable):
+            to_bgr(images)  # raises
+        frames = (_make_frame(i, image) for i, image in enumerate(images))
         found = []
         for result in self.stream(frames):
             if result.detections is None:
-                raise BrokenPicture(result.frame.fault)
+                raise BrokenImageError(result.frame.error)
             found.append(result.detections)
         return found
 
     def stream(
         self, frames: Iterable[Frame], threshold: float | None = None, live: bool = False
     ) -> Iterator[Result]:
-        """Detect in frames as they come, in their order; memory does not grow with their number.
+        """Detect in frames as they come, in their order, with bounded memory.
 
         Args:
-            frames (Iterable[Frame]): Also without end.
-            threshold (float, optional): Least score. Defaults to the predictor's.
-            live (bool): Whether frames that come while the model is busy may be left out, but for
-                the newest. Defaults to False.
+            frames (Iterable[Frame]): May be endless.
+            threshold (float, optional): Score threshold. Defaults to the predictor's.
+            live (bool): Whether to drop all but the newest frame while the model is busy. Defaults
+                to False.
 
         Yields:
-            Result: One for every frame, broken ones too (with ``live``, for those not left out).
+            Result: One per frame, also for broken ones (with ``live``, per frame not dropped).
         """
         threshold = self.threshold if threshold is None else threshold
         size = 1 if live else self.batch_size
         with ThreadPoolExecutor(self.workers) as pool:
-            coming = (pool.submit(self._load, frame) for frame in frames)
-            loaded = (future.result() for future in ahead(coming, size + self.workers, live))
-            # twice a batch, so that pictures of two sizes that alternate share batches too
+            futures = (pool.submit(self._load, frame) for frame in frames)
+            loaded = (one.result() for one in prefetch(futures, size + self.workers, live))
+            # two batches at a time, so that images of two alternating sizes share batches too
             while window := list(islice(loaded, size if size == 1 else 2 * size)):
                 found = self._detect([views for _, views in window])
-                for (frame, views), detections in zip(window, found, strict=True):
-                    yield Result(frame, detections.above(threshold) if views else None)
+                for (frame, _), detections in zip(window, found, strict=True):
+                    if isinstance(detections, Detections):
+                        yield Result(frame, detections.above(threshold))
+                    else:
+                        yield Result(_failed(frame, detections), None)
 
     def _load(self, frame: Frame) -> tuple[Frame, list[View]]:
-        """Read a frame's picture and prepare it; no view where it is broken."""
-        if frame.fault is not None:
+        """Read and prepare a frame's image; a broken one has no views."""
+        if frame.error is not None:
             return frame, []
         try:
-            image = read_picture(frame.source) if frame.image is None else frame.image
-            views = (
-                [View(self.detector.prepare(image))]
-                if self.tiles is None
-                else self.tiles.views(image, self.detector.prepare)
-            )
-        except BrokenPicture as error:
-            fault = str(error)
-            if frame.image is not None:
-                fault = f'{frame.source}: {fault}'
-            return Frame(frame.source, None, frame.index, frame.time, fault), []
-        return Frame(frame.source, image, frame.index, frame.time), views
+            image = read_image(frame.source) if frame.image is None else to_bgr(frame.image)
+            if self.tiles is None:
+                views = [View(self.detector.prepare(image))]
+            else:
+                views = self.tiles.views(image, self.detector.prepare)
+        except Exception as error:  # decoders and transforms raise many types
+            return _failed(frame, error), []
+        return replace(frame, image=image), views
 
-    def _detect(self, pictures: Sequence[list[View]]) -> list[Detections | None]:
-        """Detect in every view of several pictures, those of one shape together, and merge."""
-        views = [view for picture in pictures for view in picture]
-        found: dict[int, Detections] = {}
+    def _detect(self, images: Sequence[list[View]]) -> list[Detections | Exception | None]:
+        """Detect in all views of several images, batched by shape, and merge them per image."""
+        views = [view for image in images for view in image]
+        found: dict[int, Detections | Exception] = {}
         for shape in dict.fromkeys(view.prepared.shape for view in views):
             same = [i for i, view in enumerate(views) if view.prepared.shape == shape]
             for start in range(0, len(same), self.batch_size):
                 batch = same[start : start + self.batch_size]
-                results = self.detector.detect([views[i].prepared for i in batch])
+                results = self._run_batch([views[i].prepared for i in batch])
                 found.update(zip(batch, results, strict=True))
-        parts = iter(range(len(views)))
-        merged: list[Detections | None] = []
-        for picture in pictures:
-            own = [found[i] for i in islice(parts, len(picture))]
-            if not picture:
-                merged.append(None)
-            elif self.tiles is None:
-                merged.append(own[0])
+        indices = iter(range(len(views)))
+        merged: list[Detections | Exception | None] = []
+        for image in images:
+            own = [found[i] for i in islice(indices, len(image))]
+            error = next((one for one in own if isinstance(one, Exception)), None)
+            if error is not None or not own:
+                merged.append(error)
             else:
-                merged.append(self.tiles.merge(picture, own))
+                merged.append(own[0] if self.tiles is None else self.tiles.merge(image, own))
         return merged
 
+    def _run_batch(self, batch: list[PreparedImage]) -> list[Detections | Exception]:
+        """Detect in a batch; if it fails, one by one, so that one image does not fail others."""
+        try:
+            return self.detector.detect(batch)
+        except UnsuitableModelError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            return [one for prepared in batch for one in self._run_batch([prepared])]
 
-def _threshold(asked: float | str | None, kept: float | None, model: str) -> float:
-    if asked is None:
-        return USUAL_THRESHOLD if kept is None else kept
-    if asked == 'auto':
-        if kept is None:
-            raise ValueError(
-                f'{model} does not keep the score that was best on validation, which '
-                "threshold='auto' asks for; give a number, or let tools/analyze.py write it"
-            )
-        return kept
+
+def parse_threshold(value: float | str) -> float | str:
+    """Return a score threshold as a number in [0, 1], or 'auto'.
+
+    Raises:
+        ValueError: It is neither.
+
+    Example:
+        >>> parse_threshold('0.5'), parse_threshold('auto')
+        (0.5, 'auto')
+    """
+    if value == 'auto':
+        return value
     try:
-        value = float(asked)
+        number = float(value)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ValueError(f"threshold must be between 0 and 1 or 'auto', got {asked!r}")
-    return value
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"threshold must be between 0 and 1 or 'auto', got {value!r}")
+    return number
+
+
+def _make_frame(index: int, image) -> Frame:
+    if isinstance(image, (str, PathLike)):
+        return Frame(str(image))
+    name = getattr(image, 'filename', '') or f'image {index}'
+    # an image of None would be read from a file
+    return Frame(
+        name, image, error=f'{name}: expected an image, got None' if image is None else None
+    )
+
+
+def _failed(frame: Frame, error: Exception | None) -> Frame:
+    """Return the frame with an error that names its source."""
+    if error is None:
+        return frame
+    message = str(error) if isinstance(error, BrokenImageError) else _first_line(error)
+    if frame.source not in message:
+        message = f'{frame.source}: {message}'
+    return replace(frame, image=None, error=message)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f'{type(error).__name__}: {lines[0].strip()}' if lines else type(error).__name__

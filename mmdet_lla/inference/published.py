@@ -1,8 +1,7 @@
-"""Checkpoints that carry their config: read as data, so that nothing in them is executed.
+"""Reads checkpoints that contain their config as data, so that nothing in them is executed.
 
-mmengine builds whatever class a config names, looks for modules by the names it finds, and mmcv
-evaluates the name of an NMS as Python. A config from a file that one was given must therefore name
-what is registered already, and nothing else.
+mmengine builds any class that a config names and imports modules by name, and mmcv evaluates the
+name of an NMS as Python. A config inside a checkpoint may therefore name only registered classes.
 """
 
 from __future__ import annotations
@@ -20,52 +19,54 @@ from mmengine.registry import Registry, root
 from ..compat import mmengine_log_allowed
 from ..plain_checkpoints import parse_config
 
-#: Prefixes that a type may have, and nothing else with a dot.
+#: Scopes that may prefix a type.
 _SCOPES = ('mmdet', 'mmdet_lla', 'mmengine', 'mmcv')
-#: What mmdet looks for in mmcv.ops, and what mmcv evaluates, by name alone.
+#: Operators that mmdet and mmcv look up by name instead of in a registry.
 _OPERATORS = ('RoIAlign', 'RoIPool', 'nms', 'soft_nms', 'softnms', 'nms_match')
-#: What of a config is needed to detect.
+#: Parts of a config that are needed to detect.
 _PARTS = ('model', 'test_dataloader', 'default_scope')
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Tensors and plain values of a checkpoint.
+    """Read the tensors and plain values of a checkpoint, without unpickling other objects.
 
     Raises:
-        FileNotFoundError: It is not there.
-        ValueError: It is no checkpoint, or holds more than that; the message names it.
+        FileNotFoundError: It does not exist.
+        ValueError: It is not a checkpoint, is damaged or contains other objects.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'No checkpoint {path} here')
+        raise FileNotFoundError(f'checkpoint {path} not found')
     try:
         with mmengine_log_allowed():
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f'{path} holds more than weights and is not read ({first})') from error
+        raise ValueError(
+            f'{path} contains more than weights and is not loaded ({first})'
+        ) from error
     except Exception as error:  # damage leads any decoder astray
         raise ValueError(f'{path} cannot be read ({type(error).__name__}: {error})') from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, expected a checkpoint')
+        raise ValueError(f'{path} contains a {type(checkpoint).__name__}, expected a checkpoint')
     return checkpoint
 
 
 def config_of(checkpoint: dict, path: Path) -> Config:
-    """The config that a checkpoint carries, read as data, as far as it is needed to detect.
+    """Return the config inside a checkpoint, read as data and reduced to the parts for detection.
 
     Raises:
-        ValueError: It carries none, or one that names what is not registered.
+        ValueError: There is none, or it names something that is not registered.
     """
     meta = checkpoint.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     try:
         values = parse_config(text) if isinstance(text, str) else {}
     except ValueError as error:
-        raise ValueError(f'{path} carries a config that is not plain: {error}') from error
+        raise ValueError(f'{path} contains a config that is not plain data: {error}') from error
     if 'model' not in values:
         raise ValueError(
-            f'{path} carries no config; give its config and name it with --weights (weights= in '
-            'Python)'
+            f'{path} contains no config: give the config as model and this file as --weights '
+            '(weights= in Python)'
         )
     values = {key: values[key] for key in _PARTS if key in values}
     check_plain(values, str(path))
@@ -76,7 +77,7 @@ def check_plain(values, where: str) -> None:
     """Raise if a config names anything that is not registered.
 
     Raises:
-        ValueError: Names the first.
+        ValueError: Names the first such value.
     """
     known = registered_names()
     for key, value in _walk(values):
@@ -88,13 +89,13 @@ def check_plain(values, where: str) -> None:
             plain = name in known or (scope == '' and name in _OPERATORS)
         if not plain:
             raise ValueError(
-                f'{where}: its config has {key}={value!r}, which is nothing that is registered; '
-                'it is not built'
+                f'{where}: its config has {key}={value!r}, which is not registered, '
+                'so it is not built'
             )
 
 
 def registered_names() -> set[str]:
-    """Names of all that mmengine, mmcv, mmdet and this package registered."""
+    """Return the names of all classes that mmengine, mmcv, mmdet and this package register."""
     tops = [value for value in vars(root).values() if isinstance(value, Registry)]
     DATASETS.import_from_location()
     names: set[str] = set()
@@ -107,7 +108,7 @@ def registered_names() -> set[str]:
 
 
 def _walk(values) -> Iterator[tuple[str, object]]:
-    """Every key that names a class or a scope, with its value."""
+    """Yield every key that names a class or a scope, with its value."""
     if isinstance(values, dict):
         for key, value in values.items():
             if key in ('type', '_scope_', 'default_scope'):

@@ -1,30 +1,42 @@
-"""What to detect in: pictures, folders, globs, videos, cameras and streams."""
+"""Finds images, videos, cameras and streams in the inputs of a run."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import cv2
+from urllib.parse import urlsplit
 
 from .predictor import Frame
+from .video import count_images, is_animated
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.jp2')
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.ts')
-#: Frames of a second that is not known.
-USUAL_RATE = 25.0
+IMAGES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.webp', '.avif', '.gif'),
+    *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2'),
+)
+VIDEOS = (
+    *('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.ts'),
+    *('.m2ts', '.mts', '.3gp', '.ogv'),
+)
+#: Formats that often hold animations, which are read as videos.
+_ANIMATIONS = ('.gif', '.webp', '.avif')
+#: Formats that hold several images, of which the first is used.
+_MULTIPLE = ('.png', '.tif', '.tiff')
+_SECRETS = re.compile(r'([?&][^=&]*(?:pass|pwd|token|key|secret|auth|sig)[^=&]*=)[^&#]*', re.I)
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Picture files.
+class Images:
+    """Image files.
 
     Attributes:
-        paths (list[Path]): Each once.
-        names (list[str]): Of what comes of each: its path below the folder that was given, without
-            extension; each once.
+        paths (list[Path]): The files.
+        names (list[str]): Unique names of their results: paths below the given directory, without
+            suffix.
     """
 
     paths: list[Path]
@@ -34,129 +46,192 @@ class Pictures:
         return len(self.paths)
 
     def frames(self) -> Iterator[Frame]:
-        """One for every picture, to be read."""
+        """Yield a frame to be read for each file."""
         return (Frame(str(path)) for path in self.paths)
 
+    def ignored_images(self, path: Path) -> int:
+        """Return how many further images a file holds that are not used."""
+        return count_images(path) - 1 if path.suffix.lower() in _MULTIPLE else 0
 
+
+@dataclass(frozen=True)
 class Video:
-    """A video file, a camera or a stream.
-
-    Args:
-        source (str): Path, number of a camera, or address.
+    """A video file, animation, camera or stream; opened only when it is read.
 
     Attributes:
-        name (str): Fit for a file name.
-        live (bool): Whether frames come at their own time.
-        rate (float): Frames a second.
-        count (int, optional): Frames, where the file says so.
-
-    Raises:
-        ValueError: It cannot be opened.
+        source (str): Path, camera index or address.
+        name (str): Unique name of its results.
     """
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.live = source.isdigit() or '://' in source
-        self.capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-        if not self.capture.isOpened():
-            what = 'camera or stream' if self.live else 'video'
-            raise ValueError(f'{source} is no {what} that OpenCV can open')
-        self.rate = self.capture.get(cv2.CAP_PROP_FPS)
-        if not 0 < self.rate < 1000:
-            self.rate = USUAL_RATE
-        count = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.count = count if count > 0 and not self.live else None
-        self.name = f'camera{source}' if source.isdigit() else Path(source.rstrip('/')).stem
-
-    def frames(self) -> Iterator[Frame]:
-        """Every frame that can be read; at the end one with a fault, if there were others or none.
-
-        A decoder leaves out what it cannot read. What is missing is seen from the number of frames,
-        and where it is from a leap in time.
-        """
-        index, before, leaps = 0, None, []
-        try:
-            while True:
-                whole, image = self.capture.read()
-                if not whole:
-                    break
-                time = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if before is not None and time - before > 1.5 / self.rate:
-                    leaps.append(f'after {before:.2f} s')
-                before = time
-                yield Frame(self.source, image, index, round(time, 3))
-                index += 1
-        finally:
-            self.capture.release()
-        missing = 0 if self.count is None else self.count - index
-        # without a leap, one may be an estimate that was rounded
-        if missing > (0 if leaps else 1):
-            where = ', '.join(leaps[:5]) if leaps else 'at the end'
-            fault = f'{self.source}: {missing} of {self.count} frames cannot be read, {where}'
-            yield Frame(self.source, None, index, before, fault)
-        elif not index:
-            yield Frame(self.source, None, 0, 0.0, f'{self.source}: not one frame can be read')
+    source: str
+    name: str
 
 
-def find_sources(inputs: Sequence[str]) -> list[Pictures | Video]:
-    """What inputs name, in their order; pictures that follow each other together.
+@dataclass
+class Sources:
+    """What the inputs of a run contain.
+
+    Attributes:
+        found (list[Images | Video]): In the order of the inputs.
+        errors (list[str]): Inputs that cannot be used, and why.
+        skipped (Counter): Files in directories that are neither images nor videos, by suffix.
+    """
+
+    found: list[Images | Video] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    skipped: Counter = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files, to compare them with outputs."""
+        paths: list[Path] = []
+        for source in self.found:
+            if isinstance(source, Images):
+                paths += source.paths
+            elif not is_address(source.source):
+                paths.append(Path(source.source))
+        return paths
+
+
+def find_sources(inputs: Sequence[str], exclude: Collection[Path] = ()) -> Sources:
+    """Find the images and videos of inputs; images that follow each other form one source.
 
     Args:
-        inputs (Sequence[str]): Pictures, folders (with all below them), globs, videos, numbers of
-            cameras, addresses of streams.
+        inputs (Sequence[str]): Images, directories (with everything below them, also through
+            links), globs, videos, camera indices, addresses of streams. An existing path comes
+            before a camera index of that name. Hidden files of directories are skipped.
+        exclude (Collection[Path]): Resolved files and directories to skip inside directories.
 
-    Raises:
-        ValueError: One of them names nothing, or no picture or video.
+    Example:
+        >>> sources = find_sources(['missing.jpg', 'rtsp://user:secret@host/gate'])
+        >>> sources.errors[0].split(':')[0], sources.found[0].name
+        ('missing.jpg', 'gate')
     """
-    sources: list[Pictures | Video] = []
-    found: list[tuple[Path, Path]] = []  # pictures, and what their names are relative to
-
-    def close() -> None:
-        if found:
-            once = dict(found)
-            sources.append(Pictures(list(once), _names(once)))
-            found.clear()
-
+    sources = Sources()
+    files: list[tuple[str | Path, Path]] = []  # with the directory that names are relative to
     for one in inputs:
-        if one.isdigit() or '://' in one:
-            close()
-            sources.append(Video(one))
+        if is_address(one):
+            files.append((one, Path()))
             continue
-        for path in _paths(one):
-            if path.is_dir():
-                inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
-                if not inside:
-                    raise ValueError(f'{path} holds no picture ({", ".join(PICTURES)})')
-                found += [(picture, path) for picture in inside]
-            elif path.suffix.lower() in VIDEOS:
-                close()
-                sources.append(Video(str(path)))
-            else:
-                found.append((path, path.parent))
-    close()
+        path = Path(one).expanduser()
+        matches = [path]
+        if not path.exists():
+            matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+            matches = [match for match in matches if not _skip(match, sources)]
+        if not matches:
+            sources.errors.append(
+                f'{one}: not found: expected an image, directory, video file, camera index or '
+                'stream URL'
+            )
+        for match in matches:
+            if not match.is_dir():
+                files.append((match, match.parent))
+                continue
+            inside = [file for file in _walk(match, exclude) if not _skip(file, sources)]
+            if not inside:
+                sources.errors.append(f'{match}: contains no images or videos')
+            files += [(file, match) for file in inside]
+    _group(files, sources)
     return sources
 
 
-def _paths(one: str) -> list[Path]:
-    """The file or folder of that name, else all that the glob fits."""
-    path = Path(one).expanduser()
-    if path.exists():
-        return [path]
-    paths = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-    if not paths:
-        raise ValueError(f'{one} names no picture, folder, video, camera or stream')
-    return paths
+def is_address(source: str) -> bool:
+    """Whether a source is a stream or camera and not a path.
+
+    Example:
+        >>> is_address('0'), is_address('rtsp://host/gate'), is_address('street.mp4')
+        (True, True, False)
+    """
+    return '://' in source or (source.isdecimal() and not os.path.exists(source))
 
 
-def _names(pictures: dict[Path, Path]) -> list[str]:
-    """A name for every picture, none twice."""
+def hide_secrets(source: str) -> str:
+    """Remove user name, password and tokens from an address.
+
+    Example:
+        >>> hide_secrets('rtsp://me:secret@host/gate?channel=1&token=abc')
+        'rtsp://host/gate?channel=1&token=***'
+    """
+    if '://' not in source:
+        return source
+    scheme, _, rest = source.partition('://')
+    host, slash, path = rest.partition('/')
+    return _SECRETS.sub(r'\1***', f'{scheme}://{host.rpartition("@")[2]}{slash}{path}')
+
+
+def _walk(root: Path, exclude: Collection[Path]) -> Iterator[Path]:
+    """Yield the files below a directory, sorted; each linked directory once."""
+    visited = {os.path.realpath(root)}
+    for directory, subdirectories, names in os.walk(root, followlinks=True):
+        kept = []
+        for name in sorted(subdirectories):
+            resolved = os.path.realpath(os.path.join(directory, name))
+            if not name.startswith('.') and resolved not in visited | set(map(str, exclude)):
+                visited.add(resolved)
+                kept.append(name)
+        subdirectories[:] = kept
+        for name in sorted(names):
+            path = Path(directory, name)
+            if not exclude or Path(os.path.realpath(path)) not in exclude:
+                yield path
+
+
+def _skip(path: Path, sources: Sources) -> bool:
+    """Whether a file of a directory or glob is neither image nor video; counts it."""
+    if path.is_dir():
+        return False
+    suffix = path.suffix.lower()
+    if path.name.startswith('.'):
+        sources.skipped['hidden'] += 1
+    elif suffix not in IMAGES and suffix not in VIDEOS:
+        sources.skipped[suffix or 'no suffix'] += 1
+    else:
+        return False
+    return True
+
+
+def _group(files: list[tuple[str | Path, Path]], sources: Sources) -> None:
+    """Turn files into sources with names that are unique in the whole run."""
+    videos: list[tuple[int, str]] = []  # index in sources.found, plain name
+    seen: set[Path] = set()
     taken: set[str] = set()
-    names = []
-    for path, root in pictures.items():
-        plain = path.relative_to(root).with_suffix('').as_posix()
-        name, number = plain, 2
-        while name in taken:
-            name, number = f'{plain}_{number}', number + 1
-        taken.add(name)
-        names.append(name)
-    return names
+    for file, root in files:
+        if isinstance(file, str):
+            videos.append((len(sources.found), _address_name(file)))
+            sources.found.append(Video(file, ''))
+            continue
+        if file in seen:
+            continue
+        seen.add(file)
+        name = file.relative_to(root).with_suffix('').as_posix()
+        suffix = file.suffix.lower()
+        if suffix in VIDEOS or (suffix in _ANIMATIONS and is_animated(file)):
+            videos.append((len(sources.found), name))
+            sources.found.append(Video(str(file), ''))
+            continue
+        if not sources.found or isinstance(sources.found[-1], Video):
+            sources.found.append(Images([], []))
+        sources.found[-1].paths.append(file)
+        sources.found[-1].names.append(_unique(name, taken))
+    # the frames of a video are named NAME_000000: NAME is no image's, with or without a number
+    taken |= {re.sub(r'_\d{6,}$', '', name) for name in taken}
+    for index, name in videos:
+        source = sources.found[index].source
+        sources.found[index] = Video(source, _unique(name, taken))
+
+
+def _address_name(source: str) -> str:
+    """Return a file name for a camera or stream, without user name, password and query."""
+    if '://' not in source:
+        return f'camera{source}'
+    url = urlsplit(hide_secrets(source))
+    name = Path(url.path.rstrip('/')).stem or url.netloc or url.scheme
+    return re.sub(r'[^\w.-]+', '_', name)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    plain, number = name, 2
+    while name in taken:
+        name, number = f'{plain}_{number}', number + 1
+    taken.add(name)
+    return name

@@ -1,19 +1,19 @@
-"""Large pictures cut into overlapping tiles, and what was found in them joined at the seams.
+"""Splits large images into overlapping tiles and merges the detections of all views.
 
-A person in the overlap is seen by several tiles, one at a tile's edge is seen cut. Suppression of
-what overlaps, as for the detections of one view, would lose people who stand close, and would keep
-the cut and the whole view of one person, who overlap little. So:
+A person in an overlap is seen by several tiles, and one at the edge of a tile is cut off.
+Suppressing overlapping boxes, as within one view, would lose people who stand close together, and
+would keep both the cut and the whole box of a person, which overlap little. Instead:
 
-- views are joined pairwise, one to one: a person of one view is the same as at most one of the
-  other. People of one view are never joined with each other: the detector told them apart;
-- two boxes are compared on what both views can see: cut to the region that is common to both;
-- of two views of a person the one that is not cut at a tile's edge stays, else the finer one;
-- its score is the mean over all tiles that see the person whole, nought where one has not found
-  it, and less is given to tiles that see it near an edge. The best of several scores would be a
-  choice of the highest, which raises what is found by accident most: more false alarms, and more
-  people of whom a view has two boxes, both above the threshold;
-- who is seen cut only, although every person is seen whole somewhere (in a neighbouring tile, or,
-  if larger than the overlap, in the whole picture, which is a view too), is a part of somebody.
+- Views are merged pairwise with one-to-one matching: a detection of one view matches at most one
+  of the other. Detections of the same view are never merged; the detector told them apart.
+- Two boxes are compared within the region that both views see.
+- Of two matched boxes, one that is not cut at the edge of a tile is kept, else that of the finer
+  view.
+- The score is the mean over all tiles that see the person whole, with 0 for a tile without a
+  detection and less weight near an edge. The maximum of several scores would raise those of false
+  positives most.
+- A box that is cut in every view is discarded: every person is whole in some view, in a
+  neighbouring tile or, if larger than the overlap, in the whole image, which is a view as well.
 """
 
 from __future__ import annotations
@@ -22,51 +22,58 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..runtime import Detections
-from ..runtime.detector import Prepared
+from ..runtime.detector import PreparedImage
+from ..utils.boxes import box_area
 
-#: From as many times ``edge`` as this from a tile's edge, people are seen as well as can be.
-_CLEAR = 4
-#: What a view that has found somebody weighs at least.
-_LEAST = 0.02
+#: A tile has full weight for boxes farther from its edges than this many times ``edge``.
+_FULL_WEIGHT = 4
+#: Least weight of a view that has a detection.
+_MIN_WEIGHT = 0.02
 
 
 @dataclass(frozen=True)
 class View:
-    """A part of a picture, prepared for the detector.
+    """A part of an image, prepared for the detector.
 
     Attributes:
-        prepared (Prepared): What goes into the detector.
-        region (tuple[int, int, int, int], optional): ``(x1, y1, x2, y2)`` of it in the picture, in
-            pixels; None for all of it.
+        prepared (PreparedImage): Input of the detector.
+        region (tuple[int, int, int, int], optional): ``(x1, y1, x2, y2)`` of the part in pixels of
+            the image; None for the whole image.
     """
 
-    prepared: Prepared
+    prepared: PreparedImage
     region: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How to cut a picture, and how to join.
+    """Settings of tiling and merging.
 
     Args:
-        size (int): Side of a tile in pixels of the picture. Smaller pictures are not cut.
-        overlap (float): Share of a tile's side that neighbours have in common. Defaults to 0.25.
-        same (float): Least IoU, within what both views see, of two boxes of one person. Defaults to
-            0.5.
-        edge (float): Boxes that come as close as this to an inner edge of their tile, in pixels of
-            the resized tile, are cut; where those end whom it sees half, no detector knows exactly.
-            Defaults to 16.
+        size (int): Side of a tile in pixels of the image. Smaller images are not split.
+        overlap (float): Overlap of neighbouring tiles as a fraction of their side. Defaults to
+            0.25.
+        iou_thr (float): Minimum IoU of matched boxes, within the region that both views see.
+            Defaults to 0.5.
+        edge (float): Boxes this close to an inner edge of their tile, in pixels of the resized
+            tile, count as cut; detectors do not place the end of a cut person exactly. Defaults to
+            16.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> image = np.zeros((600, 1000, 3), np.uint8)
+        >>> views = Tiles(640).views(image, lambda part: part)
+        >>> [view.region for view in views]
+        [None, (0, 0, 640, 600), (360, 0, 1000, 600)]
     """
 
     size: int
     overlap: float = 0.25
-    same: float = 0.5
+    iou_thr: float = 0.5
     edge: float = 16.0
 
     def __post_init__(self) -> None:
@@ -74,15 +81,17 @@ class Tiles:
             raise ValueError(f'size of tiles must be at least 64 pixels, got {self.size}')
         if not 0 <= self.overlap <= 0.5:
             raise ValueError(f'overlap of tiles must be between 0 and 0.5, got {self.overlap}')
-        if not 0 < self.same < 1:
-            raise ValueError(f'same must be between 0 and 1, got {self.same}')
+        if not 0 < self.iou_thr < 1:
+            raise ValueError(f'iou_thr must be between 0 and 1, got {self.iou_thr}')
 
-    def views(self, image: np.ndarray, prepare: Callable[[np.ndarray], Prepared]) -> list[View]:
-        """The whole picture, and its tiles.
+    def views(
+        self, image: np.ndarray, prepare: Callable[[np.ndarray], PreparedImage]
+    ) -> list[View]:
+        """Return the whole image and its tiles as views.
 
         Args:
             image (np.ndarray): BGR, uint8, (H, W, 3).
-            prepare (Callable): Prepares a picture for the detector.
+            prepare (Callable): Prepares an image for the detector.
         """
         whole = View(prepare(image))
         height, width = image.shape[:2]
@@ -90,40 +99,45 @@ class Tiles:
             return [whole]
         return [whole] + [
             View(prepare(image[top:bottom, left:right]), (left, top, right, bottom))
-            for top, bottom in spans(height, self.size, self.overlap)
-            for left, right in spans(width, self.size, self.overlap)
+            for top, bottom in tile_spans(height, self.size, self.overlap)
+            for left, right in tile_spans(width, self.size, self.overlap)
         ]
 
     def merge(self, views: Sequence[View], found: Sequence[Detections]) -> Detections:
-        """Join what was found in the views of one picture.
+        """Merge the detections of the views of one image.
 
-        Scores of people in the overlap are means, so ``found`` should hold what has a low score.
+        Scores in overlaps are averaged, so ``found`` should include detections with low scores.
 
         Args:
-            views (Sequence[View]): What :meth:`views` gave.
-            found (Sequence[Detections]): Of every view, in its own pixels.
+            views (Sequence[View]): As returned by :meth:`views`.
+            found (Sequence[Detections]): Detections of each view, in its own pixels.
 
         Returns:
-            Detections: In pixels of the picture, best first.
+            Detections: In pixels of the image, in descending order of score.
         """
         size = found[0].height, found[0].width
-        seers = _Seers.of(views, size, self.edge)
-        # tiles first: of two views of a person that are not cut, the first stays
+        geometry = _Geometry.of(views, size, self.edge)
+        # tiles first: of two matched boxes that are not cut, the first is kept
         order = [*range(1, len(views)), 0]
-        seen = [_Seen.of(i, views[i], found[i], seers) for i in order]
-        joined = seen[0]
-        for other in seen[1:]:
-            joined = joined.join(other, self.same)
-        joined = joined.select(~joined.cut)
-        boxes = joined.detections.boxes
-        kept = replace(joined.detections, scores=seers.scores(boxes, joined.votes))
+        parts = [_ViewDetections.of(i, views[i], found[i], geometry) for i in order]
+        merged = parts[0]
+        for other in parts[1:]:
+            merged = merged.merge(other, self.iou_thr)
+        merged = merged.select(~merged.cut)
+        boxes = merged.detections.boxes
+        scores = geometry.average_scores(boxes, merged.view_scores)
+        kept = replace(merged.detections, scores=scores)
         return kept.select(np.argsort(-kept.scores, kind='stable'))
 
 
-def spans(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
-    """Starts and ends of equally large pieces of a side, evenly spread.
+def tile_spans(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
+    """Return starts and ends of equal, evenly spaced tiles along a side.
 
-    Neighbours have at least ``overlap`` of a piece in common.
+    Neighbours overlap by at least the fraction ``overlap``.
+
+    Example:
+        >>> tile_spans(1000, 400, 0.25)
+        [(0, 400), (300, 700), (600, 1000)]
     """
     if length <= size:
         return [(0, length)]
@@ -134,141 +148,142 @@ def spans(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class _Seers:
-    """What every view sees of the picture, the whole picture first.
+class _Geometry:
+    """Regions of all views in the image; the first is the whole image.
 
     Attributes:
-        size (tuple[int, int]): Height and width of the picture.
-        regions (np.ndarray): In pixels of the picture, (views, 4).
-        inner (np.ndarray): Which of their sides are not the picture's, (views, 4).
-        near (np.ndarray): What is near to each of those, in pixels of the picture, (views, 4).
+        size (tuple[int, int]): Height and width of the image.
+        regions (np.ndarray): In pixels of the image, (num_views, 4).
+        inner (np.ndarray): Which sides are not sides of the image, (num_views, 4).
+        margins (np.ndarray): ``edge`` in pixels of the image, (num_views, 4).
     """
 
     size: tuple[int, int]
     regions: np.ndarray
     inner: np.ndarray
-    near: np.ndarray
+    margins: np.ndarray
 
     @classmethod
-    def of(cls, views: Sequence[View], size: tuple[int, int], edge: float) -> _Seers:
+    def of(cls, views: Sequence[View], size: tuple[int, int], edge: float) -> _Geometry:
         whole = (0, 0, size[1], size[0])
         regions = np.array([view.region or whole for view in views], np.float32)
         factors = np.array([view.prepared.factors * 2 for view in views], np.float32)
         return cls(size, regions, regions != np.array(whole), edge / factors)
 
-    def distances(self, boxes: np.ndarray) -> np.ndarray:
-        """From every box to the next inner edge of every view, (n, views); below 0 beyond it.
+    def edge_distances(self, boxes: np.ndarray) -> np.ndarray:
+        """Distance of each box from the nearest inner edge of each view, in margins.
 
-        In units of what is near.
+        Returns:
+            np.ndarray: (n, num_views); negative beyond the edge.
         """
-        apart = (boxes[:, None] - self.regions) * (1, 1, -1, -1) / self.near
-        return np.where(self.inner, apart, np.inf).min(axis=2)
+        distances = (boxes[:, None] - self.regions) * (1, 1, -1, -1) / self.margins
+        return np.where(self.inner, distances, np.inf).min(axis=2)
 
-    def scores(self, boxes: np.ndarray, votes: np.ndarray) -> np.ndarray:
-        """Mean of the scores that views gave, (n, ).
+    def average_scores(self, boxes: np.ndarray, view_scores: np.ndarray) -> np.ndarray:
+        """Return the weighted mean of the scores of all views, (n, ).
 
-        A tile weighs nothing where a box is at its edge, and all from ``_CLEAR`` times as far. The
-        whole picture, in which people are small, is heard for those whom no tile found.
+        The weight of a tile rises from 0 for a box at its edge to 1 at ``_FULL_WEIGHT`` margins.
+        The whole image, in which people are small, counts only where no tile has a detection.
 
         Args:
             boxes (np.ndarray): (n, 4).
-            votes (np.ndarray): Score in every view, 0 where it was not found, (n, views).
+            view_scores (np.ndarray): Score per view, 0 without a detection, (n, num_views).
         """
-        weights = np.clip((self.distances(boxes) - 1) / (_CLEAR - 1), 0, 1)
-        weights = np.where(votes > 0, np.maximum(weights, _LEAST), weights)
-        weights[:, 0] *= ~(votes[:, 1:] > 0).any(axis=1)
-        return ((weights * votes).sum(1) / weights.sum(1)).astype(np.float32)
+        weights = np.clip((self.edge_distances(boxes) - 1) / (_FULL_WEIGHT - 1), 0, 1)
+        weights = np.where(view_scores > 0, np.maximum(weights, _MIN_WEIGHT), weights)
+        weights[:, 0] *= ~(view_scores[:, 1:] > 0).any(axis=1)
+        return ((weights * view_scores).sum(1) / weights.sum(1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Detections in pixels of the picture, with what their views saw of it.
+class _ViewDetections:
+    """Detections of one or several views in pixels of the image.
 
     Attributes:
-        detections (Detections): n of them.
-        regions (np.ndarray): Region of every one's view, (n, 4).
+        detections (Detections): n detections.
+        regions (np.ndarray): Region of the view of each detection, (n, 4).
         cut (np.ndarray): Whether it is cut at an inner edge of its view, (n, ).
-        votes (np.ndarray): Its score in every view that has it whole, else 0, (n, views).
+        view_scores (np.ndarray): Its score in each view that has it whole, else 0, (n, num_views).
     """
 
     detections: Detections
     regions: np.ndarray
     cut: np.ndarray
-    votes: np.ndarray
+    view_scores: np.ndarray
 
     @classmethod
-    def of(cls, index: int, view: View, found: Detections, seers: _Seers) -> _Seen:
-        height, width = seers.size
-        region = seers.regions[index]
+    def of(cls, index: int, view: View, found: Detections, geometry: _Geometry) -> _ViewDetections:
+        height, width = geometry.size
+        region = geometry.regions[index]
         boxes = found.boxes + np.tile(region[:2], 2)
         moved = replace(found, boxes=boxes, height=height, width=width)
-        cut = seers.distances(boxes)[:, index] <= 1
-        votes = np.zeros((len(boxes), len(seers.regions)), np.float32)
-        votes[:, index] = np.where(cut, 0, found.scores)
-        return cls(moved, np.tile(region, (len(boxes), 1)), cut, votes)
+        cut = geometry.edge_distances(boxes)[:, index] <= 1
+        view_scores = np.zeros((len(boxes), len(geometry.regions)), np.float32)
+        view_scores[:, index] = np.where(cut, 0, found.scores)
+        return cls(moved, np.tile(region, (len(boxes), 1)), cut, view_scores)
 
-    def select(self, chosen: np.ndarray) -> _Seen:
-        """Those at the places (or under the mask)."""
-        return _Seen(
-            self.detections.select(chosen),
-            self.regions[chosen],
-            self.cut[chosen],
-            self.votes[chosen],
+    def select(self, index: np.ndarray) -> _ViewDetections:
+        """Return a subset, by indices or by a mask."""
+        return _ViewDetections(
+            self.detections.select(index),
+            self.regions[index],
+            self.cut[index],
+            self.view_scores[index],
         )
 
-    def join(self, other: _Seen, same: float) -> _Seen:
-        """Both, with one of every pair that is the same person."""
-        mine, theirs = _pairs(self, other, same)
-        # cut ones give way to whole ones, else those that came first stay
-        yields = self.cut[mine] & ~other.cut[theirs]
+    def merge(self, other: _ViewDetections, iou_thr: float) -> _ViewDetections:
+        """Return the detections of both, with one of each matched pair."""
+        mine, theirs = _match(self, other, iou_thr)
+        # a whole box replaces a cut one, else the first is kept
+        replaced = self.cut[mine] & ~other.cut[theirs]
         keep, take = np.ones(len(self.cut), bool), np.ones(len(other.cut), bool)
-        keep[mine[yields]] = False
-        take[theirs[~yields]] = False
-        votes, other_votes = self.votes.copy(), other.votes.copy()
-        votes[mine] += other.votes[theirs]
-        other_votes[theirs] = votes[mine]
+        keep[mine[replaced]] = False
+        take[theirs[~replaced]] = False
+        scores, other_scores = self.view_scores.copy(), other.view_scores.copy()
+        scores[mine] += other.view_scores[theirs]
+        other_scores[theirs] = scores[mine]
         first, second = self.select(keep), other.select(take)
-        return _Seen(
+        return _ViewDetections(
             _stack(first.detections, second.detections),
             np.concatenate([first.regions, second.regions]),
             np.concatenate([first.cut, second.cut]),
-            np.concatenate([votes[keep], other_votes[take]]),
+            np.concatenate([scores[keep], other_scores[take]]),
         )
 
 
-def _pairs(first: _Seen, second: _Seen, same: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places of those that are the same person, one to one; sure ones with sure ones first."""
+def _match(
+    first: _ViewDetections, second: _ViewDetections, iou_thr: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices of matched detections, one to one, preferring pairs with high scores."""
+    from scipy.optimize import linear_sum_assignment  # half a second, needed for tiles alone
+
     ious = _common_iou(
         first.detections.boxes, first.regions, second.detections.boxes, second.regions
     )
     ious[first.detections.labels[:, None] != second.detections.labels] = 0
-    ious[ious < same] = 0
-    sure = np.sqrt(first.detections.scores[:, None] * second.detections.scores)
-    rows, columns = linear_sum_assignment(ious * sure, maximize=True)
-    good = ious[rows, columns] > 0
-    return rows[good], columns[good]
+    ious[ious < iou_thr] = 0
+    scores = np.sqrt(first.detections.scores[:, None] * second.detections.scores)
+    rows, columns = linear_sum_assignment(ious * scores, maximize=True)
+    matched = ious[rows, columns] > 0
+    return rows[matched], columns[matched]
 
 
 def _common_iou(
     boxes: np.ndarray, regions: np.ndarray, others: np.ndarray, other_regions: np.ndarray
 ) -> np.ndarray:
-    """IoU of every pair of boxes within what both their views see, (n, m)."""
-    mine = _cut_to(boxes[:, None], other_regions[None])
-    theirs = _cut_to(others[None], regions[:, None])
+    """IoU of each pair of boxes within the region that both views see, (n, m)."""
+    mine = _clip(boxes[:, None], other_regions[None])
+    theirs = _clip(others[None], regions[:, None])
     low = np.maximum(mine[..., :2], theirs[..., :2])
     high = np.minimum(mine[..., 2:], theirs[..., 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    union = _area(mine) + _area(theirs) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlaps = np.prod(np.clip(high - low, 0, None), axis=-1)
+    union = box_area(mine) + box_area(theirs) - overlaps
+    return np.divide(overlaps, union, out=np.zeros_like(overlaps), where=union > 0)
 
 
-def _cut_to(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def _clip(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     low = np.maximum(boxes[..., :2], regions[..., :2])
     return np.concatenate([low, np.maximum(np.minimum(boxes[..., 2:], regions[..., 2:]), low)], -1)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
 
 
 def _stack(first: Detections, second: Detections) -> Detections:

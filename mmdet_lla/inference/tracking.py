@@ -1,30 +1,36 @@
-"""Identities over a video, and counts at lines and in zones, by supervision and trackers.
+"""Tracks people through a video and counts them at lines and in zones.
 
-Needs the extra ``predict``. supervision has no tracker of its own any more (it went with 0.29);
-``trackers``, of the same authors, took them over. Lines and zones do without it.
+Needs the extra ``predict``: supervision, and for tracking also its successor for that, trackers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import supervision as sv
 
 from ..runtime import Detections
+from .run import check_coordinates
 
-#: ByteTrack goes on with people whose score has sunk as far below the threshold as this, by factor.
-WEAK = 0.8
+#: ByteTrack continues tracks with detections down to this fraction of the score threshold.
+LOW_SCORE_FRACTION = 0.8
 _COLORS = sv.ColorPalette.from_hex(['#ffcc00', '#00c2ff', '#ff5ca8', '#7ee081'])
 
 
 class Tracker:
-    """ByteTrack: who is who from frame to frame.
+    """Assigns track IDs with ByteTrack.
 
     Args:
-        threshold (float): Score from which a person is followed.
-        rate (float): Frames a second.
+        threshold (float): Score from which a detection starts a track.
+        rate (float): Nominal frames per second; the times of the frames decide where given.
+
+    Example::
+
+        tracker = Tracker(threshold=0.4, rate=25)
+        for result in predictor.stream(frames, 0.4 * LOW_SCORE_FRACTION):
+            tracked = tracker.update(result.detections, result.frame.time)
     """
 
     def __init__(self, threshold: float, rate: float) -> None:
@@ -38,50 +44,42 @@ class Tracker:
             minimum_consecutive_frames=2,
         )
 
-    def update(self, found: Detections) -> Detections:
-        """The same with ``ids``, of the next frame.
+    def update(self, found: Detections, time: float | None = None) -> Detections:
+        """Return the detections of the next frame with ``ids``.
 
         Args:
-            found (Detections): Also those with scores down to ``WEAK`` times the threshold.
+            found (Detections): Down to ``LOW_SCORE_FRACTION`` times the threshold.
+            time (float, optional): Time of the frame in seconds. Defaults to a constant rate.
 
         Returns:
-            Detections: Those that are followed (``ids`` from 0), and those above the threshold
-            that are not yet (-1); best first.
+            Detections: The tracked ones (``ids`` from 0), and those above the threshold that have
+            no track yet (-1), in descending order of score.
         """
-        tracked = self.tracker.update(_plain(found))
-        places, ids = tracked.data.get('place', np.zeros(0, int)), tracked.tracker_id
+        detections = found.to_supervision()
+        detections.data['index'] = np.arange(len(found))  # the tracker changes the order
+        tracked = self.tracker.update(detections, timestamp=time)
+        indices, ids = tracked.data.get('index', np.zeros(0, int)), tracked.tracker_id
         all_ids = np.full(len(found), -1, np.int64)
-        all_ids[places.astype(int)] = ids
+        all_ids[indices.astype(int)] = ids
         kept = (all_ids >= 0) | (found.scores >= self.threshold)
-        return Detections(
-            found.boxes,
-            found.scores,
-            found.labels,
-            found.classes,
-            found.height,
-            found.width,
-            all_ids,
-        ).select(kept)
-
-
-def _plain(found: Detections) -> sv.Detections:
-    """For the tracker, which gives detections back in another order, with their places."""
-    detections = found.to_supervision()
-    detections.data['place'] = np.arange(len(found))
-    return detections
+        return replace(found, ids=all_ids).select(kept)
 
 
 @dataclass
 class Counters:
-    """Lines that people cross and zones that they are in, by where their feet are.
+    """Counts people that cross lines or stand in zones, by the bottom center of their boxes.
 
     Args:
         lines (Sequence[Sequence[float]]): Each ``x1, y1, x2, y2`` in pixels. Seen from the first
-            point to the second, people go 'in' from right to left.
+            point to the second, 'in' is from right to left.
         zones (Sequence[Sequence[float]]): Each ``x1, y1, x2, y2, x3, y3, ...``.
 
     Raises:
-        ValueError: One has too few numbers, or an odd number of them.
+        ValueError: A line or zone has a wrong number of coordinates.
+
+    Example:
+        >>> Counters(zones=[(0, 0, 100, 0, 100, 50)]).counts()
+        {'zone 1': {'now': 0, 'visitors': 0}}
     """
 
     lines: Sequence[Sequence[float]] = ()
@@ -92,14 +90,7 @@ class Counters:
 
     def __post_init__(self) -> None:
         feet = (sv.Position.BOTTOM_CENTER,)
-        for line in self.lines:
-            if len(line) != 4:
-                raise ValueError(f'a line is x1,y1,x2,y2, got {len(line)} numbers: {list(line)}')
-        for zone in self.zones:
-            if len(zone) < 6 or len(zone) % 2:
-                raise ValueError(
-                    f'a zone is x1,y1,x2,y2,x3,y3,..., got {len(zone)} numbers: {list(zone)}'
-                )
+        check_coordinates(self.lines, self.zones)
         self._lines = [
             sv.LineZone(sv.Point(*line[:2]), sv.Point(*line[2:]), triggering_anchors=feet)
             for line in self.lines
@@ -111,7 +102,7 @@ class Counters:
         self._visitors = [set() for _ in self.zones]
 
     def update(self, found: Detections) -> None:
-        """Count the people of the next frame; lines need identities."""
+        """Count the people of the next frame; lines need track IDs."""
         detections = found.to_supervision()
         if found.ids is not None:
             for line in self._lines:
@@ -122,7 +113,7 @@ class Counters:
                 visitors.update(found.ids[inside & (found.ids >= 0)].tolist())
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """In and out of every line; of every zone how many are in it and how many ever were."""
+        """Return the crossings of each line, and the present and past number of people per zone."""
         counts = {
             f'line {i + 1}': {'in': line.in_count, 'out': line.out_count}
             for i, line in enumerate(self._lines)
@@ -132,14 +123,14 @@ class Counters:
         return counts
 
     def texts(self) -> tuple[str, ...]:
-        """The counts as lines to write into a frame."""
+        """Return the counts as lines of text."""
         return tuple(
             f'{name}: ' + ', '.join(f'{number} {what}' for what, number in numbers.items())
             for name, numbers in self.counts().items()
         )
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """Lines and zones, into the picture."""
+        """Draw lines and zones into the image."""
         thickness = sv.calculate_optimal_line_thickness(image.shape[1::-1])
         for i, line in enumerate(self._lines):
             start, end = line.vector.start, line.vector.end

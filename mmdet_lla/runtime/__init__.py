@@ -1,18 +1,18 @@
-"""Runs exported detectors; needs numpy, OpenCV, and ONNX Runtime or OpenVINO, no torch, no mmdet.
+"""Runs exported detectors with NumPy, OpenCV and ONNX Runtime or OpenVINO, without torch or mmdet.
 
 ::
 
-    from mmdet_lla.runtime import Detector, read_picture
+    from mmdet_lla.runtime import Detector, read_image
 
     detector = Detector('lla.onnx')
-    (found,) = detector([read_picture('photo.jpg')])
+    (found,) = detector([read_image('photo.jpg')])
     found.boxes, found.scores, found.labels
 
-Everything here imports only what lies in this folder, which may be copied by itself.
+Everything here imports only what lies in this directory, which may be copied by itself.
 """
 
 from .detections import Detections
 from .detector import Detector
-from .pictures import BrokenPicture, read_picture
+from .images import BrokenImageError, read_image
 
-__all__ = ['BrokenPicture', 'Detections', 'Detector', 'read_picture']
+__all__ = ['BrokenImageError', 'Detections', 'Detector', 'read_image']

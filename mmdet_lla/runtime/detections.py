@@ -1,4 +1,4 @@
-"""What a detector found in a picture, as plain arrays."""
+"""The detections of one image, as plain arrays."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one picture or frame, best first.
+    """Detections of one image or frame, in descending order of score.
 
     Attributes:
-        boxes (np.ndarray): ``(x1, y1, x2, y2)`` in pixels of the picture, float32, shape (n, 4).
+        boxes (np.ndarray): ``(x1, y1, x2, y2)`` in pixels of the image, float32, shape (n, 4).
         scores (np.ndarray): float32, shape (n, ).
-        labels (np.ndarray): Places in ``classes``, int64, shape (n, ).
-        classes (tuple[str]): Names of the classes.
-        height (int): Height of the picture.
-        width (int): Width of the picture.
-        ids (np.ndarray, optional): Identities in a video, -1 where there is none yet, int64,
-            shape (n, ). None where nothing was tracked.
+        labels (np.ndarray): Indices into ``classes``, int64, shape (n, ).
+        classes (tuple[str]): Class names.
+        height (int): Height of the image.
+        width (int): Width of the image.
+        ids (np.ndarray, optional): Track IDs in a video, -1 for detections without a track, int64,
+            shape (n, ). None without tracking.
+
+    Example:
+        >>> found = Detections(
+        ...     boxes=np.array([[0, 0, 20, 50], [30, 0, 50, 40]], np.float32),
+        ...     scores=np.array([0.9, 0.2], np.float32),
+        ...     labels=np.array([0, 0]),
+        ...     classes=('person',),
+        ...     height=60,
+        ...     width=80,
+        ... )
+        >>> len(found), found.above(0.5).records()[0]['box'], found.names()
+        (2, [0.0, 0.0, 20.0, 50.0], ['person', 'person'])
     """
 
     boxes: np.ndarray
@@ -33,54 +45,44 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def select(self, which: np.ndarray) -> Detections:
-        """Some of them.
-
-        Args:
-            which (np.ndarray): A mask (n, ) or places (m, ).
-        """
-        ids = None if self.ids is None else self.ids[which]
+    def select(self, index: np.ndarray) -> Detections:
+        """Return a subset, by a mask (n, ) or by indices (m, )."""
         return replace(
             self,
-            boxes=self.boxes[which],
-            scores=self.scores[which],
-            labels=self.labels[which],
-            ids=ids,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            ids=None if self.ids is None else self.ids[index],
         )
 
     def above(self, threshold: float) -> Detections:
-        """Those whose score is at least ``threshold``."""
+        """Return the detections whose score is at least ``threshold``."""
         return self.select(self.scores >= threshold)
 
     def names(self) -> list[str]:
-        """Name of every detection's class."""
+        """Return the class name of each detection."""
         return [self.classes[label] for label in self.labels]
 
     def records(self) -> list[dict]:
-        """One plain dict a detection: box, score, label, class, and id where tracked."""
-        rows = zip(
-            self.boxes.tolist(),
-            self.scores.tolist(),
-            self.labels.tolist(),
-            self.names(),
-            strict=True,
-        )
+        """Return one dict per detection: box, score, label, class, and id if tracked."""
         records = [
             {
                 'box': [round(x, 2) for x in box],
                 'score': round(score, 4),
                 'label': label,
-                'class': name,
+                'class': self.classes[label],
             }
-            for box, score, label, name in rows
+            for box, score, label in zip(
+                self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True
+            )
         ]
         if self.ids is not None:
-            for record, identity in zip(records, self.ids.tolist(), strict=True):
-                record['id'] = identity
+            for record, track_id in zip(records, self.ids.tolist(), strict=True):
+                record['id'] = track_id
         return records
 
     def to_supervision(self):
-        """The same as ``supervision.Detections``, for its annotators, trackers and zones."""
+        """Convert to ``supervision.Detections``, for its annotators, trackers and zones."""
         import supervision as sv
 
         return sv.Detections(

@@ -1,4 +1,4 @@
-"""An exported detector: pictures in, detections out."""
+"""Exported detector: images in, detections out."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import NamedTuple
 import numpy as np
 
 from .detections import Detections
+from .images import to_bgr
 from .metadata import Metadata
-from .pictures import check_picture
 from .sessions import open_session
 
 
-class Prepared(NamedTuple):
-    """A picture as a detector wants it.
+class PreparedImage(NamedTuple):
+    """An image after the preprocessing of a detector.
 
     Attributes:
-        data: What goes into the detector.
-        shape (tuple[int, ...]): Pictures of one shape may share a batch.
-        height (int): Of the picture as it was.
-        width (int): Of the picture as it was.
-        factors (tuple[float, float]): By how much width and height were multiplied.
+        data: Input of the detector.
+        shape (tuple[int, ...]): Images of the same shape may share a batch.
+        height (int): Height of the original image.
+        width (int): Width of the original image.
+        factors (tuple[float, float]): Scale factors of width and height.
     """
 
     data: object
@@ -34,20 +34,26 @@ class Prepared(NamedTuple):
 
 
 class Detector:
-    """Runs an exported file.
+    """Runs an exported file on the CPU.
 
     Args:
-        path (str | PathLike): ``.onnx`` or OpenVINO's ``.xml``, written by ``tools/export.py``.
+        path (str | PathLike): ``.onnx`` or OpenVINO's ``.xml``, written by ``mmdet-lla export``.
         backend (str): 'onnxruntime', 'openvino' or 'auto'. Defaults to 'auto'.
-        threads (int, optional): How many threads it may use. Defaults to the backend's choice.
+        threads (int, optional): Number of compute threads. Defaults to the backend's choice.
 
     Attributes:
-        metadata (Metadata): What the file says of itself.
+        metadata (Metadata): Classes, size rule and threshold that the file carries.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ImportError: Neither backend is installed.
-        ValueError: The file is not one of ours, or the backend does not read it.
+        FileNotFoundError: The file does not exist.
+        ImportError: No backend that reads it is installed.
+        ValueError: The file is damaged, or was not written by ``mmdet-lla export``.
+
+    Example::
+
+        detector = Detector('lla.onnx')
+        (found,) = detector([read_image('photo.jpg')])
+        found.boxes, found.scores
     """
 
     def __init__(
@@ -59,55 +65,56 @@ class Detector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Class names."""
         return self.metadata.classes
 
     @property
     def threshold(self) -> float | None:
-        """The score that was best on validation, where the file knows it."""
+        """Score threshold chosen on the validation set, if the file has one."""
         return self.metadata.threshold
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What the checkpoint reached on validation, where the file knows it."""
+        """Validation metrics of the checkpoint, if the file has them."""
         return self.metadata.metrics
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Detect in pictures; those of one shape go through together.
+    def __call__(self, images: Sequence) -> list[Detections]:
+        """Detect in images; those with the same shape form a batch.
 
         Args:
-            images (Sequence[np.ndarray]): BGR, uint8, each (H, W, 3).
+            images (Sequence[np.ndarray | PIL.Image.Image]): See
+                :func:`~mmdet_lla.runtime.images.to_bgr`.
 
         Returns:
-            list[Detections]: In the order of the pictures, all that the detector keeps.
+            list[Detections]: Per image, all that the detector keeps.
 
         Raises:
-            BrokenPicture: One of them is no such picture.
+            BrokenImageError: An image has an unsupported type or shape.
         """
         prepared = [self.prepare(image) for image in images]
         found: list = [None] * len(prepared)
         for shape in dict.fromkeys(one.shape for one in prepared):
-            places = [i for i, one in enumerate(prepared) if one.shape == shape]
-            for i, detections in zip(
-                places, self.detect([prepared[i] for i in places]), strict=True
-            ):
+            indices = [i for i, one in enumerate(prepared) if one.shape == shape]
+            batch = self.detect([prepared[i] for i in indices])
+            for i, detections in zip(indices, batch, strict=True):
                 found[i] = detections
         return found
 
-    def prepare(self, image: np.ndarray) -> Prepared:
-        """Resize a picture by the file's size rule."""
-        resized, factors = self.metadata.size_rule.apply(check_picture(image))
+    def prepare(self, image) -> PreparedImage:
+        """Convert an image to BGR and resize it by the file's size rule."""
+        image = to_bgr(image)
+        resized, factors = self.metadata.size_rule.apply(image)
         if self.metadata.rgb:
             resized = np.ascontiguousarray(resized[..., ::-1])
-        return Prepared(resized, resized.shape, *image.shape[:2], factors)
+        return PreparedImage(resized, resized.shape, *image.shape[:2], factors)
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
-        """Detect in prepared pictures of one shape."""
+    def detect(self, batch: Sequence[PreparedImage]) -> list[Detections]:
+        """Detect in prepared images of the same shape."""
         boxes, scores, labels = self.session.run(np.stack([one.data for one in batch]))
         return [self._detections(*row) for row in zip(batch, boxes, scores, labels, strict=True)]
 
     def _detections(
-        self, one: Prepared, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
+        self, one: PreparedImage, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
     ) -> Detections:
         kept = labels >= 0
         return Detections(

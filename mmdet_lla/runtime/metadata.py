@@ -1,30 +1,35 @@
-"""What an exported file says of itself."""
+"""Metadata of exported files."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
 
-from .pictures import SizeRule
+from .images import SizeRule
 
-#: Where it lies in a file: key of ONNX's metadata and of OpenVINO's ``rt_info``.
+#: Key in ONNX's metadata and in OpenVINO's ``rt_info``.
 KEY = 'mmdet_lla'
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What has to be known to run an exported detector, and what is good to know.
+    """What a file carries besides the network.
 
     Attributes:
-        classes (tuple[str]): Names of the classes, by label.
-        size_rule (SizeRule): What becomes of a picture before the detector.
-        threshold (float, optional): The score that was best on validation.
-        metrics (dict[str, float]): What it reached there.
+        classes (tuple[str]): Class names by label.
+        size_rule (SizeRule): Resizing and padding before the network.
+        threshold (float, optional): Score threshold chosen on the validation set.
+        metrics (dict[str, float]): Validation metrics.
         model (str): Name of the model.
         precision (str): 'float32' or 'int8'.
-        version (str): Of mmdet_lla, that wrote it.
-        rgb (bool): Whether the file takes pictures in RGB, else BGR.
+        version (str): Version of mmdet_lla that wrote the file.
+        rgb (bool): Whether the network takes RGB images instead of BGR.
+
+    Example:
+        >>> metadata = Metadata(('person',), SizeRule((640, 480)), threshold=0.4)
+        >>> Metadata.loads(metadata.dumps(), 'a.onnx') == metadata
+        True
     """
 
     classes: tuple[str, ...]
@@ -37,12 +42,12 @@ class Metadata:
     rgb: bool = False
 
     def dumps(self) -> str:
-        """As JSON."""
+        """Serialize as JSON."""
         return json.dumps({'format': _FORMAT, **asdict(self)})
 
     @classmethod
     def loads(cls, text: str | None, path) -> Metadata:
-        """From what :meth:`dumps` gave.
+        """Parse the text of :meth:`dumps`.
 
         Raises:
             ValueError: It is something else; the message names the file.
@@ -52,7 +57,7 @@ class Metadata:
             version = values.pop('format')
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(
-                f'{path} has no metadata of mmdet_lla; expected a file of tools/export.py'
+                f'{path} has no metadata of mmdet_lla: expected a file written by mmdet-lla export'
             ) from error
         if version != _FORMAT:
             raise ValueError(f'{path} has metadata of format {version}, expected {_FORMAT}')

@@ -345,9 +345,9 @@ class Missing:
 
 sys.path.insert(0, sys.argv[1])
 sys.meta_path.insert(0, Missing())
-from mmdet_lla.runtime import Detector, read_picture
+from mmdet_lla.runtime import Detector, read_image
 
-(found,) = Detector(sys.argv[2])([read_picture(sys.argv[3])])
+(found,) = Detector(sys.argv[2])([read_image(sys.argv[3])])
 print(json.dumps(found.boxes.tolist()))
 """
 

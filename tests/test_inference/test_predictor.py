@@ -1,5 +1,6 @@
-"""Predictor against mmdet's own test loop, its batches, and what it refuses."""
+"""Predictor against mmdet's inferencer, its batches and inputs, and what it refuses."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,19 +9,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from media import write_image
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
+from PIL import Image
 
-import mmdet_lla
 from mmdet_lla import models, publishing
-from mmdet_lla.inference import BrokenPicture, Frame, Predictor
-from mmdet_lla.inference.ahead import ahead
+from mmdet_lla.inference import BrokenImageError, Frame, Predictor
+from mmdet_lla.inference.model import find_test_dataset
+from mmdet_lla.inference.prefetch import prefetch
 from mmdet_lla.inference.published import check_plain
 
 
 @pytest.fixture(scope='module')
-def predictor(folder):
-    return Predictor(folder / 'config.py', folder / 'weights.pth', threshold=0)
+def predictor(directory):
+    return Predictor(directory / 'config.py', directory / 'weights.pth', threshold=0)
 
 
 def assert_same(found, others):
@@ -29,10 +32,13 @@ def assert_same(found, others):
     np.testing.assert_allclose(found.boxes, others.boxes, atol=1e-2)
 
 
-def test_is_what_mmdets_inferencer_finds(folder, pictures, predictor):
-    paths = sorted(pictures.iterdir())
+def test_equals_mmdets_inferencer(directory, images, predictor):
+    paths = sorted(images.iterdir())
     theirs = DetInferencer(
-        str(folder / 'config.py'), str(folder / 'weights.pth'), device='cpu', show_progress=False
+        str(directory / 'config.py'),
+        str(directory / 'weights.pth'),
+        device='cpu',
+        show_progress=False,
     )
     for path, found in zip(paths, predictor(paths), strict=True):
         (expected,) = theirs(str(path), no_save_vis=True)['predictions']
@@ -43,61 +49,81 @@ def test_is_what_mmdets_inferencer_finds(folder, pictures, predictor):
 
 
 @pytest.mark.parametrize('batch_size, workers', [(2, 1), (4, 3)])
-def test_batches_do_not_change_what_is_found(folder, pictures, predictor, batch_size, workers):
+def test_batches_do_not_change_detections(directory, images, predictor, batch_size, workers):
     batched = Predictor(
-        folder / 'config.py',
-        folder / 'weights.pth',
+        directory / 'config.py',
+        directory / 'weights.pth',
         threshold=0,
         batch_size=batch_size,
         workers=workers,
     )
-    paths = sorted(pictures.iterdir())
+    paths = sorted(images.iterdir())
     images = [cv2.imread(str(path)) for path in paths]
     for alone, found, image in zip(predictor(paths), batched(images), images, strict=True):
         assert (found.height, found.width) == image.shape[:2]
         assert_same(alone, found)
 
 
-def test_threshold_is_the_one_that_was_asked_for_kept_or_usual(folder, pictures):
-    model = folder / 'config.py', folder / 'weights.pth'
+def test_threshold_is_given_stored_or_default(directory, images):
+    model = directory / 'config.py', directory / 'weights.pth'
     assert Predictor(*model).threshold == Predictor(*model, threshold='auto').threshold == 0.4
-    found = Predictor(*model, threshold='0.5')(sorted(pictures.iterdir())[0])
+    found = Predictor(*model, threshold='0.5')(sorted(images.iterdir())[0])
     assert len(found) and (found.scores >= 0.5).all()
 
-    state = torch.load(folder / 'weights.pth', weights_only=True)
-    torch.save(state['state_dict'], folder / 'bare.pth')
-    bare = folder / 'config.py', folder / 'bare.pth'
+    state = torch.load(directory / 'weights.pth', weights_only=True)
+    torch.save(state['state_dict'], directory / 'bare.pth')
+    bare = directory / 'config.py', directory / 'bare.pth'
     assert Predictor(*bare).threshold == 0.3
-    with pytest.raises(ValueError, match='does not keep the score'):
+    with pytest.raises(ValueError, match='has no score threshold'):
         Predictor(*bare, threshold='auto')
     for wrong in ('best', 1.5, -0.1):
         with pytest.raises(ValueError, match='between 0 and 1'):
             Predictor(*model, threshold=wrong)
 
 
-def test_broken_pictures_are_named(tmp_path, pictures, predictor):
-    whole = sorted(pictures.iterdir())[0]
-    (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:2000])
+def test_broken_images_are_named(tmp_path, stub):
+    whole = write_image(tmp_path / 'whole.png')
+    (tmp_path / 'cut.png').write_bytes(whole.read_bytes()[:60])
     (tmp_path / 'empty.jpg').touch()
     frames = [
         Frame(str(whole)),
         Frame(str(tmp_path / 'cut.png')),
         Frame(str(tmp_path / 'empty.jpg')),
-        Frame('grey', np.zeros((9, 9), np.uint8)),
+        Frame('gray', np.zeros((9, 9))),
         Frame(str(tmp_path / 'missing.jpg')),
+        Frame('low', np.zeros((1, 9), np.uint8)),  # fails in the preprocessing
+        Frame('unlucky', np.zeros((9, 13), np.uint8)),  # fails in the network
         Frame(str(whole)),
     ]
-    results = list(predictor.stream(frames))
-    assert [result.detections is None for result in results] == [False, *[True] * 4, False]
-    for result in results[1:5]:
-        assert result.frame.source in result.frame.fault
-    assert_same(results[0].detections, results[5].detections)
-    with pytest.raises(BrokenPicture, match='cut.png'):
-        predictor([whole, tmp_path / 'cut.png'])
+    stub.batch_size = 3
+    results = list(stub.stream(frames))
+    assert [result.detections is None for result in results] == [False, *[True] * 6, False]
+    for result in results[1:7]:
+        assert result.frame.source in result.frame.error and '\n' not in result.frame.error
+    with pytest.raises(BrokenImageError, match='cut.png'):
+        stub([whole, tmp_path / 'cut.png'])
 
 
-def test_memory_does_not_grow_with_the_stream(predictor):
-    """At no time are more frames drawn from the source than a few beyond what was given out."""
+def test_all_forms_of_images(tmp_path, stub):
+    """Paths, arrays, PIL images, and iterables of these in any mixture."""
+    path = write_image(tmp_path / 'a.png', (8, 6), value=51)
+    gray = np.full((6, 8), 51, np.uint8)
+    deep, alpha = gray.astype(np.uint16) << 8, np.stack([gray] * 4, 2)
+    pil = Image.open(path)
+    forms = [path, str(path), gray, deep, alpha, pil, pil.convert('L'), pil.convert('RGBA')]
+    for form in forms:
+        assert stub(form).scores.tolist() == pytest.approx([0.2])
+    for several in (forms, tuple(forms), (one for one in forms), iter(forms)):
+        found = stub(several)
+        assert len(found) == 8 and all((one.height, one.width) == (6, 8) for one in found)
+    assert stub([]) == []
+    for wrong in (5, None, [None], [5], torch.zeros(3, 6, 8)):
+        with pytest.raises(BrokenImageError, match='expected|image'):
+            stub(wrong)
+
+
+def test_memory_does_not_grow_with_the_stream(stub):
+    """Only a few frames are read ahead of the consumer."""
     drawn = 0
 
     def frames():
@@ -106,13 +132,13 @@ def test_memory_does_not_grow_with_the_stream(predictor):
             drawn += 1
             yield Frame(str(i), np.full((40, 60, 3), i, np.uint8))
 
-    for given, result in enumerate(predictor.stream(frames())):
+    for given, result in enumerate(stub.stream(frames())):
         assert result.frame.source == str(given)
         assert drawn - given <= 8
     assert drawn == 40
 
 
-def test_live_frames_that_nobody_waited_for_are_left_out():
+def test_outdated_live_frames_are_dropped():
     made = []
 
     def items():
@@ -121,40 +147,43 @@ def test_live_frames_that_nobody_waited_for_are_left_out():
             yield i
 
     seen = []
-    for item in ahead(items(), 2, newest=True):
+    for item in prefetch(items(), 2, drop_oldest=True):
         seen.append(item)
         while len(made) < 50:  # as a slow model
             time.sleep(0.001)
     assert seen[0] < 50 and seen[-1] == 49 and len(seen) <= 4
 
 
-def test_ahead_raises_what_was_raised_and_ends_with_its_consumer():
+def test_prefetch_passes_exceptions_on_and_ends_with_its_consumer():
     def failing():
         yield 1
         raise OSError('gone')
 
     with pytest.raises(OSError, match='gone'):
-        list(ahead(failing(), 3))
-    endless = ahead(iter(int, 1), 2)
+        list(prefetch(failing(), 3))
+    endless = prefetch(iter(int, 1), 2)
     assert [next(endless), next(endless)] == [0, 0]
     endless.close()
 
 
-def test_checkpoint_that_carries_its_config_needs_no_other(folder, pictures, predictor, tmp_path):
-    publish(folder, folder / 'published.pth')
+def test_published_checkpoint_needs_no_config(directory, images, predictor, tmp_path):
+    publish(directory, directory / 'published.pth')
     tool_made = publishing.publish(
-        folder / 'weights.pth', tmp_path, Config.fromfile(folder / 'config.py'), score_threshold=0.2
+        directory / 'weights.pth',
+        tmp_path,
+        Config.fromfile(directory / 'config.py'),
+        score_threshold=0.2,
     )
-    picture = sorted(pictures.iterdir())[0]
-    for path in (folder / 'published.pth', tool_made):
-        assert_same(Predictor(path, threshold=0)(picture), predictor(picture))
+    image = sorted(images.iterdir())[0]
+    for path in (directory / 'published.pth', tool_made):
+        assert_same(Predictor(path, threshold=0)(image), predictor(image))
     assert Predictor(tool_made).threshold == 0.2
 
 
-def publish(folder: Path, path: Path, **changes) -> None:
-    cfg = Config.fromfile(folder / 'config.py')
+def publish(directory: Path, path: Path, **changes) -> None:
+    cfg = Config.fromfile(directory / 'config.py')
     cfg.merge_from_dict(changes)
-    state = torch.load(folder / 'weights.pth', weights_only=True)
+    state = torch.load(directory / 'weights.pth', weights_only=True)
     state['meta']['cfg'] = cfg.pretty_text
     torch.save(state, path)
 
@@ -170,18 +199,17 @@ def publish(folder: Path, path: Path, **changes) -> None:
         {'default_scope': 'evil'},
     ],
 )
-def test_nothing_in_a_published_checkpoint_is_executed(folder, tmp_path, change):
+def test_nothing_in_a_published_checkpoint_is_executed(directory, tmp_path, change):
     modules = set(sys.modules)
     (value,) = change.values()
-    publish(folder, tmp_path / 'evil.pth', **change)
+    publish(directory, tmp_path / 'evil.pth', **change)
     with pytest.raises(ValueError, match='not built') as error:
         Predictor(tmp_path / 'evil.pth')
     assert repr(value) in str(error.value)
     assert not {'evil', 'mymodule', 'evil.registry'} & (set(sys.modules) - modules)
 
 
-def test_configs_that_ship_are_plain():
-    """What is refused is what is not registered, not what people use."""
+def test_shipped_configs_are_accepted():
     root = Path(__file__).resolve().parents[2] / 'configs'
     paths = [*root.glob('baselines/*.py'), *root.glob('ablations/heads/*_mobilenet*.py')]
     assert len(paths) > 8
@@ -190,9 +218,9 @@ def test_configs_that_ship_are_plain():
         check_plain(dict(model=cfg.model.to_dict()), str(path))
 
 
-def test_a_model_that_ships_is_found_by_name(folder, monkeypatch):
-    publish(folder, folder / 'small-1234.pth')
-    monkeypatch.setattr(models, 'DIRECTORY', folder)
+def test_shipped_model_is_found_by_name(directory, monkeypatch):
+    publish(directory, directory / 'small-1234.pth')
+    monkeypatch.setattr(models, 'DIRECTORY', directory)
     monkeypatch.setitem(models.MODELS, 'small', 'small-1234.pth')
     assert Predictor('small').threshold == 0.4
     monkeypatch.setitem(models.MODELS, 'lost', 'lost.pth')
@@ -200,7 +228,7 @@ def test_a_model_that_ships_is_found_by_name(folder, monkeypatch):
         Predictor('lost')
 
 
-def test_every_model_that_ships_is_there():
+def test_every_shipped_model_exists():
     for name in models.MODELS:
         assert models.shipped_model(name).is_file()
 
@@ -209,35 +237,76 @@ def test_every_model_that_ships_is_there():
     'model, weights, words',
     [
         ('config.py', None, '--weights'),
-        ('weights.pth', None, 'carries no config'),
+        ('weights.pth', None, 'contains no config'),
         ('nothing.py', 'weights.pth', 'No config'),
         ('mmdet::retinanet/nothing.py', 'weights.pth', 'No config .*mmdet has none'),
         ('mmdot::retinanet/nothing.py', 'weights.pth', "no package 'mmdot'"),
         ('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', 'weights.pth', 'another model than ret'),
-        ('nothing.pth', None, 'No checkpoint'),
+        ('nothing.pth', None, 'checkpoint nothing.pth not found'),
         ('config.py', 'config.py', 'cannot be read'),
-        ('nobody', None, 'is no model'),
-        ('published.pth', 'weights.pth', 'brings its own weights'),
-        ('nothing.onnx', None, 'No exported file'),
+        ('nobody', None, 'is not a model'),
+        ('published.pth', 'weights.pth', 'has its own weights'),
+        ('nothing.onnx', None, 'exported file nothing.onnx not found'),
     ],
 )
-def test_what_is_no_model_says_so(folder, monkeypatch, model, weights, words):
-    monkeypatch.chdir(folder)
+def test_invalid_models(directory, monkeypatch, model, weights, words):
+    monkeypatch.chdir(directory)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         Predictor(model, weights)
 
 
-def test_weights_of_another_model_are_refused(folder):
-    state = torch.load(folder / 'weights.pth', weights_only=True)['state_dict']
+def test_weights_of_another_model_are_refused(directory):
+    state = torch.load(directory / 'weights.pth', weights_only=True)['state_dict']
     name = 'bbox_head.retina_iou.weight'
     state[name] = state[name][:, :2]
     del state['neck.lateral_convs.0.conv.weight']
-    torch.save(state, folder / 'other.pth')
+    torch.save(state, directory / 'other.pth')
     with pytest.raises(ValueError, match='1 of .* missing .*lateral_convs.0.*1 have another shape'):
-        Predictor(folder / 'config.py', folder / 'other.pth')
+        Predictor(directory / 'config.py', directory / 'other.pth')
 
 
-def test_package_gives_predictor_when_asked():
-    assert mmdet_lla.Predictor is Predictor
-    with pytest.raises(AttributeError, match='Predicter'):
-        mmdet_lla.Predicter  # noqa: B018
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(device='cuda:99'), "device 'cuda:99' cannot be used"),
+        (dict(device='gpu'), "device 'gpu' cannot be used"),
+        (dict(threshold='best'), 'between 0 and 1'),
+        (dict(workers=0), 'workers must be at least 1'),
+    ],
+)
+def test_invalid_settings(directory, options, words):
+    with pytest.raises(ValueError, match=words):
+        Predictor(directory / 'config.py', directory / 'weights.pth', **options)
+
+
+def test_exported_model_takes_no_device(tmp_path):
+    with pytest.raises(ValueError, match="runs on the CPU; got device 'cuda'"):
+        Predictor(tmp_path / 'a.onnx', device='cuda')
+
+
+def test_test_dataset_inside_wrappers(directory, tmp_path):
+    """Also the class names of a config's own metainfo are used."""
+    cfg = Config.fromfile(directory / 'config.py')
+    inner = cfg.test_dataloader.dataset
+    inner.metainfo = dict(classes=('pedestrian',))
+    repeated = dict(type='RepeatDataset', times=1, dataset=inner)
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[repeated])
+    assert find_test_dataset(cfg).type == inner.type
+    state = torch.load(directory / 'weights.pth', weights_only=True)['state_dict']
+    torch.save(state, tmp_path / 'bare.pth')
+    assert Predictor(cfg, tmp_path / 'bare.pth').classes == ('pedestrian',)
+
+
+def test_no_warning_on_first_use(directory, images):
+    """torch warns once per process, so in a new one."""
+    program = f"""
+import sys, warnings
+from mmdet_lla import Predictor
+predictor = Predictor({str(directory / 'config.py')!r}, {str(directory / 'weights.pth')!r})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    predictor({str(images / '0.png')!r})
+print([str(one.message) for one in caught])
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.stdout.strip() == '[]' and 'meshgrid' not in done.stderr, done.stdout + done.stderr

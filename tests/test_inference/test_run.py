@@ -1,60 +1,89 @@
-"""From inputs to files, in one process and through the tool."""
+"""From inputs to files, in one process and through the command."""
 
 import csv
-import http.server
 import json
+import os
+import re
+import resource
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
-from threading import Thread
 
 import cv2
 import numpy as np
 import pytest
+import stub_detector
+from media import write_image, write_video
+from stub_detector import StubDetector
 
-from mmdet_lla.cli.predict import main
+from mmdet_lla.cli import predict
 from mmdet_lla.evaluation import CrowdMetric
 from mmdet_lla.inference import Predictor, run
-from mmdet_lla.inference.run import predict_files
-from mmdet_lla.inference.sources import Video, find_sources
-
-pytest.importorskip('supervision')  # of the extra `predict`
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'predict.py'
+from mmdet_lla.inference.run import plan_run, predict_files
+from mmdet_lla.inference.video import VideoReader
+from mmdet_lla.inference.writers import WRITERS
 
 
-@pytest.fixture(scope='module')
-def predictor(folder):
-    return Predictor(folder / 'config.py', folder / 'weights.pth', threshold=0.3)
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+@pytest.fixture
+def command(cwd, monkeypatch, capsys):
+    """Runs the command with the stub; gives its status and all it prints."""
+    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
+    monkeypatch.setattr('mmdet_lla.inference.predictor.load_detector', lambda *args: StubDetector())
+
+    def run_command(*args):
+        status = predict.main(['stub', *map(str, args)])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return run_command
 
 
-def film(path: Path, frames: int = 12) -> Path:
-    """A video whose frames differ."""
-    sink = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120))
-    for i in range(frames):
-        image = np.random.default_rng(i).integers(256, size=(12, 16, 3), dtype=np.uint8)
-        sink.write(cv2.resize(image, (160, 120)))
-    sink.release()
-    return path
+def run_stub(predictor, inputs, out_dir=None, **options):
+    plan = plan_run([str(one) for one in inputs], out_dir, **options)
+    return predict_files(predictor, plan, progress=False, report=lambda line: None)
 
 
-def test_every_format_says_the_same(folder, pictures, predictor, tmp_path):
-    summary = predict_files(
-        predictor,
-        [str(pictures)],
-        tmp_path,
-        ['odgt', 'coco', 'yolo', 'csv'],
-        progress=False,
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def names(directory) -> list[str]:
+    return sorted(
+        path.relative_to(directory).as_posix()
+        for path in Path(directory).rglob('*')
+        if path.is_file()
     )
+
+
+def start(*args, **environment) -> subprocess.Popen:
+    """The command with the stub in a process of its own, which imports no torch."""
+    return subprocess.Popen(
+        [sys.executable, stub_detector.__file__, 'stub.onnx', *map(str, args)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_every_format_has_the_same_content(directory, images, tmp_path):
+    predictor = Predictor(directory / 'config.py', directory / 'weights.pth', threshold=0.3)
+    summary = run_stub(predictor, [images], tmp_path, formats=list(WRITERS))
     records = lines(tmp_path / 'detections.jsonl')
     assert [Path(one['image']).stem for one in records] == list('012345')
-    assert summary.frames == 6 and summary.people == sum(one['count'] for one in records) > 60
-    assert not summary.broken
-
+    assert summary.frames == 6 and summary.detections == sum(r['count'] for r in records) > 60
+    assert not summary.failed and {path.name for path in summary.written} == {
+        *('detections.jsonl', 'vis', 'labels', 'detections.csv'),
+        *('detections.odgt', 'detections.coco.json'),
+    }
     coco = json.loads((tmp_path / 'detections.coco.json').read_text())
     table = list(csv.DictReader(open(tmp_path / 'detections.csv')))
     assert coco['categories'] == [{'id': 1, 'name': 'person'}]
@@ -80,189 +109,239 @@ def test_every_format_says_the_same(folder, pictures, predictor, tmp_path):
         np.testing.assert_allclose(
             (yolo[:, 1:3] - yolo[:, 3:5] / 2) * size, boxes[:, :2], atol=0.02
         )
-        drawn = cv2.imread(str(tmp_path / 'pictures' / f'{name}.jpg'))
+        drawn = cv2.imread(str(tmp_path / 'vis' / f'{name}.jpg'))
         assert drawn.shape[:2] == (record['height'], record['width'])
-        plain = cv2.imread(record['image'])
-        assert np.abs(drawn.astype(int) - plain).max() > 100
+        assert np.abs(drawn.astype(int) - cv2.imread(record['image'])).max() > 100
 
 
-def test_odgt_is_what_the_metric_writes(folder, predictor, tmp_path):
-    """So that what reads the one reads the other."""
-    source = folder / 'crowd' / 'Images'
-    predict_files(predictor, [str(source)], tmp_path, ['odgt'], draw=False, progress=False)
-    (record, *_) = lines(tmp_path / 'detections.odgt')
+def test_odgt_is_what_the_metric_writes(directory, images, tmp_path):
+    predictor = Predictor(directory / 'config.py', directory / 'weights.pth', threshold=0.3)
+    run_stub(predictor, [images / '0.png'], tmp_path, formats=['odgt'], draw=False)
     metric = CrowdMetric(format_only=True, outfile_prefix=str(tmp_path / 'metric.odgt'))
-    image = cv2.imread(str(source / f'{record["ID"]}.jpg'))
-    found = predictor(image)
+    found = predictor(images / '0.png')
     sample = dict(
-        img_id=record['ID'],
-        ori_shape=image.shape[:2],
+        img_id='0',
+        ori_shape=(found.height, found.width),
         pred_instances=dict(bboxes=found.boxes, scores=found.scores),
     )
     metric.process({}, [sample])
     metric.compute_metrics(metric.results)
-    assert lines(tmp_path / 'metric.odgt') == [record]
+    assert lines(tmp_path / 'metric.odgt') == lines(tmp_path / 'detections.odgt')
 
 
-def test_names_of_two_folders_do_not_meet(pictures, predictor, tmp_path):
-    for name in ('a', 'b/deep'):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / '0.png').write_bytes((pictures / '0.png').read_bytes())
-    inputs = [str(tmp_path / 'a'), str(tmp_path / 'b'), str(tmp_path / 'a' / '*.png')]
-    inputs.append(str(pictures / '0.png'))
-    predict_files(predictor, inputs, tmp_path / 'out', progress=False)
-    drawn = sorted(
-        path.relative_to(tmp_path / 'out/pictures').as_posix()
-        for path in (tmp_path / 'out').rglob('*.jpg')
-    )
-    assert drawn == ['0.jpg', '0_2.jpg', 'deep/0.jpg']
+@pytest.mark.parametrize(
+    'given, out_dir, options, words',
+    [
+        (['a/vis'], 'a', '', 'output a/vis would overwrite input a/vis/a.jpg'),
+        (['vid/street.avi', 'vid/street.mp4'], 'vid', '', 'street.mp4 would overwrite input'),
+        (['linked.jpg'], 'a', '', 'would overwrite input linked.jpg'),
+        (['ds/images'], 'ds', '--format yolo', 'ds already contains labels'),
+        (['a'], 'ds', '--format csv', 'ds already contains detections.csv'),
+        (['a'], 'e.txt', '', 'lies below .*e.txt, which is a file'),
+        (['a'], 'e.txt/b/c', '', 'lies below .*e.txt, which is a file'),
+    ],
+)
+def test_nothing_is_overwritten(command, cwd, given, out_dir, options, words):
+    for name in ('a/vis/a.jpg', 'ds/images/b.jpg'):
+        write_image(cwd / name)
+    for name in ('ds/labels/b.txt', 'ds/detections.csv', 'e.txt'):
+        (cwd / name).parent.mkdir(exist_ok=True)
+        (cwd / name).write_text('kept')
+    (cwd / 'linked.jpg').symlink_to('a/vis/a.jpg')
+    for name in ('street.avi', 'street.mp4'):
+        write_video(cwd / 'vid' / name, 2, 'MJPG' if name.endswith('avi') else 'mp4v')
+    before = {name: (cwd / name).read_bytes() for name in names(cwd)}
+    status, said = command(*given, '--out-dir', out_dir, *options.split())
+    assert status == 2 and re.search(words, said), said
+    assert {name: (cwd / name).read_bytes() for name in names(cwd)} == before
 
 
-def test_video_is_drawn_and_counted_frame_by_frame(predictor, tmp_path):
-    video = film(tmp_path / 'street.avi')
-    summary = predict_files(predictor, [str(video)], tmp_path / 'out', progress=False)
-    records = lines(tmp_path / 'out' / 'detections.jsonl')
+def test_a_second_run_replaces_the_results_of_the_first_alone(command, cwd):
+    """In a given directory; the default one is new each time."""
+    for name in ('in/a.jpg', 'in/b.jpg'):
+        write_image(cwd / name)
+    assert command('in', '--out-dir', 'in/out', '--format', 'yolo')[0] == 0
+    for name in ('labels/mine.md', 'vis/mine.md', 'mine.md'):
+        (cwd / 'in/out' / name).touch()
+    (cwd / 'in/b.jpg').unlink()
+    status, said = command('in', '--out-dir', 'in/out')
+    assert status == 0 and '1 detections in 1 images' in said
+    assert names(cwd / 'in/out') == [
+        *('detections.jsonl', 'labels/mine.md', 'mine.md', 'predict.json', 'vis/a.jpg'),
+        'vis/mine.md',
+    ]
+    for expected in ('predict', 'predict_2', 'predict_3'):
+        assert f'work_dirs/{expected}/vis' in command('in/a.jpg')[1]
+    (cwd / 'in/out/predict.json').write_text('{"outputs": ["../a.jpg", "/etc/passwd", 1]}')
+    assert 'already contains' in command('in/a.jpg', '--out-dir', 'in/out')[1]
+    assert (cwd / 'in/a.jpg').exists()
+
+
+def test_names_do_not_collide(cwd, stub):
+    for name in ('a/0.png', 'b/deep/0.png', 'c/0.png'):
+        write_image(cwd / name)
+    for name in ('a/v.avi', 'b/v.avi'):
+        write_video(cwd / name, 2)
+    run_stub(stub, ['a', 'b', 'a/*.png', 'c/0.png'], cwd / 'o', formats=['yolo', 'coco'])
+    assert [name for name in names('o') if not name.startswith('det')] == [
+        *(f'labels/{name}.txt' for name in ('0', '0_2', 'deep/0')),
+        *(f'labels/v{i}_00000{j}.txt' for i in ('', '_2') for j in (0, 1)),
+        *('predict.json', 'v.mp4', 'v_2.mp4', 'vis/0.jpg', 'vis/0_2.jpg', 'vis/deep/0.jpg'),
+    ]
+    coco = json.loads(Path('o/detections.coco.json').read_text())
+    assert len({image['file_name'] for image in coco['images']}) == 7
+
+
+def test_video_is_drawn_and_counted_frame_by_frame(cwd, stub):
+    video = write_video(cwd / 'street.avi')
+    summary = run_stub(stub, [video], cwd / 'out')
+    records = lines('out/detections.jsonl')
     assert [one['frame'] for one in records] == list(range(12))
     assert [one['time'] for one in records] == pytest.approx([i / 10 for i in range(12)])
-    assert summary.frames == 12 and not summary.broken
-    drawn = Video(str(tmp_path / 'out' / 'street.mp4'))
+    assert summary.frames == 12 and not summary.failed
+    drawn = VideoReader('out/street.mp4')
     assert drawn.count == 12 and drawn.rate == 10
-    for frame, alone in zip(Video(str(video)).frames(), records, strict=True):
-        found = predictor(frame.image)
-        assert len(found) == alone['count']
+    scores = [
+        round(float(stub(one.image).scores[0]), 4) for one in VideoReader(str(video)).frames()
+    ]
+    assert scores == [one['detections'][0]['score'] for one in records]
 
 
-class Camera(http.server.BaseHTTPRequestHandler):
-    """Sends pictures as web cameras do."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=next')
-        self.end_headers()
-        data = cv2.imencode('.jpg', np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
-        for _ in range(8):
-            head = f'--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n'
-            self.wfile.write(head.encode() + data + b'\r\n')
-            time.sleep(0.02)
-
-    def log_message(self, *args):
-        pass
-
-
-def test_a_stream_is_read_by_its_address(predictor, tmp_path):
-    with http.server.HTTPServer(('127.0.0.1', 0), Camera) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f'http://127.0.0.1:{server.server_port}/gate.mjpg'
-        summary = predict_files(predictor, [address], tmp_path / 'out', progress=False)
-        server.shutdown()
-    assert summary.frames >= 1 and not summary.broken
-    records = lines(tmp_path / 'out' / 'detections.jsonl')
-    assert len(records) == summary.frames
-    assert {(one['width'], one['height']) for one in records} == {(64, 48)}
+def test_one_bad_input_never_ends_the_run(command, cwd):
+    write_image(cwd / 'in/a.jpg')
+    write_image(cwd / 'in/b.png', (3000, 1))
+    (cwd / 'in/c.png').write_bytes((cwd / 'in/a.jpg').read_bytes()[:100])
+    (cwd / 'in/d.webp').touch()
+    write_image(cwd / 'in/e.png', (66000, 2))
+    write_image(cwd / 'in/f.png', (13, 9))
+    write_image(Path(os.fsdecode(os.fsencode(cwd) + b'/in/stra\xdfe.jpg')))
+    (cwd / 'in/torn.mp4').write_bytes(b'torn')
+    write_video(cwd / 'in/v.avi', 2)
+    write_image(cwd / 'in/z.jpg')
+    status, said = command('in', 'nowhere.jpg', '--out-dir', 'o', '--format', *WRITERS)
+    assert status == 1 and 'Traceback' not in said
+    found = [Path(one['image']).name for one in lines('o/detections.jsonl')]
+    assert found == ['a.jpg', 'e.png', 'stra\udcdfe.jpg', 'v.avi', 'v.avi', 'z.jpg']
+    assert 'e.png' in names('o/vis')  # wider than JPEG allows
+    for name in ('b.png', 'c.png', 'd.webp', 'f.png', 'torn.mp4', 'nowhere.jpg'):
+        assert f'{name}: ' in said, name
+    assert 'RuntimeError: unlucky' in said and '6 failed' in said
 
 
-def test_a_stream_that_gives_nothing_is_broken(predictor, tmp_path, monkeypatch):
-    class Dead:
-        isOpened = staticmethod(lambda: True)
-        get = staticmethod(lambda what: 0.0)
-        read = staticmethod(lambda: (False, None))
-        release = staticmethod(lambda: None)
+def test_more_videos_than_open_files(cwd, stub):
 
-    monkeypatch.setattr(cv2, 'VideoCapture', lambda source: Dead)
-    address = 'rtsp://gate/1'
-    summary = predict_files(predictor, [address], tmp_path / 'out', progress=False)
-    assert summary.frames == 0 and summary.broken == [f'{address}: not one frame can be read']
+    write_video(cwd / 'in/a.avi', 1)
+    for i in range(40):
+        (cwd / f'in/{i}.avi').symlink_to('a.avi')
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir('/proc/self/fd'))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, before[1]))
+    try:
+        summary = run_stub(stub, ['in'], cwd / 'out')
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert summary.frames == 41 and not summary.failed
 
 
-def test_frames_that_cannot_be_read_are_said(predictor, tmp_path):
-    video = film(tmp_path / 'street.avi', 30)
-    data = video.read_bytes()
-    (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
-    said = []
-    summary = predict_files(
-        predictor,
-        [str(tmp_path / 'cut.avi')],
-        tmp_path / 'out',
-        draw=False,
-        progress=False,
-        report=said.append,
-    )
-    assert 10 < summary.frames < 25
-    assert len(summary.broken) == 1 and f'{30 - summary.frames} of 30 frames' in summary.broken[0]
-    assert said == [f'skipped {summary.broken[0]}']
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+def test_signals_leave_complete_files(cwd, number):
+    write_video(cwd / 'long.avi', 100)
+    process = start('long.avi', '--out-dir', 'o', '--format', 'coco', STUB_SECONDS='0.05')
+    end = time.monotonic() + 60
+    while not Path('o/detections.jsonl').exists() or len(lines('o/detections.jsonl')) < 5:
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, number))
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, number), said
+    count = len(lines('o/detections.jsonl'))
+    assert 5 <= count < 100
+    assert len(json.loads(Path('o/detections.coco.json').read_text())['images']) == count
+    assert len(list(VideoReader('o/long.mp4').frames())) == count
 
 
 @pytest.mark.parametrize(
-    'inputs, words',
+    'given, limit, words',
     [
-        (['nowhere/*.jpg'], 'names no picture'),
-        (['empty'], 'holds no picture'),
-        (['text.mp4'], 'is no video'),
-        (['98'], 'is no camera'),
+        (['v.avi'], 20_000, r'v.mp4 could not be written completely'),
+        (['in'], 200, r'stopped: .*File too large.*incomplete: o/detections.jsonl'),
     ],
 )
-def test_inputs_that_name_nothing(tmp_path, monkeypatch, inputs, words):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'text.mp4').write_text('no video')
-    with pytest.raises(ValueError, match=words):
-        find_sources(inputs)
+def test_files_that_may_not_grow(cwd, given, limit, words):
+    write_video(cwd / 'v.avi', 12)
+    for i in range(3):
+        write_image(cwd / f'in/{i}.jpg')
+    process = start(*given, '--out-dir', 'o', STUB_MAX_FILE_SIZE=str(limit))
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and 'Traceback' not in said, said
+    assert re.search(words, said, re.S), said
+    assert not [name for name in names('o') if name.endswith(('.mp4', '.part', '0.jpg'))]
 
 
-def test_options_that_do_not_go_together(pictures, predictor, tmp_path):
-    for options in (dict(track=True), dict(zones=[[0, 0, 9, 0, 9, 9]])):
-        with pytest.raises(ValueError, match='need a video'):
-            predict_files(predictor, [str(pictures)], tmp_path, **options)
-    with pytest.raises(ValueError, match='--line goes with --track'):
-        predict_files(predictor, [str(pictures)], tmp_path, lines=[[0, 0, 9, 9]])
+def test_command_without_torch(cwd):
+    write_image(cwd / 'a.jpg')
+    said, _ = start('a.jpg', '--out-dir', 'o').communicate(timeout=60)
+    assert 'imported: []' in said and names('o') == [
+        *('detections.jsonl', 'predict.json', 'vis/a.jpg'),
+    ]
+
+
+def test_multiple_images_in_a_file_and_skipped_files_are_reported(command, cwd):
+    from PIL import Image
+
+    pages = [Image.new('L', (20, 20), 9)] * 3
+    Path('in').mkdir()
+    pages[0].save('in/p.tif', save_all=True, append_images=pages[1:])
+    Path('in/notes.txt').touch()
+    status, said = command('in')
+    assert status == 0 and 'in/p.tif: the first image is used, 2 more are not' in said
+    assert 'neither image nor video in directories: 1 .txt' in said
 
 
 @pytest.mark.parametrize(
-    'absent, options, words',
+    'args, words',
     [
-        ('supervision', {}, 'drawing needs supervision.*no-draw'),
-        ('supervision', dict(draw=False, zones=[[0, 0, 9, 0, 9, 9]]), 'zone needs supervision'),
-        ('trackers', dict(draw=False, track=True), '--track needs trackers.*extra predict'),
+        ('--track a.jpg', 'need a video'),
+        ('--zone 0,0,9,0,9,9 a.jpg', 'need a video'),
+        ('--line 0,0,9,9 v.avi', '--line counts tracks, so it needs --track'),
+        ('--track --line -5,0,9 v.avi', 'a line is x1,y1,x2,y2, got 3 numbers'),
+        ('--track --zone -5,-5,0,0,1 v.avi', 'a zone is'),
+        ('--threshold 2 a.jpg', 'between 0 and 1'),
+        ('nothing.jpg', 'not found: expected an image'),
     ],
 )
-def test_extras_that_are_not_there_are_asked_for_at_once(
-    predictor, tmp_path, monkeypatch, absent, options, words
-):
-    monkeypatch.setattr(run, 'find_spec', lambda name: None if name == absent else name)
-    video = film(tmp_path / 'street.avi', 1)
+def test_invalid_options(command, cwd, args, words):
+    write_image(cwd / 'a.jpg')
+    write_video(cwd / 'v.avi', 1)
+    status, said = command(*args.split())
+    assert status == 2 and words in said and not Path('work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    'missing, options, words',
+    [
+        ('supervision', dict(zones=[[0, 0, 9, 0, 9, 9]]), '--zone needs supervision'),
+        ('trackers', dict(track=True), "--track needs trackers.*'mmdet-lla.predict.'"),
+    ],
+)
+def test_missing_extras_are_reported_at_once(cwd, monkeypatch, missing, options, words):
+    monkeypatch.setattr(run, 'find_spec', lambda name: None if name == missing else name)
+    write_video(cwd / 'street.avi', 1)
     with pytest.raises(ImportError, match=words):
-        predict_files(predictor, [str(video)], tmp_path / 'out', **options)
-    assert not (tmp_path / 'out').exists()
+        plan_run(['street.avi'], cwd / 'out', **options)
 
 
-def test_zones_do_without_trackers(predictor, tmp_path, monkeypatch):
+def test_zones_need_no_trackers(cwd, stub, monkeypatch):
+    pytest.importorskip('supervision')  # of the extra `predict`
     monkeypatch.setitem(sys.modules, 'trackers', None)  # an import of it fails
     monkeypatch.delitem(sys.modules, 'mmdet_lla.inference.tracking', raising=False)
-    summary = predict_files(
-        predictor,
-        [str(film(tmp_path / 'street.avi', 2))],
-        tmp_path / 'out',
-        zones=[[0, 0, 160, 0, 160, 120, 0, 120]],
-        progress=False,
-    )
-    ((zone,),) = (counts.values() for counts in summary.counts.values())
-    assert zone['now'] > 0
+    zone = [0, 0, 160, 0, 160, 120, 0, 120]
+    summary = run_stub(stub, [write_video(cwd / 'street.avi', 2)], cwd / 'out', zones=[zone])
+    assert summary.counts == {str(cwd / 'street.avi'): {'zone 1': {'now': 1, 'visitors': 0}}}
 
 
-def test_tool_names_what_is_broken(folder, pictures, tmp_path, monkeypatch, capsys):
-    (tmp_path / 'in').mkdir()
-    (tmp_path / 'in' / 'good.png').write_bytes((pictures / '0.png').read_bytes())
-    (tmp_path / 'in' / 'broken.png').write_bytes((pictures / '0.png').read_bytes()[:500])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
-
-    def run(*args):
-        return main([str(folder / 'config.py'), *args]), capsys.readouterr()
-
-    status, said = run('in', '--weights', str(folder / 'weights.pth'), '--threshold', 'auto')
-    assert status == 1
-    assert 'score at least 0.4' in said.out and 'broken.png' in said.err
-    assert len(lines(tmp_path / 'work_dirs/predict/detections.jsonl')) == 1
-    assert (tmp_path / 'work_dirs/predict/pictures/good.jpg').is_file()
-    status, said = run('in')
-    assert status == 2 and '--weights' in said.err
+def test_command_offers_every_format():
+    assert sorted(WRITERS) == sorted(predict.FORMATS)
+    given = 'm v.mp4 --line -5,1,2,3 --zone 1,2,3,4,5,6 --line=1,2,3,4'.split()
+    args = predict.build_parser().parse_args(predict.join_coordinates(given))
+    assert args.line == [[-5, 1, 2, 3], [1, 2, 3, 4]] and args.inputs == ['v.mp4']

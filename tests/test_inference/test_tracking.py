@@ -1,4 +1,4 @@
-"""Identities, lines and zones on scenes whose answer is known."""
+"""Tracks, lines and zones on scenes with known results."""
 
 import json
 
@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip('trackers')  # of the extra `predict`
 
-import cv2
+from media import write_video
+from stub_detector import StubDetector
 
 from mmdet_lla.inference import Predictor
-from mmdet_lla.inference.run import predict_files
+from mmdet_lla.inference.run import plan_run, predict_files
 from mmdet_lla.inference.tracking import Counters, Tracker
+from mmdet_lla.inference.video import VideoReader
 from mmdet_lla.runtime import Detections
 
 
@@ -36,21 +38,21 @@ def walk(steps: int = 30):
         yield scene((20 + 8 * i, 50, 0.9), (280 - 8 * i, 110, hidden), (100, 180, 0.45))
 
 
-def test_people_keep_their_identity():
+def test_people_keep_their_track():
     tracker = Tracker(threshold=0.4, rate=10)
     paths: dict[int, list] = {}
     for found in walk():
         tracked = tracker.update(found)
-        assert len(tracked) == 3  # the hidden one, too, for it is followed
-        for identity, box in zip(tracked.ids.tolist(), tracked.boxes, strict=True):
-            paths.setdefault(identity, []).append(box[0])
-    paths.pop(-1)  # nobody is known at first
+        assert len(tracked) == 3  # also the hidden one, which has a track
+        for track_id, box in zip(tracked.ids.tolist(), tracked.boxes, strict=True):
+            paths.setdefault(track_id, []).append(box[0])
+    paths.pop(-1)  # detections without a track yet
     assert len(paths) == 3 and all(len(path) >= 28 for path in paths.values())
     for path in paths.values():
         assert np.ptp(np.diff(path)) < 0.01
 
 
-def test_weak_detections_begin_nobody():
+def test_low_scores_start_no_track():
     tracker = Tracker(threshold=0.4, rate=10)
     for _ in range(5):
         assert not len(tracker.update(scene((50, 50, 0.35))))
@@ -81,37 +83,31 @@ def test_from_right_to_left_is_in():
     assert counters.counts() == {'line 1': {'in': 0, 'out': 1}}
 
 
-@pytest.mark.parametrize(
-    'options, words',
-    [(dict(lines=[(1, 2, 3)]), 'a line is'), (dict(zones=[(1, 2, 3, 4, 5)]), 'a zone is')],
-)
-def test_what_is_no_line_or_zone(options, words):
-    with pytest.raises(ValueError, match=words):
-        Counters(**options)
+def test_times_decide_how_long_a_track_lives_without_detections():
+    """After a pause of a second in time, however many frames it took."""
+    for times, kept in (((0, 0.1, 0.2, 0.7), True), ((0, 0.1, 0.2, 5.2), False)):
+        tracker = Tracker(threshold=0.4, rate=10)
+        for now in times[:3]:
+            before = tracker.update(scene((50, 50, 0.9)), now)
+        after = tracker.update(scene((50, 50, 0.9)), times[3])
+        assert before.ids[0] >= 0 and (after.ids[0] == before.ids[0]) == kept
 
 
-def test_video_with_identities_and_counts(folder, tmp_path):
-    sink = cv2.VideoWriter(
-        str(tmp_path / 'still.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120)
-    )
-    image = cv2.imread(str(sorted((folder / 'crowd' / 'Images').glob('*.jpg'))[0]))
-    for _ in range(6):
-        sink.write(image)
-    sink.release()
-    predictor = Predictor(folder / 'config.py', folder / 'weights.pth', threshold=0.3)
-    summary = predict_files(
-        predictor,
+def test_video_with_tracks_and_counts(tmp_path):
+    predictor = Predictor(StubDetector())
+    write_video(tmp_path / 'still.avi', 6)
+    plan = plan_run(
         [str(tmp_path / 'still.avi')],
         tmp_path / 'out',
         track=True,
         lines=[(80, 0, 80, 119)],
         zones=[(0, 0, 160, 0, 160, 120, 0, 120)],
-        progress=False,
     )
-    (counts,) = summary.counts.values()
+    summary = predict_files(predictor, plan, progress=False)
     records = [json.loads(x) for x in (tmp_path / 'out/detections.jsonl').read_text().splitlines()]
-    ids = [{one['id'] for one in record['detections']} for record in records]
-    assert ids[-1] - {-1} and ids[-1] == ids[-2]  # nothing moves
-    assert counts['line 1'] == {'in': 0, 'out': 0}
-    assert 0 < counts['zone 1']['visitors'] <= counts['zone 1']['now']
-    assert (tmp_path / 'out' / 'still.mp4').stat().st_size > 1000
+    ids = [[one['id'] for one in record['detections']] for record in records]
+    assert ids == [[-1], *[[0]] * 5]  # nothing moves
+    assert list(summary.counts.values()) == [
+        {'line 1': {'in': 0, 'out': 0}, 'zone 1': {'now': 1, 'visitors': 1}}
+    ]
+    assert VideoReader(str(tmp_path / 'out' / 'still.mp4')).count == 6
