@@ -95,7 +95,8 @@ class Assignment(NamedTuple):
 
     def select(self, img: int) -> 'Assignment':
         """Return the assignment of one image."""
-        return Assignment(*(values[img] for values in self))
+        values: tuple[Any, ...] = self
+        return Assignment(*(one[img] for one in values))
 
 
 class GtList(NamedTuple):
@@ -135,7 +136,9 @@ def read_gts(
     Raises:
         ImageError: If the numbers of labels and boxes differ, or something is on another device.
     """
-    bboxes, labels, counts = [], [], []
+    bboxes: list[Tensor] = []
+    labels: list[Any] = []
+    counts: list[list[int]] = []
     ignored_of = batch_ignored or [None] * len(batch_gts)
     for img, (gts, ignored) in enumerate(zip(batch_gts, ignored_of, strict=True)):
         for name, instances in dict(gt_instances=gts, gt_instances_ignore=ignored).items():
@@ -221,7 +224,7 @@ class PriorInfo(NamedTuple):
         points (Tensor): Centers in pixels, float32, shape (2, num_priors).
         strides (Tensor, optional): Stride in x and y, float32, shape (2, num_priors); None for
             points without.
-        grids (PriorGrids): The centers as grids.
+        grids (PriorGrids, optional): The centers as grids; None without priors.
         boxes (Tensor): Anchor boxes, or points where there are none, (num_priors, 4 or 2).
         background_bbox (Tensor): A box of no area, shape (1, 4).
     """
@@ -229,9 +232,14 @@ class PriorInfo(NamedTuple):
     inds: Tensor
     points: Tensor
     strides: Tensor | None
-    grids: PriorGrids
+    grids: PriorGrids | None
     boxes: Tensor
     background_bbox: Tensor
+
+    def radius(self, num_strides: float) -> Tensor:
+        """Return a multiple of the strides, which must be known, in pixels, (2, num_priors)."""
+        assert self.strides is not None
+        return self.strides * num_strides
 
 
 class PriorCache:

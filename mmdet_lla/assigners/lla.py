@@ -271,12 +271,13 @@ class LLA:
         preds, targets = with_area(boxes).split([num_preds, num_gts + 1], 1)
         gt_bboxes = targets[:, :-1]  # (5, num_gts)
         base = base_cost(scores, self.class_loss)  # (num_preds,)
-        excluded, rectangles, radius = ignored.mask, None, None
+        excluded, rectangles = ignored.mask, None
+        radius: Tensor | None = None
         if self.candidates == 'center':
-            radius = priors.strides * self.center_radius
+            radius = priors.radius(self.center_radius)
             far = ~find_near_any_gt(gt_bboxes, img_inds, num_imgs, priors.points, radius)
             excluded = far if excluded is None else far | excluded
-        if self.candidates == 'inside' and excluded is None:
+        if self.candidates == 'inside' and excluded is None and priors.grids is not None:
             rectangles = inside_rectangles(gt_bboxes[:4], priors.grids, first)
 
         nothing = base[:0]
@@ -407,15 +408,17 @@ def assign(
     single = pred_bboxes.dim() == 2
     if single:
         pred_bboxes, cls_scores = pred_bboxes[None], cls_scores[None]
-        gt_bboxes, gt_labels = [gt_bboxes], [gt_labels]
-        ignored_bboxes = None if ignored_bboxes is None else [ignored_bboxes]
+
+    def per_image(values: Any) -> Sequence[Tensor]:
+        return [values] if single else values
+
     gts = [
         SimpleNamespace(bboxes=bboxes, labels=labels)
-        for bboxes, labels in zip(gt_bboxes, gt_labels, strict=True)
+        for bboxes, labels in zip(per_image(gt_bboxes), per_image(gt_labels), strict=True)
     ]
     ignored = None
     if ignored_bboxes is not None:
-        ignored = [SimpleNamespace(bboxes=bboxes) for bboxes in ignored_bboxes]
+        ignored = [SimpleNamespace(bboxes=bboxes) for bboxes in per_image(ignored_bboxes)]
     try:
         found = lla.assign_batch(priors, pred_bboxes, cls_scores, gts, ignored)
     except ValueError as error:

@@ -7,7 +7,7 @@ from .lla import LLA
 
 
 @TASK_UTILS.register_module()
-class LLAAssigner(LLA, PredictionAssigner):
+class LLAAssigner(LLA, PredictionAssigner):  # type: ignore[misc]
     """Loss-aware label assignment for mmdet's heads; see :class:`LLA` for rule and arguments.
 
     >>> from mmdet.registry import TASK_UTILS

@@ -201,8 +201,8 @@ def match(
         )
         pairs, num_listed = [], int(size.sum())
         if rectangles is not None and num_listed:
-            part = Rectangles(*(values[:, a:b] for values in rectangles))
-            pairs.append(list_pairs(part, int(num_runs[a:b].sum()), num_listed, a))
+            chunk = Rectangles(*(values[:, a:b] for values in rectangles))
+            pairs.append(list_pairs(chunk, int(num_runs[a:b].sum()), num_listed, a))
         if contested_priors is not None:
             prior = contested_priors.index_select(0, img_inds)  # (b - a, num_contested)
             prior.add_(img_inds.unsqueeze(1), alpha=gts.num_priors)

@@ -109,7 +109,7 @@ class OTAAssigner(PredictionAssigner):
         """See :meth:`PredictionAssigner.match_image`."""
         num_priors, allowed = image.preds.size(1), image.allowed
         gts, points = image.gts.unsqueeze(-1), image.priors.points  # (5, num_gts, 1), (2, n)
-        radius = image.priors.strides * self.center_radius
+        radius = image.priors.radius(self.center_radius)
         candidates = allowed & is_inside(gts, points) & is_near_center(gts, points, radius)
         # A gt without candidates competes for any prior, from the second iteration on.
         late = ~candidates.any(1)  # (num_gts,)

@@ -107,7 +107,7 @@ class POTOAssigner(PredictionAssigner):
             foreground = select_auxiliary(quality, inside, levels, self.aux_topk)
             return keep_highest(torch.where(foreground, quality, -1.0))
         if self.center_radius:
-            radius = image.priors.strides * self.center_radius
+            radius = image.priors.radius(self.center_radius)
             inside &= is_near_center(gts, points, radius)
         quality_of_candidates = torch.where(inside, quality, -1.0)
         if self.matching == 'argmax':
@@ -166,14 +166,14 @@ def select_auxiliary(
         Tensor: bool, (num_gts, num_priors).
     """
     picked = torch.zeros_like(inside)
-    values = []
+    chosen = []
     for level, mark in zip(
         quality.split(num_level_priors, 1), picked.split(num_level_priors, 1), strict=True
     ):
         best = level.topk(min(topk, level.size(1)), dim=1)
         mark.scatter_(1, best.indices, True)
-        values.append(best.values)
-    values = torch.cat(values, 1).double()  # (num_gts, num_picked)
+        chosen.append(best.values)
+    values = torch.cat(chosen, 1).double()  # (num_gts, num_picked)
     std = values.std(1, correction=1).nan_to_num_()  # of a single prior there is none
     threshold = values.mean(1).add_(std).float()
     return picked & inside & (quality >= threshold[:, None])

@@ -7,11 +7,12 @@ from mmdet.models.task_modules import AssignResult
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
+from .base import PredictionAssigner
 from .lla_assigner import LLAAssigner
 from .ota_assigner import OTAAssigner
 
 
-class _TaskAligned:
+class _TaskAligned(PredictionAssigner):
     """Mixin that adds the metrics by which ``TOODHead`` weights its losses to an assigner."""
 
     score_form: str
@@ -20,7 +21,7 @@ class _TaskAligned:
         super().__init__(prior_form=prior_form, score_form=score_form, **kwargs)
 
     @torch.no_grad()
-    def assign(
+    def assign(  # type: ignore[override]
         self,
         pred_instances: InstanceData,
         gt_instances: InstanceData,
@@ -50,7 +51,7 @@ class _TaskAligned:
 
 
 @TASK_UTILS.register_module()
-class TaskAlignedLLAAssigner(_TaskAligned, LLAAssigner):
+class TaskAlignedLLAAssigner(_TaskAligned, LLAAssigner):  # type: ignore[misc]
     r"""LLA's assignment with the metrics by which ``TOODHead`` weights its losses.
 
     The metric of a positive prior is :math:`s^\alpha \cdot u^\beta`, where s is its probability of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -16,7 +17,7 @@ from .detection_metric import DetectionMetric
 
 ALLOWED_METRICS = ('AP', 'MR', 'JI', 'recall')
 # by CrowdDataset's names and by mmdet's numbers
-EVAL_MODES = {**BOX_KEYS, 0: 'fbox', 1: 'hbox'}
+EVAL_MODES: dict[Any, str] = {**BOX_KEYS, 0: 'fbox', 1: 'hbox'}
 
 
 @METRICS.register_module()

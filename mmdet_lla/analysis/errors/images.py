@@ -162,7 +162,7 @@ def _draw_crop(path: Path, det: np.ndarray | None, gt: np.ndarray | None, gts: n
     canvas = draw_boxes(canvas, (gts - corner) * scale, [IGNORED_COLOR] * len(gts), 1)
     for box, color in ((gt, TP_COLOR), (det, FP_COLOR)):
         if box is not None:
-            canvas = draw_boxes(canvas, [(box - corner) * scale], [color], 3)
+            canvas = draw_boxes(canvas, (box - corner)[None] * scale, [color], 3)
     return _to_data_uri(canvas)
 
 

@@ -142,7 +142,8 @@ def analyze(
         paths = list(detections)
         detections = dict(zip(unique_names(paths), paths, strict=True))
     if out_dir is not None:
-        inputs = [ann_file, *detections.values(), *filter(None, [raw, img_dir])]
+        inputs: list[str | Path] = [ann_file, *detections.values()]
+        inputs += [path for path in (raw, img_dir) if path is not None]
         check_outputs([Path(out_dir) / name for name in ('errors.json', 'report.html')], inputs)
     annotations = load_odgt(str(ann_file), BOX_KEYS[box])
     image_paths = find_images((one.img_id for one in annotations), img_dir) if img_dir else None
