@@ -56,9 +56,9 @@ def parse_args() -> argparse.Namespace:
 
 def export(model: str, folder: Path) -> None:
     """Write the detector's files; int8 is calibrated on a few generated pictures."""
-    from mmdet_lla.datasets.crowd_generator import build_dataset
     from mmdet_lla.export import export_detector
     from mmdet_lla.inference import load_detector
+    from mmdet_lla.synthetic import build_dataset
 
     build_dataset(str(folder / 'crowd'), 0, 8, seed=7, workers=1, progress=False)
     detector = load_detector(model, device='cpu')
@@ -68,7 +68,7 @@ def export(model: str, folder: Path) -> None:
 
 def picture_of(width: int, height: int) -> np.ndarray:
     """A generated crowd, BGR, uint8, (H, W, 3)."""
-    from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
+    from mmdet_lla.synthetic import CrowdParams, make_scene
 
     return make_scene(np.random.default_rng(7), CrowdParams(width=width, height=height)).image
 

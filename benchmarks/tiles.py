@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from mmcv.ops import nms
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
 from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
 from mmdet_lla.inference import Predictor, Tiles
 from mmdet_lla.inference.tiles import View, tile_spans
 from mmdet_lla.runtime import Detections
+from mmdet_lla.synthetic import CrowdParams, make_scene
 from mmdet_lla.utils.boxes import box_iou
 
 WIDTH, HEIGHT = 4000, 3000

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ASSIGNERS = dict(

@@ -67,7 +67,7 @@ def test_backends_export_what_they_run(benchmark, monkeypatch, tmp_path):
         called.append(inspect.signature(real).bind(*args, **kwargs).arguments)
 
     crowd = SimpleNamespace(build_dataset=lambda *args, **kwargs: None)
-    monkeypatch.setitem(sys.modules, 'mmdet_lla.datasets.crowd_generator', crowd)
+    monkeypatch.setitem(sys.modules, 'mmdet_lla.synthetic', crowd)
     monkeypatch.setattr(export, 'export_detector', spy)
     module.export('lla-s', tmp_path)
     (given,) = called

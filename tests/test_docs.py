@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope
 
 import mmdet_lla  # noqa: F401  (registers)
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 REGISTRIES = [value for value in vars(mmdet.registry).values() if isinstance(value, Registry)]
 PLACEHOLDERS = {'TheirAssigner'}  # of whoever reads

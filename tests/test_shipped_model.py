@@ -10,9 +10,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, make_scene
 from mmdet_lla.inference import Predictor
 from mmdet_lla.models import shipped_model
+from mmdet_lla.synthetic import CrowdParams, make_scene
 from mmdet_lla.utils.boxes import box_iou
 
 NAME = 'lla-s'

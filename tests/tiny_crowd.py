@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).parents[1]
 STRIDES = [8, 16, 32, 64, 128]

@@ -27,8 +27,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.hooks.checkpoint_files import checkpoint_fault
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'train.py'
 MOUNTED = 'FULL_DISK_MOUNTED_AT'

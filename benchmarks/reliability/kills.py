@@ -26,7 +26,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 CONFIG = Path(__file__).parents[2] / 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 EPOCHS, BATCHES = 5, 4

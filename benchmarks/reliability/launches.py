@@ -44,7 +44,7 @@ def whole_training(folder: Path) -> str:
     """Config of a training of two iterations, with its pictures."""
     from kills import tiny_config
 
-    from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+    from mmdet_lla.synthetic import CrowdParams, build_dataset
 
     build_dataset(str(folder / 'crowd'), 8, 1, CrowdParams(width=96, height=96), workers=1)
     cfg = tiny_config(str(folder / 'crowd'), str(folder / 'work'))

@@ -28,7 +28,7 @@ from mmdet_lla.ablation.engines import LocalEngine
 from mmdet_lla.ablation.progress import StudyProgress
 from mmdet_lla.ablation.study import Study, plan_runs
 from mmdet_lla.ablation.variants import load_variants
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 6

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from kills import start, tiny_config
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.optim.autocast_optim_wrapper import DTYPES
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 
 def main() -> None:

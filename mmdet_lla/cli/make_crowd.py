@@ -95,8 +95,8 @@ def parse_fields(items: list[str], known: dict) -> dict:
 
 def report(root: str) -> None:
     """Print the statistics of a dataset beside those of CrowdHuman."""
-    from ..datasets.crowd_generator import load_records, statistics
-    from ..datasets.crowd_generator.params import (
+    from ..synthetic import load_records, statistics
+    from ..synthetic.params import (
         CROWDHUMAN_PAIRS_OVER_HALF,
         CROWDHUMAN_PEOPLE,
     )
@@ -123,7 +123,7 @@ def report(root: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..datasets.crowd_generator import CrowdParams, build_dataset, default_workers
+    from ..synthetic import CrowdParams, build_dataset, default_workers
 
     start = time.monotonic()
     width, height = parse_size(args.size)

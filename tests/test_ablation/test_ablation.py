@@ -12,8 +12,8 @@ import pytest
 
 from mmdet_lla.ablation import ablate
 from mmdet_lla.ablation.gallery import select_images
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.evaluation.annotations import CrowdAnnotation
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

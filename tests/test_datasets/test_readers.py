@@ -536,12 +536,12 @@ def test_annotations_are_opened_in_one_place():
     )
     found = {
         f'{path.parent.name}/{path.name}'
-        for part in ('datasets', 'datasets/converters', 'datasets/crowd_generator', 'evaluation')
+        for part in ('datasets', 'datasets/converters', 'synthetic', 'evaluation')
         for path in (package / part).glob('*.py')
         if opening.search(path.read_text(encoding='utf-8'))
     }
     # image_sizes.py opens images, build.py what the generator remembers, detection_files.py
     # what detectors found
-    assert found - {'crowd_generator/build.py', 'evaluation/detection_files.py'} == {
+    assert found - {'synthetic/build.py', 'evaluation/detection_files.py'} == {
         'datasets/text.py', 'datasets/mat.py', 'datasets/image_sizes.py'
     }  # fmt: skip

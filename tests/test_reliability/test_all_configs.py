@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name('all_configs.py')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'benchmarks' / 'reliability' / 'kills.py'

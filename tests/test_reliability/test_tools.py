@@ -19,8 +19,8 @@ import torch
 from mmengine.config import Config
 
 from mmdet_lla.cli import test, train
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
 from mmdet_lla.hooks.checkpoint_files import checkpoint_fault
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.fileio import load
 
 from mmdet_lla.cli import test, train
-from mmdet_lla.datasets.crowd_generator import CrowdParams, build_dataset
+from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'

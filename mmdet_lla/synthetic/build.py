@@ -11,14 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from .annotations import read_odgt, sizes, to_record, write_odgt
-from .params import GENERATOR_VERSION, CrowdParams
+from .params import CrowdParams
 from .scene import make_scene
 
 MANIFEST = 'crowd_generator.json'
 SPLITS = ('train', 'val')
 
 
-def picture_rng(seed: int, split: str, index: int) -> np.random.Generator:
+def image_rng(seed: int, split: str, index: int) -> np.random.Generator:
     """The random numbers of one picture, independent of all the others."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
@@ -30,7 +30,7 @@ def _single_threaded() -> None:
 def _make_picture(job: tuple[str, int, str, int, CrowdParams]) -> dict:
     """Draw one picture into the data set's folder; its annotation."""
     root, seed, split, index, params = job
-    rng = picture_rng(seed, split, index)
+    rng = image_rng(seed, split, index)
     scene = make_scene(rng, params)
     name = f'crowd_{split}_{index:06d}'
     quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
@@ -45,7 +45,7 @@ def _make_picture(job: tuple[str, int, str, int, CrowdParams]) -> dict:
 def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
     return {
         'generator': 'mmdet_lla crowd generator',
-        'version': GENERATOR_VERSION,
+        'version': params.version,
         'seed': seed,
         'counts': counts,
         'params': params.to_dict(),

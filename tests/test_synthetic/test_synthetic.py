@@ -13,21 +13,23 @@ from mmdet.datasets import CrowdHumanDataset
 from mmdet.evaluation import CrowdHumanMetric
 
 from mmdet_lla.cli import make_crowd
-from mmdet_lla.datasets.crowd_generator import (
+from mmdet_lla.evaluation import CrowdMetric
+from mmdet_lla.synthetic import (
     CrowdParams,
     build_dataset,
     load_records,
     make_scene,
     statistics,
 )
-from mmdet_lla.datasets.crowd_generator.annotations import pairwise_iou, to_record
-from mmdet_lla.datasets.crowd_generator.build import MANIFEST, picture_rng
-from mmdet_lla.datasets.crowd_generator.figure import Figure, box, capsule
-from mmdet_lla.datasets.crowd_generator.layout import make_setting
-from mmdet_lla.datasets.crowd_generator.people import make_person
-from mmdet_lla.datasets.crowd_generator.scene import Annotated
-from mmdet_lla.datasets.crowd_generator.textures import dead_leaves, weave
-from mmdet_lla.evaluation import CrowdMetric
+from mmdet_lla.synthetic.annotations import pairwise_iou, to_record
+from mmdet_lla.synthetic.build import MANIFEST, image_rng
+from mmdet_lla.synthetic.figure import Figure, box, capsule
+from mmdet_lla.synthetic.layout import make_setting
+from mmdet_lla.synthetic.objects import OBJECTS
+from mmdet_lla.synthetic.people import make_person
+from mmdet_lla.synthetic.poses import POSES
+from mmdet_lla.synthetic.scene import Annotated
+from mmdet_lla.synthetic.textures import dead_leaves, weave
 
 SMALL = CrowdParams(width=320, height=240, people=6, far_crowd=0.5, fakes=0.5)
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'make_crowd.py'
@@ -412,14 +414,55 @@ def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, ca
     assert 'generated 3 images' in run('--seed', '1', '--overwrite')
 
 
-def test_the_pictures_of_old_seeds_stay_as_they_were():
-    """Whoever adds a knob must not move what is drawn without it."""
+@pytest.mark.parametrize(
+    'preset,size,count,digest',
+    [
+        ('default', (640, 480), 2, 'a7c9ffc24812fde652d0012982a599b4'),
+        ('default', (256, 192), 6, '00b55074702af4b8c1e96fa1d9252635'),
+        ('wide', (640, 480), 2, '59a9453610fcc4a0fc287f1be05b36bb'),
+        ('wide', (256, 192), 12, '68af2772a121610ae41388de155e5801'),
+        ('varied', (256, 192), 12, '8fd05dc198e229e07b4ea22588703813'),
+    ],
+)
+def test_old_seeds_keep_their_images(preset, size, count, digest):
+    """Adding a parameter must not change what is drawn without it."""
     if (np.__version__.split('.')[0], cv2.__version__.split('.')[0]) != ('2', '5'):
-        pytest.skip('the digest is that of the pinned numpy and OpenCV')
+        pytest.skip('the digests are those of the pinned numpy and OpenCV')
+    params = CrowdParams.preset(preset, width=size[0], height=size[1])
     seen = hashlib.md5()
-    for index in range(6):
-        seen.update(make_scene(picture_rng(5, 'train', index), CrowdParams()).image.tobytes())
-    assert seen.hexdigest() == 'c3bcba0baa13415192fa46527287ddf7'
+    for index in range(count):
+        scene = make_scene(image_rng(5, 'train', index), params)
+        seen.update(scene.image.tobytes())
+        seen.update(json.dumps(to_record('', scene.people, *size)).encode())
+    assert seen.hexdigest() == digest
+
+
+@pytest.mark.parametrize('name', POSES)
+def test_poses_have_their_feet_on_the_ground(name):
+    for seed in range(3):
+        person = make_person(np.random.default_rng(seed), 0.7, pose=name)
+        x0, y0, x1, y1 = person.fbox
+        assert 0.4 < y1 - y0 < 1.25 and x1 - x0 < 1.2
+        if POSES[name].seat not in ('bicycle', 'animal'):
+            assert abs(y0) < 0.06
+
+
+def test_varied_images_differ_in_version_and_content():
+    assert CrowdParams.preset('wide').version == 1
+    assert replace(CrowdParams(), poses=0.1).version == 2
+    empty = scenes(4, replace(SMALL, empty=1.0))
+    assert not any(scene.people for scene in empty)
+    close = [one for scene in scenes(6, replace(SMALL, close_ups=1.0)) for one in scene.people]
+    assert np.median([one.fbox[3] - one.fbox[1] for one in close]) > 180
+
+
+@pytest.mark.parametrize('name', OBJECTS)
+def test_objects_stand_on_the_ground(name):
+    for seed in range(3):
+        figure = Figure()
+        OBJECTS[name](np.random.default_rng(seed), figure)
+        x0, y0, x1, y1 = figure.bounds()
+        assert y0 > -0.4 and 0.2 < y1 < 5 and x1 - x0 < 6
 
 
 @pytest.mark.parametrize(
@@ -437,6 +480,10 @@ def test_the_pictures_of_old_seeds_stay_as_they_were():
         dict(motion_blur=1.0),
         dict(sharpen=1.0),
         dict(recompress=1.0),
+        dict(poses=1.0),
+        dict(objects=1.0),
+        dict(interiors=1.0),
+        dict(fronts=1.0),
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -511,7 +558,7 @@ def test_the_wide_preset_is_told_from_the_default_and_refuses_nonsense():
     assert CrowdParams.preset('default') == CrowdParams()
     for scene in scenes(6, wide, seed=1):
         assert scene.image.shape == (240, 320, 3)
-    with pytest.raises(ValueError, match='preset must be one of default, wide'):
+    with pytest.raises(ValueError, match='preset must be one of default, wide, varied'):
         CrowdParams.preset('broad')
     with pytest.raises(ValueError, match='night must be a share'):
         CrowdParams.preset('wide', night=1.5)

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 # Raise this whenever the same parameters would draw other pictures: it is part of what a data
 # set records of itself, so that an older one beside it is not mistaken for the same.
 GENERATOR_VERSION = 1
+# Version of scenes that use any of the parameters in ``_VARIED``.
+VARIED_VERSION = 2
 
 # Mean people a picture of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
 DENSITIES: dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
@@ -43,7 +45,45 @@ PRESETS: dict[str, dict] = {
         sharpen=0.35,
         recompress=0.25,
     ),
+    'varied': dict(
+        people=9.0,
+        people_spread=1.0,
+        min_height_px=34.0,
+        max_height_px=(110.0, 640.0),
+        height_shape=(1.6, 1.2),
+        group_sizes=(0.3, 0.25, 0.2, 0.15, 0.1),
+        tight=0.6,
+        tight_offset=0.12,
+        border=0.7,
+        inside=0.25,
+        near_walls=(0.5, 2.5),
+        margin=(0.06, 0.03),
+        camera_heights=(0.75, 0.18, 0.07),
+        clutter=(2, 12),
+        jpeg_quality=(35, 96),
+        figure_light=(0.4, 1.25),
+        weave=0.75,
+        backdrop=0.7,
+        accessories=0.05,
+        shade=0.35,
+        night=0.05,
+        rain=0.03,
+        veil=0.12,
+        colourfulness=(0.2, 1.15),
+        defocus=0.25,
+        motion_blur=0.08,
+        sharpen=0.3,
+        recompress=0.25,
+        poses=0.55,
+        close_ups=0.3,
+        empty=0.15,
+        objects=0.65,
+        interiors=0.3,
+        fronts=0.12,
+    ),
 }
+
+_VARIED = ('poses', 'close_ups', 'empty', 'objects', 'interiors', 'fronts', 'inside')
 
 
 @dataclass(frozen=True)
@@ -95,6 +135,13 @@ class CrowdParams:
         motion_blur (float): Share of pictures from a moving camera.
         sharpen (float): Share of pictures that the camera sharpened.
         recompress (float): Share of pictures saved at a low quality before.
+        poses (float): Fraction of people in one of ``poses.POSES``.
+        close_ups (float): Fraction of images with a few people close to the camera, truncated.
+        empty (float): Fraction of images without people.
+        objects (float): Fraction of the clutter that is drawn from ``objects.OBJECTS``.
+        interiors (float): Fraction of images forced indoors.
+        fronts (float): Fraction of people behind furniture.
+        inside (float): Fraction of a body's box that must lie inside the image.
     """
 
     width: int = 640
@@ -135,6 +182,13 @@ class CrowdParams:
     motion_blur: float = 0.0
     sharpen: float = 0.0
     recompress: float = 0.0
+    poses: float = 0.0
+    close_ups: float = 0.0
+    empty: float = 0.0
+    objects: float = 0.0
+    interiors: float = 0.0
+    fronts: float = 0.0
+    inside: float = 0.4
 
     def __post_init__(self) -> None:
         for name in ('width', 'height'):
@@ -165,6 +219,7 @@ class CrowdParams:
             'motion_blur',
             'sharpen',
             'recompress',
+            *_VARIED,
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be a share from 0 to 1, got {getattr(self, name)!r}')
@@ -199,6 +254,13 @@ class CrowdParams:
                 f'drop_visible = {self.drop_visible} must not exceed ignore_visible = '
                 f'{self.ignore_visible}'
             )
+
+    @property
+    def version(self) -> int:
+        """Generator version that decides how these parameters are drawn."""
+        default = type(self)
+        varied = any(getattr(self, name) != getattr(default, name) for name in _VARIED)
+        return VARIED_VERSION if varied else GENERATOR_VERSION
 
     @property
     def unit(self) -> float:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from .figure import Figure, box, capsule, ellipse
+from .poses import POSES, Pose
 
 # Arm gestures in degrees: pitch (forward) and spread (outward) of upper arm, then of forearm.
 _ARMS = {
@@ -18,6 +19,12 @@ _ARMS = {
     'raised': ((145, 175), (8, 35), (155, 185), (0, 20)),
     'pointing': ((60, 95), (0, 45), (70, 100), (0, 45)),
     'akimbo': ((-16, 0), (36, 50), (0, 14), (-56, -40)),
+    # Only in poses; the first nine keep their order for the weights below.
+    'reaching': ((40, 80), (0, 25), (50, 100), (-20, 15)),
+    'knees': ((20, 45), (4, 16), (40, 75), (-15, 5)),
+    'handlebar': ((45, 75), (5, 18), (55, 90), (-10, 5)),
+    'running': ((-50, 40), (6, 20), (50, 100), (-25, -5)),
+    'swing': ((0, 120), (10, 60), (20, 140), (-40, 40)),
 }
 _ARM_WEIGHTS = (0.34, 0.13, 0.07, 0.06, 0.14, 0.12, 0.05, 0.03, 0.06)
 
@@ -149,7 +156,7 @@ def _pose(
     joints['base'], joints['up'] = base, up
     joints['neck'] = base + 0.315 * up
     joints['head'] = base + (0.335 + 0.068 * body.head) * up + (0, 0, 0.012)
-    gestures = list(_ARMS)
+    gestures = list(_ARMS)[: len(_ARM_WEIGHTS)]
     both = rng.random() < 0.6
     chosen = gestures[rng.choice(len(gestures), p=_ARM_WEIGHTS)]
     for side, name in ((-1, 'l'), (1, 'r')):
@@ -166,6 +173,52 @@ def _pose(
         joints['elbow_' + name] = shoulder + 0.165 * _toward(pitch, spread, side)
         joints['wrist_' + name] = joints['elbow_' + name] + 0.145 * _toward(fore, inward, side)
         joints['hand_' + name] = joints['wrist_' + name] + 0.035 * _toward(fore, inward, side)
+        doing[name] = chosen
+    return joints, doing
+
+
+def _pose_joints(
+    rng: np.random.Generator, body: _Body, pose: Pose
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Joints of a pose of the table, in the axes of ``_pose``, and the gesture of each arm."""
+    joints, doing = {}, {}
+    lean, roll = _span(rng, pose.lean), np.deg2rad(rng.normal(0, pose.roll))
+    order = (0, 1) if rng.random() < 0.5 else (1, 0)
+    for side, name, k in ((-1, 'l', order[0]), (1, 'r', order[1])):
+        thigh, spread = _span(rng, pose.thighs[k]), _span(rng, pose.spread)
+        shin = thigh - _span(rng, pose.knees[k])
+        hip = np.array([side * body.hip * 0.62, 0.0, 0.0])
+        knee = hip + 0.245 * _toward(thigh, spread, side)
+        ankle = knee + 0.235 * _toward(shin, spread * 0.4, side)
+        foot = np.array([side * 0.02, -0.035 * np.cos(shin), 0.085])
+        joints |= {f'hip_{name}': hip, f'knee_{name}': knee, f'ankle_{name}': ankle}
+        joints['toe_' + name] = ankle + foot
+    ground = min(joints[f'ankle_{name}'][1] for name in 'lr') - 0.04
+    ground = min([ground, *(joints[f'knee_{name}'][1] - 0.05 for name in 'lr')])
+    if pose.seat == 'ground':
+        ground = min(ground, -0.07)
+    elif pose.seat == 'bicycle':
+        ground = -0.54
+    elif pose.seat == 'animal':
+        ground = -0.72
+    for joint in joints.values():
+        joint[1] -= ground
+    base = np.array([0.0, -ground, 0.0])
+    up = np.array([np.sin(roll), np.cos(lean) * np.cos(roll), np.sin(lean) * np.cos(roll)])
+    nod = rng.uniform(0.0, 0.7)  # the head stays upright while the trunk leans
+    gaze = up * (1 - nod) + np.array([0, nod, 0])
+    joints |= {'base': base, 'up': up, 'neck': base + 0.315 * up}
+    joints['head'] = base + 0.325 * up + (0.01 + 0.068 * body.head) * gaze + (0, 0, 0.012)
+    chosen = pose.arms[rng.integers(len(pose.arms))]
+    for side, name in ((-1, 'l'), (1, 'r')):
+        if side == 1 and rng.random() < 0.4:
+            chosen = pose.arms[rng.integers(len(pose.arms))]
+        pitch, spread, fore, inward = (_span(rng, r) for r in _ARMS[chosen])
+        shoulder = base + 0.285 * up + np.array([side * body.shoulder, 0, 0])
+        elbow = shoulder + 0.165 * _toward(pitch, spread, side)
+        wrist = elbow + 0.145 * _toward(fore, inward, side)
+        joints |= {f'shoulder_{name}': shoulder, f'elbow_{name}': elbow, f'wrist_{name}': wrist}
+        joints['hand_' + name] = wrist + 0.035 * _toward(fore, inward, side)
         doing[name] = chosen
     return joints, doing
 
@@ -213,6 +266,8 @@ def make_person(
     child: bool = False,
     sitting: bool = False,
     umbrella: bool = False,
+    pose: str | None = None,
+    mount: Figure | None = None,
 ) -> Person:
     """Dress and pose a person.
 
@@ -224,6 +279,13 @@ def make_person(
         child (bool): Proportions of a child.
         sitting (bool): Sits on a seat.
         umbrella (bool): Holds an umbrella.
+        pose (str, optional): A name in ``POSES``; replaces standing, walking and sitting.
+        mount (Figure, optional): What the person rides, in metres, looking to the right.
+
+    Example:
+        >>> person = make_person(np.random.default_rng(0), yaw=0.0, pose='crouch')
+        >>> person.fbox[3] < 0.85
+        True
     """
     female = rng.random() < 0.5
     body = _Body(
@@ -234,7 +296,9 @@ def make_person(
         female=female,
         child=child,
     )
-    joints, doing = _pose(rng, body, sitting)
+    posed = POSES[pose] if pose else None
+    joints, doing = _pose_joints(rng, body, posed) if posed else _pose(rng, body, sitting)
+    seat = posed.seat if posed else 'chair' if sitting else ''
     if umbrella:
         joints['elbow_r'] = joints['shoulder_r'] + 0.15 * _toward(0.3, 0.2, 1)
         joints['wrist_r'] = joints['elbow_r'] + 0.13 * _toward(2.3, -0.1, 1)
@@ -242,17 +306,23 @@ def make_person(
         doing['r'] = 'umbrella'
     figure = Figure(light)
     view = _View(yaw, tilt)
-    _Dresser(rng, figure, view, body, joints, doing, sitting).dress()
+    if mount is not None:  # in metres, and looks to the right
+        figure.paste(mount, np.array([-1.0 if view.sin < 0 else 1.0, 1.0]) / 1.7, (0, 0))
+    lap = posed is not None and view.cos > 0.2 and joints['knee_l'][2] + joints['knee_r'][2] > 0.2
+    _Dresser(rng, figure, view, body, joints, doing, seat == 'chair', lap).dress()
     return Person(figure, figure.bounds('body', 'head'), figure.bounds('head'))
 
 
 class _Dresser:
     """Puts skin, clothes, hair and bags on a posed body, far parts first."""
 
-    def __init__(self, rng, figure: Figure, view: _View, body: _Body, joints, doing, sitting: bool):
+    def __init__(
+        self, rng, figure: Figure, view: _View, body: _Body, joints, doing, sitting: bool, lap=False
+    ):
         self.rng, self.fig, self.view, self.body = rng, figure, view, body
         self.joints, self.doing, self.sitting = joints, doing, sitting
         self.p = {k: view(v) for k, v in joints.items() if k != 'up'}
+        self.lap = lap  # thighs lie in front of the trunk
         self.skin = figure.material(_pick(rng, _SKIN))
         self.hair_colour = _pick(rng, _HAIR)
         self.hair = figure.material(self.hair_colour)
@@ -309,8 +379,12 @@ class _Dresser:
         for s in (far, near):
             if not in_front[s]:
                 self._arm(s)
-        self._legs(far, near)
-        self._torso()
+        if self.lap:
+            self._torso()
+            self._legs(far, near)
+        else:
+            self._legs(far, near)
+            self._torso()
         if bag == 'shoulder':
             self._shoulder_bag()
         if bag == 'backpack' and self.facing <= -0.2:

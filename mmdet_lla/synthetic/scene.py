@@ -1,6 +1,6 @@
 """One scene: a place, people and things painted back to front, and what is seen of whom."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,12 +11,31 @@ from .background import PLACES, paint_place
 from .clutter import make_clutter, make_poster, make_statue
 from .figure import Figure, Sprite
 from .layout import Camera, Setting, Spot, make_setting, place_people
+from .objects import make_front, make_mount, make_object
 from .params import CrowdParams
 from .people import make_person
 from .photometry import develop
+from .poses import POSES
 from .textures import weave
 
 Box = tuple[float, float, float, float]
+
+#: Changes that turn a scene into a close-up.
+_CLOSE_UP = dict(
+    people=2.2,
+    people_spread=0.5,
+    min_height_px=180.0,
+    max_height_px=(450.0, 1400.0),
+    height_shape=(1.6, 1.0),
+    border=1.4,
+    inside=0.13,
+    camera_heights=(1.0, 0.0, 0.0),
+    clutter=(0, 5),
+    far_crowd=0.0,
+    fakes=0.0,
+    drop_visible=0.02,
+    ignore_visible=0.05,
+)
 
 
 @dataclass
@@ -98,15 +117,20 @@ def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool)
     )
     actors = []
     for stand in place_people(rng, params, setting, count):
-        spot = stand.spot
+        spot, yaw, mount = stand.spot, stand.yaw, None
+        if stand.pose and POSES[stand.pose].seat in ('bicycle', 'animal'):
+            yaw = rng.normal(0, 0.25) + (np.pi / 2 if np.sin(yaw) > 0 else -np.pi / 2)
+            mount = make_mount(rng, POSES[stand.pose].seat, mood.light)
         person = make_person(
             rng,
-            stand.yaw,
+            yaw,
             setting.camera.tilt(spot.scale),
             mood.light,
             stand.child,
             stand.sitting,
             rain and rng.random() < 0.4,
+            stand.pose,
+            mount,
         )
         scale = stand.stature * spot.scale
         sprite = person.figure.draw(
@@ -121,9 +145,10 @@ def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool)
         sprite = _woven(rng, sprite, params)
         boxes = _to_pixels(person.fbox, spot, scale), _to_pixels(person.hbox, spot, scale)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'person'))
-        if params.accessories and rng.random() < params.accessories:
+        front = params.fronts and rng.random() < params.fronts
+        if front or (params.accessories and rng.random() < params.accessories):
             spot = Spot(spot.x + rng.normal(0, 0.3) * spot.scale, spot.y + 1, spot.scale)
-            figure = make_accessory(rng, mood.light)
+            figure = (make_front if front else make_accessory)(rng, mood.light)
             sprite = figure.draw(
                 rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot)
             )
@@ -143,8 +168,16 @@ def _spot(rng, params: CrowdParams, setting: Setting, low: float = 0.0) -> Spot:
 def _things(rng, params: CrowdParams, setting: Setting, mood: _Mood, indoor: bool) -> list[_Actor]:
     actors = []
     for _ in range(rng.integers(params.clutter[0], params.clutter[1] + 1)):
-        name, figure = make_clutter(rng, rng.random() < params.lookalikes, indoor, mood.light)
-        spot = _spot(rng, params, setting)
+        if params.objects and rng.random() < params.objects:
+            name, figure = make_object(rng, indoor, mood.light)
+            spot = _spot(rng, params, setting)
+            # Small objects are also seen from close by.
+            spot = replace(spot, scale=spot.scale * np.exp(rng.uniform(0, 0.9)))
+            if spot.scale * figure.bounds()[3] > 1.4 * params.height:
+                continue
+        else:
+            name, figure = make_clutter(rng, rng.random() < params.lookalikes, indoor, mood.light)
+            spot = _spot(rng, params, setting)
         if name in ('car', 'tree', 'clothes_rail') and spot.scale > 0.4 * params.height / 1.7:
             continue  # would hide half of the scene
         sprite = figure.draw(rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
@@ -292,9 +325,15 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
         params (CrowdParams): What scenes look like.
     """
     width, height = params.width, params.height
+    if params.empty and rng.random() < params.empty:
+        params = replace(params, people=0.0, people_spread=0.0, far_crowd=0.0, fakes=0.0)
+    elif params.close_ups and rng.random() < params.close_ups:
+        params = replace(params, **_CLOSE_UP)
     setting = make_setting(rng, params)
     camera = setting.camera
     place = PLACES[rng.choice(len(PLACES), p=(0.45, 0.2, 0.22, 0.13))]
+    if params.interiors and rng.random() < params.interiors:
+        place = 'hall'
     indoor = place == 'hall'
     sunny = not indoor and rng.random() < 0.5
     mood = _Mood(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .params import CrowdParams
+from .poses import choose_pose
 
 _STATURE = 1.7  # metres of an average adult
 
@@ -56,6 +57,12 @@ class Stand:
     yaw: float
     child: bool
     sitting: bool
+    pose: str | None = None
+
+    @property
+    def height(self) -> float:
+        """Rough body height as a fraction of the stature."""
+        return 0.78 if self.sitting or self.pose else 1.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ def _group(
                 float(yaw + rng.normal(0, 0.3) if same else rng.uniform(0, 2 * np.pi)),
                 child,
                 sitting,
+                choose_pose(rng) if params.poses and rng.random() < params.poses else None,
             )
         )
     return stands
@@ -154,7 +162,7 @@ class _Cover:
         self.boxes: list[tuple] = []
 
     def _box(self, stand: Stand) -> tuple:
-        tall = stand.stature * stand.spot.scale * (0.78 if stand.sitting else 1)
+        tall = stand.stature * stand.spot.scale * stand.height
         x, y = stand.spot.x, stand.spot.y
         return (y, x - 0.13 * tall, y - tall, x + 0.13 * tall, y)
 
@@ -175,7 +183,8 @@ class _Cover:
         inside = max(0.0, min(x1, params.width) - max(x0, 0)) * max(
             0.0, min(y1, params.height) - max(y0, 0)
         )
-        if inside < 0.4 * (x1 - x0) * (y1 - y0) or y1 > params.height + params.border * (y1 - y0):
+        low = params.height + params.border * (y1 - y0)
+        if inside < params.inside * (x1 - x0) * (y1 - y0) or y1 > low:
             return False
         boxes = [*self.boxes, new]
         seen = np.bincount(self._grid(boxes).ravel() + 1, minlength=len(boxes) + 1)[1:]

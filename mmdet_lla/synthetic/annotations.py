@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..odgt import iter_lines, parse_line
-from ..text import read_text
+from ..datasets.odgt import iter_lines, parse_line
+from ..datasets.text import read_text
 from .scene import Annotated, Box
 
 
