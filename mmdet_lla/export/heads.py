@@ -17,6 +17,7 @@ from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor, nn
 
 from ..heads import LLAHead
+from ..heads.lla_head import calibrate_scores
 from .operators import topk_stable
 
 #: Candidates of YOLOX, whose inference sets no limit; a graph needs one.
@@ -159,8 +160,14 @@ def _topk_padded(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _combine_scores(head: nn.Module, scores: Tensor, factors: Tensor) -> Tensor:
     """Combine class scores and score factors as the head does."""
     product = scores * factors
-    sqrt = isinstance(head, LLAHead) and (head.test_cfg or {}).get('sqrt_score', True)
-    return product.sqrt() if sqrt else product
+    if not isinstance(head, LLAHead):
+        return product
+    cfg = head.test_cfg or {}
+    if cfg.get('sqrt_score', True):
+        product = product.sqrt()
+    if cfg.get('score_calibration'):
+        product = calibrate_scores(product, *cfg['score_calibration'])
+    return product
 
 
 def _decode_boxes(coder: nn.Module, priors: Tensor, pred: Tensor, img_shape: tuple) -> Tensor:

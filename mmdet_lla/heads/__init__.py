@@ -1,5 +1,6 @@
 """Heads."""
 
 from .lla_head import LLAHead
+from .separable import SeparableConv2d
 
-__all__ = ['LLAHead']
+__all__ = ['LLAHead', 'SeparableConv2d']

@@ -53,6 +53,7 @@ TEST_KEYS = (
     'max_per_img',
     'clip_detections',
     'sqrt_score',
+    'score_calibration',
     'one_to_one',
 )
 
@@ -129,7 +130,8 @@ class LLAHead(RetinaHead):
             ``cls * iou``, which ranks the same but is lower. Defaults to True. ``nms=None``:
             detections are the ``max_per_img`` of highest score. ``one_to_one``: whether the
             one-to-one branch predicts, without NMS, or the head's own branches, with NMS; defaults
-            to True.
+            to True. ``score_calibration``: (scale, bias) of a map of the scores, in logits, to the
+            probability of a correct detection, see :func:`calibrate_scores`. Defaults to None.
         one_to_one (dict, optional): One-to-one classification branch, see :class:`OneToOneBranch`:
             ``stacked_convs``, ``detach`` and ``loss_weight``; ``train_cfg.one_to_one`` configures
             its training. It uses the head's boxes and IoUs. Defaults to None.
@@ -571,6 +573,8 @@ class LLAHead(RetinaHead):
         results.scores = results.scores * results.pop('score_factors')
         if cfg.get('sqrt_score', True):
             results.scores = results.scores.sqrt()
+        if cfg.get('score_calibration'):
+            results.scores = calibrate_scores(results.scores, *cfg.score_calibration)
         suppress = with_nms and not self.predicts_one_to_one and cfg.get('nms') is not None
         results = super()._bbox_post_process(results, cfg, rescale, suppress, img_meta)
         if with_nms and not suppress:
@@ -578,6 +582,17 @@ class LLAHead(RetinaHead):
         if with_nms and cfg.get('clip_detections', False):
             results = _clip_detections(results, img_meta['ori_shape' if rescale else 'img_shape'])
         return results
+
+
+def calibrate_scores(scores: Tensor, scale: float, bias: float) -> Tensor:
+    """Map scores to ``sigmoid(scale * logit(score) + bias)``; a positive scale keeps their order.
+
+    Example:
+        >>> calibrate_scores(torch.tensor([0.2, 0.5]), 1.0, 0.0)
+        tensor([0.2000, 0.5000])
+    """
+    scores = scores.clamp(1e-6, 1 - 1e-6)
+    return (scale * (scores.log() - (1 - scores).log()) + bias).sigmoid()
 
 
 def _clip_detections(results: InstanceData, shape: tuple[int, ...]) -> InstanceData:

@@ -3,6 +3,7 @@
 import copy
 import errno
 import json
+import math
 import subprocess
 import sys
 from functools import cache, partial
@@ -498,6 +499,9 @@ def test_scores_are_those_of_the_head(directory):
     assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
     head.test_cfg['sqrt_score'] = True
     assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.5
+    head.test_cfg['score_calibration'] = (2.0, -1.0)
+    calibrated = _combine_scores(head, torch.tensor([0.64]), torch.tensor([1.0]))
+    torch.testing.assert_close(calibrated, torch.tensor([2 * math.log(0.8 / 0.2) - 1]).sigmoid())
 
 
 def test_keep_best_without_candidates():

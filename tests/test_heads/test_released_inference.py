@@ -71,6 +71,10 @@ def test_the_cut_at_300_comes_before_the_empty_are_dropped(head):
     plain = head._bbox_post_process(results.clone(), plain, with_nms=False, img_meta=meta)
     assert torch.equal(plain.scores, results.scores * results.score_factors)
     assert torch.equal(merged.scores, plain.scores.sqrt())
+    calibrated = Config({**head.test_cfg, 'score_calibration': (1.5, -0.5)})
+    calibrated = head._bbox_post_process(results.clone(), calibrated, with_nms=False, img_meta=meta)
+    expected = (1.5 * merged.scores.clamp(1e-6, 1 - 1e-6).logit() - 0.5).sigmoid()
+    torch.testing.assert_close(calibrated.scores, expected)
 
 
 def test_images_are_resized_as_the_references(recipe):
