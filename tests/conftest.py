@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ TEMPORARY = os.environ.get('MMDET_LLA_TESTS', '')
 IS_OWNER = not TEMPORARY  # a worker of pytest-xdist uses the directory of the first process
 TEMPORARY = TEMPORARY or tempfile.mkdtemp(prefix='lla')
 os.environ['MMDET_LLA_TESTS'] = os.environ['TMPDIR'] = tempfile.tempdir = TEMPORARY
+if IS_OWNER:  # at exit, after multiprocessing has removed its own directory below (-100)
+    Finalize(None, shutil.rmtree, [TEMPORARY], {'ignore_errors': True}, exitpriority=-200)
 gc.disable()  # what is imported and collected is not garbage
 # A shell's background job ignores Ctrl-C, and all tools that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,12 +34,6 @@ torch.set_num_threads(1)  # tensors are small, and idle threads spin
 # No deadlines: a busy machine is no bug. CI draws the same examples every time.
 settings.register_profile('patient', deadline=None, derandomize='CI' in os.environ)
 settings.load_profile('patient')
-
-
-def pytest_unconfigure(config):
-    """Remove the temporary directory."""
-    if IS_OWNER:
-        shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 def pytest_collection_finish():
