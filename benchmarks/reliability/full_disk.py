@@ -116,7 +116,7 @@ def main(args: argparse.Namespace, disk: Path) -> int:
             for path in checkpoints
             if checkpoint_fault(path)
         ]
-        told = words.startswith(('No room to write', str(work))) and 'make room' in words
+        told = ('no room to write' in words or str(work) in words) and 'make room' in words
         if (
             status not in (0, 1)
             or (status == 1 and not told)
@@ -129,7 +129,7 @@ def main(args: argparse.Namespace, disk: Path) -> int:
         kind = (
             'room was enough'
             if status == 0
-            else ('a checkpoint' if 'could not be written' in words else words.split(':')[0])
+            else ('a checkpoint' if 'could not be written' in words else 'results')
         )
         kind = kind.replace(str(work), 'WORK_DIR')
         ends[kind] = ends.get(kind, 0) + 1

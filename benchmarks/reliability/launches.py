@@ -23,16 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 from harness import keep_busy  # noqa: E402
 
-STAND_IN = f"""
-import importlib.util
+STAND_IN = """
 import sys
 from contextlib import nullcontext
 
 import torch
 
-spec = importlib.util.spec_from_file_location('processes', {str(ROOT / 'mmdet_lla/processes.py')!r})
-processes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(processes)
+from mmdet_lla import processes
+
 with nullcontext() if 'forget' in sys.argv else processes.orderly_end():
     processes.join_by_torch('nccl')
     for _ in range(20):

@@ -657,7 +657,7 @@ def test_no_input_is_overwritten(tmp_path, capsys, mot, from_coco):
     ):
         before = {path: path.read_bytes() for path in tmp_path.rglob('*.*') if path.is_file()}
         assert command.main([name, *(str(tmp_path / arg) for arg in args)]) == 2
-        assert 'nothing was written' in capsys.readouterr().err
+        assert 'would overwrite input' in capsys.readouterr().err
         assert {path: path.read_bytes() for path in before} == before
 
 

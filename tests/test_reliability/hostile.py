@@ -409,7 +409,7 @@ def check_annotations(seed, folder):
             return 'picture is not there'
         assert refused, (said, problems)
         assert 'broken.odgt' in said and len(said) < 2000, said
-        if 'no text' not in said and 'more than once' not in said:
+        if 'not UTF-8 text' not in said and 'more than once' not in said:
             # The line that was broken, or the one behind it where it was broken in two.
             assert f'line {number}:' in said or f'line {number + 1}:' in said, (number, said)
         return 'error'

@@ -49,7 +49,7 @@ def test_every_config_trains_in_one_process_and_in_two(tmp_path, python):
     found = {
         name: json.loads((tmp_path / f'{name}.json').read_text()) for name in ('1_0', '2_0', '2_1')
     }
-    assert len(CONFIGS) > 40
+    assert len(CONFIGS) >= 40
     for name, results in found.items():
         for path, result in results.items():
             where = (path, name)
