@@ -1,10 +1,13 @@
-"""What the site needs besides the pages: mkdocs calls the functions, griffe the class.
+"""Hooks of the documentation site: mkdocs calls the functions, griffe the class.
 
-The pages are written to be read in the repository, too. So the recipes' READMEs come in from
-``configs/``, and links that leave the site become plain text.
+The pages can also be read in the repository. So READMEs of configs and the guide for contributors
+are added from their places, and links that leave the site become plain text. Commands and API are
+generated from parsers and docstrings.
 """
 
+import os
 import re
+import sys
 from pathlib import Path
 from posixpath import dirname, join, normpath
 
@@ -13,23 +16,78 @@ from mkdocs.structure.files import File, Files
 
 REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r'(?<!!)\[([^\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)')
+EXAMPLE = re.compile(r'^(>>> .*(?:\n.+)*)', re.MULTILINE)
+#: Modules and classes of the API page, by section.
+API = {
+    'Assigners': [
+        'assigners.reference',
+        'assigners.lla_assigner.LLAAssigner',
+        'assigners.ota_assigner.OTAAssigner',
+        'assigners.poto_assigner.POTOAssigner',
+        'assigners.views.View',
+    ],
+    'Head': ['heads.lla_head.LLAHead'],
+    'Inference': ['inference.predictor', 'runtime.detector', 'publishing'],
+    'Data sets': [
+        'datasets.crowd.CrowdDataset',
+        'datasets.citypersons.CityPersonsDataset',
+        'datasets.transforms',
+    ],
+    'Metrics': [
+        'evaluation.crowd_metric.CrowdMetric',
+        'evaluation.citypersons_metric.CityPersonsMetric',
+        'evaluation.crowd',
+    ],
+    'Studies': ['ablation.study.ablate', 'ablation.engines.base', 'analysis.statistics'],
+    'Hooks and optimizers': [
+        'hooks.exact_resume_hook.ExactResumeHook',
+        'hooks.safe_checkpoint_hook.SafeCheckpointHook',
+        'hooks.nan_guard_hook.NaNGuardHook',
+        'hooks.assignment_hook.AssignmentHook',
+        'optim.autocast_optim_wrapper.AutocastOptimWrapper',
+    ],
+}
 
 
 def on_files(files: Files, config) -> Files:
-    """Add the recipes' READMEs, the changelog and the guide for contributors."""
+    """Add recipes, changelog, guide for contributors, and the generated pages."""
     pages = [*sorted(REPO.glob('configs/*/README.md'))]
     pages += [REPO / name for name in ('CHANGELOG.md', 'CONTRIBUTING.md')]
-    for page in pages:
-        files.append(
-            File.generated(config, page.relative_to(REPO).as_posix(), content=page.read_text())
-        )
+    generated = {page.relative_to(REPO).as_posix(): page.read_text() for page in pages}
+    generated['reference/commands.md'] = commands_page()
+    generated['reference/api.md'] = api_page()
+    for uri, content in generated.items():
+        files.append(File.generated(config, uri, content=content))
     return files
 
 
+def commands_page() -> str:
+    """Format the help of every command; parsers need the standard library only."""
+    sys.path.insert(0, str(REPO))
+    os.environ['COLUMNS'] = '100'
+    from mmdet_lla.cli.main import GROUPS, load_command
+
+    parts = ['# Commands', 'The help of every command, as `mmdet-lla COMMAND --help` prints it.']
+    for group, names in GROUPS.items():
+        parts.append(f'## {group.capitalize()}')
+        for name in names:
+            text = load_command(name).build_parser().format_help()
+            parts.append(f'### {name}\n\n```\n{text}```')
+    return '\n\n'.join(parts)
+
+
+def api_page() -> str:
+    """List the objects whose docstrings are shown."""
+    parts = ['# API', 'Registered classes are named in configs. Functions take tensors and arrays.']
+    for section, names in API.items():
+        parts += [f'## {section}', *(f'::: mmdet_lla.{name}' for name in names)]
+    return '\n\n'.join(parts)
+
+
 def on_page_markdown(markdown: str, page, config, files: Files) -> str:
-    """Point links at the pages of the site; what is no page of it is only named."""
+    """Point links at pages of the site; a target outside of it becomes plain text."""
     uris = {file.src_uri for file in files}
-    # where the page lies in the repository; docs/ is the root of the site
+    # Where the page is in the repository; docs/ is the root of the site.
     here = page.file.src_uri if page.file.generated_by else join('docs', page.file.src_uri)
 
     def on_site(match: re.Match) -> str:
@@ -47,11 +105,12 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
 
 
 class Roles(griffe.Extension):
-    """Sphinx's roles in docstrings, as mmdet writes them, become code."""
+    """Shows Sphinx roles and examples in docstrings as code."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs) -> None:
         if obj.docstring:
             value = re.sub(
                 r':(?:class|func|meth|obj|mod|attr):`~?([^`]+)`', r'`\1`', obj.docstring.value
             )
-            obj.docstring.value = re.sub(r'`([^`<]+?) <(\S+?)>`_', r'[\1](\2)', value)
+            value = re.sub(r'`([^`<]+?) <(\S+?)>`_', r'[\1](\2)', value)
+            obj.docstring.value = EXAMPLE.sub(r'```pycon\n\1\n```', value)

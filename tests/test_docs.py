@@ -1,47 +1,48 @@
-"""The pages hold: every link leads somewhere, every command is one, every snippet runs."""
+"""Pages of the documentation: links lead somewhere, commands and Python blocks run.
 
-import argparse
+``bash`` and ``python`` blocks run in the order of the page, in a directory that looks like a
+checkout. Commands of ``console`` blocks, which need data of the reader, are parsed only.
+"""
+
+import os
 import re
-import runpy
 import shlex
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import mmdet.registry
-import numpy as np
 import pytest
 import torch
-from mmdet.models.task_modules import BaseAssigner
-from mmdet.registry import DATASETS, MODELS, TASK_UTILS
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from sybil import Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
 
-import mmdet_lla  # noqa: F401  (registers)
-from mmdet_lla.synthetic import CrowdParams, build_dataset
-
-REGISTRIES = [value for value in vars(mmdet.registry).values() if isinstance(value, Registry)]
-PLACEHOLDERS = {'TheirAssigner'}  # of whoever reads
+from mmdet_lla.cli.main import COMMANDS, load_command
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    path for pattern in ('*.md', 'docs/*.md', 'configs/*/README.md') for path in REPO.glob(pattern)
+    path
+    for pattern in ('*.md', 'docs/**/*.md', 'configs/*/README.md')
+    for path in REPO.glob(pattern)
 )
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 BLOCK = re.compile(r'^```(\w+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
+GENERATED = {'docs/reference/commands.md', 'docs/reference/api.md'}
+#: Lines of bash blocks that change the reader's environment, or are the test itself.
+NOT_RUN = ('make ', 'source ', 'pip ', 'git ')
 
 
-def name_of(path: Path) -> str:
+def page_name(path: Path) -> str:
     return path.relative_to(REPO).as_posix()
 
 
-def without_code(text: str) -> str:
-    return re.sub(r'`[^`\n]*`', '', BLOCK.sub('', text))
-
-
 def anchors(text: str) -> set[str]:
-    """As the usual renderers make them of headings."""
+    """Anchors of headings, as Markdown renderers derive them."""
     titles = re.findall(r'^#+ (.*)$', BLOCK.sub('', text), re.MULTILINE)
     plain = (re.sub(r'[^\w\- ]', '', title.lower()) for title in titles)
     return {title.strip().replace(' ', '-') for title in plain}
@@ -50,204 +51,155 @@ def anchors(text: str) -> set[str]:
 def broken_links(page: Path) -> list[str]:
     """Links of a page that lead to no file, or to no heading of it."""
     broken = []
-    for link in LINK.findall(without_code(page.read_text())):
+    text = re.sub(r'`[^`\n]*`', '', BLOCK.sub('', page.read_text()))
+    for link in LINK.findall(text):
         if re.match(r'[a-z]+:', link):
             continue
         path, _, anchor = link.partition('#')
         target = (page.parent / path).resolve() if path else page
-        if not target.exists():
-            broken.append(link)
-        elif anchor and anchor not in anchors(target.read_text()):
+        if target.is_relative_to(REPO) and page_name(target) in GENERATED:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             broken.append(link)
     return broken
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    return [
-        (name_of(page), code)
-        for page in PAGES
-        for found, code in BLOCK.findall(page.read_text())
-        if found == language
-    ]
-
-
-def commands() -> list[tuple[str, str]]:
-    """Page and command, one a line; lines that end in a backslash go on."""
-    found = []
-    for page, code in blocks('bash'):
-        for line in re.sub(r'\\\n\s*', ' ', code).splitlines():
-            line = re.sub(r'(^|\s)#\s.*', '', line).strip()
-            if line:
-                found.append((page, line))
-    return found
-
-
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
+@pytest.mark.parametrize('page', PAGES, ids=page_name)
 def test_links_lead_somewhere(page):
     assert broken_links(page) == []
 
 
 def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / 'page.md'
-    page.write_text(
-        '# One title\n[a](gone.md) [b](#one-title) [c](#two) [d](page.md) `[e](no.md)`\n'
-    )
+    page.write_text('# A title\n[a](gone.md) [b](#a-title) [c](#two) [d](page.md) `[e](no.md)`\n')
     assert broken_links(page) == ['gone.md', '#two']
 
 
-class Understood(Exception):
-    """The tool took its arguments."""
+def test_every_page_is_in_the_navigation():
+    navigation = (REPO / 'mkdocs.yml').read_text()
+    pages = [path.relative_to(REPO / 'docs').as_posix() for path in REPO.glob('docs/**/*.md')]
+    assert [page for page in pages if f': {page}\n' not in navigation] == []
 
 
-def understand(tool: Path, arguments: list[str], monkeypatch) -> None:
-    """Run a tool up to where it has read its command line.
-
-    Raises:
-        SystemExit: It does not take these arguments.
-    """
-    parse = argparse.ArgumentParser.parse_args
-
-    def parse_args(self, args=None, namespace=None):
-        parse(self, args, namespace)
-        raise Understood
-
-    with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
-        patch.setattr(sys, 'argv', [str(tool), *arguments])
-        patch.syspath_prepend(str(tool.parent))
-        with pytest.raises(Understood):
-            runpy.run_path(str(tool), run_name='__main__')
+def split_commands(code: str) -> list[list[str]]:
+    """Commands of a block, one list of words each; comments and variables are dropped."""
+    commands = []
+    for line in re.sub(r'\\\n\s*', ' ', code).splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.match(r'[A-Z_]+=', words[0]):
+            words.pop(0)
+        if words:
+            commands.append(words)
+    return commands
 
 
-TOOLS = [
-    (page, command)
-    for page, command in commands()
-    if re.match(r'(\S+/)?python (tools|benchmarks)/', command)
+CONSOLE = [
+    (page_name(page), words)
+    for page in PAGES
+    for language, code in BLOCK.findall(page.read_text())
+    if language in ('bash', 'console')
+    for words in split_commands(code)
 ]
 
 
 @pytest.mark.parametrize(
-    ('page', 'command'), TOOLS, ids=[f'{page}: {command[:60]}' for page, command in TOOLS]
+    'page, words', CONSOLE, ids=[f'{page}: {" ".join(words)[:60]}' for page, words in CONSOLE]
 )
-def test_tools_take_the_commands_of_the_pages(page, command, monkeypatch):
-    _, tool, *arguments = shlex.split(command)
-    assert (REPO / tool).is_file()
-    understand(REPO / tool, arguments, monkeypatch)
-
-
-def test_a_wrong_option_is_found(monkeypatch):
-    with pytest.raises(SystemExit):
-        understand(REPO / 'tools' / 'ablate.py', ['a.py', '--seed-of-all'], monkeypatch)
-
-
-def test_other_commands_are_known():
-    """What is no tool of ours is make, pip, pytest or a script that is there."""
-    targets = set(re.findall(r'^([a-z]+):', (REPO / 'Makefile').read_text(), re.MULTILINE))
-    for page, command in commands():
-        if (page, command) in TOOLS:
-            continue
-        words = [word for word in shlex.split(command) if '=' not in word.split('/')[0]]
-        if words[0] == 'make':
-            assert set(words[1:2]) <= targets, f'{page}: {command}'
-        elif words[0].startswith('tools/'):
-            assert (REPO / words[0]).is_file(), f'{page}: {command}'
-            for config in (word for word in words if word.startswith('configs/')):
-                assert (REPO / config).is_file(), f'{page}: {command}'
+def test_commands_are_valid(page, words):
+    program, *arguments = words
+    if program == 'mmdet-lla':
+        if arguments and arguments[0] in COMMANDS:
+            load_command(arguments[0]).build_parser().parse_args(arguments[1:])
         else:
-            known = ('pip', 'python -m pip', 'pre-commit', '.venv/bin/python -m pytest', 'mim')
-            assert command.removeprefix('MMCV_WITH_OPS=1 ').startswith(known), f'{page}: {command}'
-
-
-CONFIGS = [(page, code) for page, code in blocks('python') if '_base_' in code]
-
-
-@pytest.mark.parametrize(
-    ('page', 'code'), CONFIGS, ids=[f'{page} {i}' for i, (page, _) in enumerate(CONFIGS)]
-)
-def test_configs_of_the_pages_are_read(page, code, tmp_path):
-    base = re.search(r"_base_ = '([^']+)'", code).group(1)
-    if '::' not in base:
-        # written to stand beside the configs, or in the repository's root
-        (there,) = {*REPO.glob(base), *REPO.glob('configs/' + base.replace('../', ''))}
-        code = code.replace(base, str(there))
-    config = tmp_path / 'config.py'
-    config.write_text(code)
-    assert Config.fromfile(config).model.type
-
-
-def registered(kind: str) -> bool:
-    """Whether some registry of mmengine's or mmdet's knows a class of that name."""
-    return any(registry.get(kind) is not None for registry in REGISTRIES)
-
-
-def types_in(value) -> Iterator[str]:
-    """All ``type`` of a config, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get('type'), str):
-            yield value['type']
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for child in value:
-            yield from types_in(child)
+            assert not arguments or arguments[0] in ('run', 'operators'), words
+    elif program == 'make':
+        targets = re.findall(r'^([a-z]+):', (REPO / 'Makefile').read_text(), re.MULTILINE)
+        assert arguments[0] in targets
+    elif '/' in program or program == 'python':
+        scripts = [word for word in words if word.startswith(('tools/', 'benchmarks/'))]
+        assert all((REPO / script).is_file() for script in scripts)
+    else:
+        assert program in ('source', 'pip', 'git', 'cd', 'ray'), words
+    named = [word for word in words if 'configs/' in word and '...' not in word]
+    configs = [word.rpartition('=')[2] for word in named]
+    for path in configs:
+        if path.startswith('configs/') and Path(path).stem not in ('a', 'b'):
+            assert (REPO / path).exists(), path
 
 
 @pytest.fixture
-def crowd(tmp_path, monkeypatch):
-    """What the snippets speak of, in the current folder: data, a detector, detections."""
+def checkout(tmp_path, monkeypatch):
+    """A directory like a checkout, in which commands may write."""
+    for name in ('configs', 'docs', 'tools', 'examples'):
+        (tmp_path / name).symlink_to(REPO / name)
     monkeypatch.chdir(tmp_path)
     init_default_scope('mmdet')
-    build_dataset('data/CrowdHuman', 1, 2, CrowdParams(width=160, height=120), workers=1)
-    Path('annotation_val.odgt').write_bytes(
-        Path('data/CrowdHuman/annotation_val.odgt').read_bytes()
-    )
-    cfg = Config.fromfile(REPO / 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py')
-    cfg.merge_from_dict(
-        {
-            'model.backbone.init_cfg': None,
-            'model.backbone.widen_factor': 0.25,
-            'model.neck.in_channels': [8, 24, 80],
-            'train_dataloader.dataset.data_root': 'data/CrowdHuman/',
-        }
-    )
-    cfg.dump('config.py')
+    return tmp_path
+
+
+class Runner:
+    """Evaluates the blocks of a page."""
+
+    def __init__(self, python: str) -> None:
+        self.python = python
+        self.run_python = PythonEvaluator()
+
+    def bash(self, example) -> None:
+        env = {**os.environ, 'PYTHONPATH': str(REPO), 'PYTHONWARNINGS': 'ignore'}
+        for words in split_commands(example.parsed):
+            if f'{words[0]} '.startswith(NOT_RUN):
+                continue
+            assert words[0] == 'mmdet-lla', f'{words} can not be run in a test'
+            command = [self.python, REPO / 'tests/run_command.py', *words[1:]]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+            assert done.returncode == 0, f'{words}:\n{done.stdout[-500:]}\n{done.stderr[-2000:]}'
+
+    def python_block(self, example) -> None:
+        if '_base_' in example.parsed:
+            train_config(example.parsed)
+        else:
+            self.run_python(example)
+
+
+def train_config(code: str) -> None:
+    """Run the first training step of a config, on a random image."""
+    path = Path('snippet.py')
+    path.write_text(code)
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.init_cfg = None
+    if 'depth' in cfg.model.backbone:
+        cfg.model.backbone.update(depth=18)
+        cfg.model.neck.in_channels = [64, 128, 256, 512]
     model = MODELS.build(cfg.model)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), 'checkpoint.pth')
-    torch.save(dict(state_dict={}, meta=dict(cfg=cfg.pretty_text)), 'published.pth')
-    cv2.imwrite('photo.jpg', np.zeros((120, 160, 3), np.uint8))
-    return dict(
-        torch=torch,
-        path='published.pth',
-        model=model,
-        dataset=DATASETS.build(cfg.train_dataloader.dataset),
-        boxes=np.array([[10.0, 10.0, 20.0, 40.0]]),
-        scores=np.array([0.5]),
-        height=120,
-        width=160,
-        counts=np.array([1, 0]),
-        frames=[],
-        train_pipeline=cfg.train_pipeline,
-        TASK_UTILS=TASK_UTILS,
-        BaseAssigner=BaseAssigner,
+    sample = DetDataSample(metainfo=dict(img_shape=(64, 64), pad_shape=(64, 64), scale_factor=1.0))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[8.0, 4.0, 40.0, 60.0]]), labels=torch.tensor([0])
     )
+    losses = model.loss(torch.rand(1, 3, 64, 64), [sample])
+    total = sum(v if isinstance(v, torch.Tensor) else sum(v) for v in losses.values())
+    total.backward()
+    assert total.isfinite()
 
 
-#: What an exported file gives is tested beside the export.
-ELSEWHERE = {'docs/export.md'}
-SNIPPETS = sorted({page for page, code in blocks('python') if '_base_' not in code} - ELSEWHERE)
+RUN = [
+    page
+    for page in PAGES
+    if any(language in ('bash', 'python') for language, _ in BLOCK.findall(page.read_text()))
+]
 
 
-@pytest.mark.parametrize('page', SNIPPETS)
-def test_snippets_run(page, crowd):
-    """In their order, with what a reader has by then; configs name what is registered."""
-    for found, code in blocks('python'):
-        if found != page or '_base_' in code:
-            continue
-        before = dict(crowd)
-        exec(compile(code, page, 'exec'), crowd)
-        for name, value in crowd.items():
-            if isinstance(value, (dict, list)) and before.get(name) is not value:
-                if name == '__builtins__':
-                    continue
-                unknown = [kind for kind in types_in(value) if not registered(kind)]
-                assert set(unknown) <= PLACEHOLDERS, f'{page}: {name} names {unknown}'
-    TASK_UTILS.module_dict.pop('MyAssigner', None)
+@pytest.mark.slow
+@pytest.mark.parametrize('page', RUN, ids=page_name)
+def test_blocks_run(page, checkout, python):
+    runner = Runner(python)
+    parsers = [
+        CodeBlockParser(language='bash', evaluator=runner.bash),
+        CodeBlockParser(language='python', evaluator=runner.python_block),
+    ]
+    before = dict(sys.modules)
+    document = Sybil(parsers=parsers).parse(page)
+    for example in document.examples():
+        example.evaluate()
+    for name in sys.modules.keys() - before.keys():
+        if name == 'snippet':
+            del sys.modules[name]

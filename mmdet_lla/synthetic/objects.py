@@ -64,7 +64,7 @@ def draw_animal(
     Example:
         >>> figure = Figure()
         >>> draw_animal(np.random.default_rng(0), figure, ANIMALS['zebra'])
-        >>> figure.bounds()[3] > 1.0
+        >>> bool(figure.bounds()[3] > 1.0)
         True
     """
     side = side or (1 if rng.random() < 0.5 else -1)
@@ -286,7 +286,7 @@ def make_mount(rng: np.random.Generator, seat: str, light: float = 0.0) -> Figur
     """A bicycle or an animal to ride, looking to the right; its unit is a metre.
 
     Example:
-        >>> make_mount(np.random.default_rng(0), 'animal').bounds()[1] <= 0
+        >>> bool(make_mount(np.random.default_rng(0), 'animal').bounds()[1] <= 0)
         True
     """
     figure = Figure(light)
@@ -301,7 +301,7 @@ def make_front(rng: np.random.Generator, light: float = 0.0) -> Figure:
     """Furniture that hides what is below the waist of whoever is behind it; its unit is a metre.
 
     Example:
-        >>> 0.5 < make_front(np.random.default_rng(0)).bounds()[3] < 2.5
+        >>> bool(0.5 < make_front(np.random.default_rng(0)).bounds()[3] < 2.5)
         True
     """
     figure = Figure(light)

@@ -284,7 +284,7 @@ def make_person(
 
     Example:
         >>> person = make_person(np.random.default_rng(0), yaw=0.0, pose='crouch')
-        >>> person.fbox[3] < 0.85
+        >>> bool(person.fbox[3] < 0.85)
         True
     """
     female = rng.random() < 0.5
