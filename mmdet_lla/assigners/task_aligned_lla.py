@@ -52,9 +52,9 @@ class _TaskAligned(PredictionAssigner):
 
 @TASK_UTILS.register_module()
 class TaskAlignedLLAAssigner(_TaskAligned, LLAAssigner):  # type: ignore[misc]
-    r"""LLA's assignment with the metrics by which ``TOODHead`` weights its losses.
+    """LLA's assignment with the metrics by which ``TOODHead`` weights its losses.
 
-    The metric of a positive prior is :math:`s^\alpha \cdot u^\beta`, where s is its probability of
+    The metric of a positive prior is ``s**alpha * u**beta``, where s is its probability of
     the gt's class and u the IoU of its prediction and the gt
     (`TOOD <https://arxiv.org/abs/2108.07755>`_, eq. 4); 0 elsewhere. ``TOODHead`` passes anchor
     boxes and probabilities, which are the defaults here.
