@@ -1,20 +1,20 @@
-"""Time CrowdMetric against mmdet's CrowdHumanMetric on the same made-up crowds.
+"""Time of CrowdMetric and mmdet's CrowdHumanMetric on the same random crowds.
 
-Both are timed from construction to numbers, in one run, so that the ratios mean something on a busy
-machine; processor time counts the processes that mmdet starts. ``python benchmarks/metrics.py``
+``python benchmarks/metrics.py`` measures both from construction to values, in one run. Processor
+time includes the processes that mmdet starts. Values that differ are an error.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
-import os
-import resource
 import tempfile
-import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
+import harness
 import numpy as np
 import torch
 
@@ -24,133 +24,86 @@ import mmdet_lla  # noqa: F401  (before mmdet: operators for mmcv-lite)
 from mmdet.evaluation import CrowdHumanMetric
 from mmengine.logging import MMLogger
 
-import mmdet_lla.datasets.converters.citypersons  # noqa: F401  (imports are not timed)
-from mmdet_lla.evaluation import CityPersonsMetric, CrowdMetric
+from mmdet_lla.evaluation import CrowdMetric
 
 HEIGHT, WIDTH = 1080, 1440
 
 
-def make_crowds(num_images: int, num_dets: int, num_people: int, seed: int = 0):
-    """Ground truth records and data samples, people in clusters as crowds are."""
+def make_crowds(num_imgs: int, num_dets: int, num_people: float, seed: int = 0):
+    """Draw annotation records and data samples with people in clusters."""
     rng = np.random.default_rng(seed)
     records, samples = [], []
-    for index in range(num_images):
+    for index in range(num_imgs):
         count = max(1, rng.poisson(num_people))
         clusters = rng.uniform((0, 0), (WIDTH, HEIGHT), (max(1, count // 6), 2))
         height = np.clip(rng.lognormal(5.0, 0.6, count), 20, 900)
         center = clusters[rng.integers(0, len(clusters), count)] + rng.normal(0, 60, (count, 2))
         size = np.stack([0.41 * height, height], 1)
-        boxes = np.hstack([center - size / 2, size]).round()
-        ignored = rng.random(count) < 0.1
-        people = [
-            dict(
-                tag='mask' if ignore else 'person',
-                fbox=box,
-                vbox=box[:3] + [box[3] * share],
-                hbox=box,
-            )
-            for box, ignore, share in zip(
-                boxes.tolist(), ignored, rng.uniform(0.2, 1, count), strict=True
-            )
+        boxes = np.hstack([center - size / 2, size]).round()  # (count, 4), x y w h
+        tags = np.where(rng.random(count) < 0.1, 'mask', 'person').tolist()
+        gts = [
+            dict(tag=tag, fbox=box, vbox=box, hbox=box)
+            for tag, box in zip(tags, boxes.tolist(), strict=True)
         ]
-        records.append(dict(ID=str(index), gtboxes=people))
+        records.append(dict(ID=str(index), gtboxes=gts))
         dets = boxes[rng.integers(0, count, num_dets)]
         dets = dets + rng.normal(0, 0.12, dets.shape) * dets[:, [2, 3, 2, 3]]
         dets[:, 2:] = dets[:, :2] + np.abs(dets[:, 2:])
-        samples.append(
-            dict(
-                img_id=str(index),
-                ori_shape=(HEIGHT, WIDTH),
-                pred_instances=dict(
-                    bboxes=torch.tensor(dets, dtype=torch.float32),
-                    scores=torch.tensor(rng.random(num_dets) ** 2, dtype=torch.float32),
-                ),
-            )
-        )
+        scores = torch.tensor(rng.random(num_dets) ** 2, dtype=torch.float32)
+        pred = dict(bboxes=torch.tensor(dets, dtype=torch.float32), scores=scores)
+        samples.append(dict(img_id=str(index), ori_shape=(HEIGHT, WIDTH), pred_instances=pred))
     return records, samples
 
 
-def processor_seconds() -> float:
-    """Of this process and those it started that have ended."""
-    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def timed(build, samples: list) -> tuple[dict, float, float]:
-    """Numbers, wall seconds and processor seconds (children included) of one evaluation."""
-    wall, processor = time.perf_counter(), processor_seconds()
+def evaluate(build, samples: list) -> dict:
+    """Compute the values of a metric, without its output."""
     metric = build()
     with contextlib.redirect_stdout(io.StringIO()):
         metric.process(None, samples)
-        values = metric.evaluate(len(samples))
-    return values, time.perf_counter() - wall, processor_seconds() - processor
+        return metric.evaluate(len(samples))
 
 
-def citypersons_file(records: list, path: str) -> None:
-    """The same crowds in CityPersons' form; picture IDs become numbers."""
-    annotations = [
-        dict(
-            image_id=index,
-            category_id=1,
-            bbox=person['fbox'],
-            vis_bbox=person['vbox'],
-            ignore=int(person['tag'] == 'mask'),
-        )
-        for index, record in enumerate(records)
-        for person in record['gtboxes']
-    ]
-    images = [dict(id=index, im_name=f'{index}.png') for index in range(len(records))]
-    with open(path, 'w') as file:
-        json.dump(dict(images=images, annotations=annotations), file)
+def compare(ann_file: str, names: list[str], samples: list, repeats: int) -> dict[str, dict]:
+    """Measure both metrics and check that their values agree."""
+    metrics, values = dict(mmdet=CrowdHumanMetric, mmdet_lla=CrowdMetric), {}
+
+    def run(name: str) -> None:
+        values[name] = evaluate(partial(metrics[name], ann_file, names), samples)
+
+    times = harness.measure({name: partial(run, name) for name in metrics}, repeats)
+    for key, value in values['mmdet'].items():
+        if abs(values['mmdet_lla'][key] - value) > 0.5001e-4:  # mmdet rounds to four digits
+            raise SystemExit(f'{key}: mmdet computes {value}, we {values["mmdet_lla"][key]}')
+    return times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--pictures', type=int, default=300, help='for the comparison')
-    parser.add_argument('--dets', type=int, default=200, help='detections in each picture')
-    parser.add_argument('--people', type=float, default=23, help='people in each, on average')
-    parser.add_argument(
-        '--all-pictures', type=int, default=4370, help="for ours alone; CrowdHuman val's number"
-    )
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = harness.make_parser(__doc__, repeats=1)
+    parser.add_argument('--images', type=int, default=300)
+    parser.add_argument('--dets', type=int, default=200, help='detections per image')
+    parser.add_argument('--people', type=float, default=23, help='mean number per image')
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
     MMLogger.get_instance('benchmark', log_level='WARNING')
-
-    with tempfile.TemporaryDirectory() as folder:
-        ann_file = os.path.join(folder, 'gt.odgt')
-
-        def prepare(num_images):
-            records, samples = make_crowds(num_images, args.dets, args.people)
-            with open(ann_file, 'w') as file:
-                file.writelines(json.dumps(record) + '\n' for record in records)
-            return records, samples
-
-        _, samples = prepare(args.pictures)
-        print(f'{args.pictures} pictures, {args.dets} detections and {args.people:g} people each')
-        print(f'{"":10}{"mmdet: wall, processor":>26}{"ours: wall, processor":>26}{"ratio":>16}')
-        for metric in (['AP', 'MR'], ['JI'], ['AP', 'MR', 'JI']):
-            theirs, *before = timed(lambda m=metric: CrowdHumanMetric(ann_file, m), samples)
-            ours, *after = timed(lambda m=metric: CrowdMetric(ann_file, m), samples)
-            for key, value in theirs.items():
-                if abs(ours[key] - value) > 0.5001e-4:
-                    raise SystemExit(f'{key}: mmdet finds {value}, we find {ours[key]}')
-            print(
-                f'{"+".join(metric):10}{before[0]:14.2f} s {before[1]:8.2f} s'
-                f'{after[0]:14.3f} s {after[1]:8.3f} s'
-                f'{before[0] / after[0]:8.0f}x{before[1] / after[1]:6.0f}x'
-            )
-
-        records, samples = prepare(args.all_pictures)
-        options = dict(ap_iou_thrs=(0.5, 0.75, 0.9), breakdown=('visible', 'crowded', 'height'))
-        print(f'{args.all_pictures} pictures, ours alone: wall, processor')
-        _, *spent = timed(lambda: CrowdMetric(ann_file), samples)
-        print(f'  AP, MR, JI, recall            {spent[0]:6.2f} s {spent[1]:6.2f} s')
-        _, *spent = timed(lambda: CrowdMetric(ann_file, **options), samples)
-        print(f'  and AP at 3 IoUs, by 3 groups {spent[0]:6.2f} s {spent[1]:6.2f} s')
-        city_file = os.path.join(folder, 'val_gt.json')
-        citypersons_file(records, city_file)
-        numbered = [dict(sample, img_id=index) for index, sample in enumerate(samples)]
-        _, *spent = timed(lambda: CityPersonsMetric(city_file), numbered)
-        print(f'  CityPersonsMetric             {spent[0]:6.2f} s {spent[1]:6.2f} s')
+    records, samples = make_crowds(args.images, args.dets, args.people)
+    with tempfile.TemporaryDirectory() as directory:
+        ann_file = Path(directory, 'gt.odgt')
+        ann_file.write_text(''.join(json.dumps(record) + '\n' for record in records))
+        found = {
+            ', '.join(names): compare(str(ann_file), names, samples, args.repeats)
+            for names in (['AP', 'MR'], ['JI'], ['AP', 'MR', 'JI'])
+        }
+    machine = (
+        f'{harness.describe_machine()}, {args.images} images, {args.dets} detections per image, '
+        f'median of {args.repeats}'
+    )
+    harness.write_json(args.out_json, machine, metrics=found)
+    rows = []
+    for name, times in found.items():
+        theirs, ours = (times[key]['processor_ms'] / 1e3 for key in ('mmdet', 'mmdet_lla'))
+        rows.append([name, theirs, ours, f'{theirs / ours:.0f}'])
+    print(machine + '; processor time in s\n')
+    print(harness.format_table(['metrics', 'mmdet', 'mmdet_lla', 'ratio'], rows))
 
 
 if __name__ == '__main__':

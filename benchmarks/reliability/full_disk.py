@@ -61,9 +61,9 @@ def fill(path: Path, left: int) -> None:
         file.truncate(max(file.tell() - left, 0))
 
 
-def run_tool(arguments: list[str], said: Path) -> None:
+def run_tool(arguments: list[str], log: Path) -> None:
     """What a shell does with ``tools/train.py``, without importing everything once more."""
-    file = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = [str(TOOL), *arguments]
@@ -71,11 +71,11 @@ def run_tool(arguments: list[str], said: Path) -> None:
     runpy.run_path(str(TOOL), run_name='__main__')
 
 
-def train(config: Path, work_dir: Path, said: Path, iteration: int = -1, left: int = 0) -> int:
+def train(config: Path, work_dir: Path, log: Path, iteration: int = -1, left: int = 0) -> int:
     """Train or resume; the exit status."""
     os.environ['FILL'] = f'{iteration},{left},{work_dir.parent / "filler"}'
     process = get_context('fork').Process(
-        target=run_tool, args=([str(config), '--work-dir', str(work_dir), '--resume'], said)
+        target=run_tool, args=([str(config), '--work-dir', str(work_dir), '--resume'], log)
     )
     process.start()
     process.join()
@@ -84,17 +84,17 @@ def train(config: Path, work_dir: Path, said: Path, iteration: int = -1, left: i
 
 def main(args: argparse.Namespace, disk: Path) -> int:
     moments = random.Random(args.seed)
-    folder = Path(tempfile.mkdtemp(prefix='full_disk_'))  # on another disk
-    build_dataset(str(folder / 'crowd'), 8, 1, CrowdParams(width=96, height=96), workers=1)
-    cfg = tiny_config(str(folder / 'crowd'), 'set by the option', checkpoints=(False, 3))
+    directory = Path(tempfile.mkdtemp(prefix='full_disk_'))  # on another disk
+    build_dataset(str(directory / 'crowd'), 8, 1, CrowdParams(width=96, height=96), workers=1)
+    cfg = tiny_config(str(directory / 'crowd'), 'set by the option', checkpoints=(False, 3))
     cfg.custom_hooks = [dict(type='FillDisk')]
     cfg.log_level = 'INFO'
-    config, said = folder / 'config.py', folder / 'said'
+    config, log = directory / 'config.py', directory / 'log'
     cfg.dump(config)
     Config.pretty_text = property(str)  # to set it nicely takes longer than to train
     whole = disk / 'whole'
-    if train(config, whole, said):
-        print(said.read_text()[-3000:])
+    if train(config, whole, log):
+        print(log.read_text()[-3000:])
         return 1
     wanted = final_weights(Config(dict(work_dir=str(whole))))
     checkpoint = next(whole.glob('*.pth')).stat().st_size
@@ -107,23 +107,23 @@ def main(args: argparse.Namespace, disk: Path) -> int:
         if time % 5 == 4:
             iteration = -1
             fill(disk / 'filler', left)
-        status = train(config, work, said, iteration, left)
+        status = train(config, work, log, iteration, left)
         (disk / 'filler').unlink(missing_ok=True)
-        words = said.read_text().strip().splitlines()[-1]
+        words = log.read_text().strip().splitlines()[-1]
         checkpoints = list(work.glob('*.pth'))
         faults = [
             f'{path.name}: {checkpoint_fault(path)}'
             for path in checkpoints
             if checkpoint_fault(path)
         ]
-        told = ('no room to write' in words or str(work) in words) and 'make room' in words
+        explained = ('no room to write' in words or str(work) in words) and 'make room' in words
         if (
             status not in (0, 1)
-            or (status == 1 and not told)
+            or (status == 1 and not explained)
             or faults
             or (checkpoints and not (work / 'last_checkpoint').is_file())
         ):
-            print(said.read_text()[-3000:])
+            print(log.read_text()[-3000:])
             print(f'status {status}, iteration {iteration}, {left} bytes left, {faults}')
             return 1
         kind = (
@@ -133,8 +133,8 @@ def main(args: argparse.Namespace, disk: Path) -> int:
         )
         kind = kind.replace(str(work), 'WORK_DIR')
         ends[kind] = ends.get(kind, 0) + 1
-        if train(config, work, said):
-            print(said.read_text()[-3000:])
+        if train(config, work, log):
+            print(log.read_text()[-3000:])
             return 1
         found = differences(wanted, final_weights(Config(dict(work_dir=str(work)))))
         print(
@@ -145,7 +145,7 @@ def main(args: argparse.Namespace, disk: Path) -> int:
         if found:
             return 1
         shutil.rmtree(work)
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
     print(f'{args.times} times a full disk: {ends}; 0 differences')
     return 0
 

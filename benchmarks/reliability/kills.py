@@ -147,13 +147,13 @@ def main() -> int:
     args = parser.parse_args()
     trainings = {args.only: TRAININGS[args.only]} if args.only else TRAININGS
     moments = random.Random(args.seed)
-    folder = Path(tempfile.mkdtemp(prefix='kills_'))
+    directory = Path(tempfile.mkdtemp(prefix='kills_'))
     scene = CrowdParams(width=96, height=96)
-    build_dataset(str(folder / 'crowd'), 2 * BATCHES, 1, scene, workers=1)
+    build_dataset(str(directory / 'crowd'), 2 * BATCHES, 1, scene, workers=1)
 
     wanted, duration = {}, {}
     for name, training in trainings.items():
-        cfg = tiny_config(str(folder / 'crowd'), str(folder / f'whole {name}'), *training)
+        cfg = tiny_config(str(directory / 'crowd'), str(directory / f'whole {name}'), *training)
         begin = time.time()
         process = start(cfg)
         process.join()
@@ -171,7 +171,7 @@ def main() -> int:
     killed, torn, runs, different = 0, 0, 0, []
     while killed < args.kills:
         name = list(trainings)[runs % len(trainings)]
-        cfg = tiny_config(str(folder / 'crowd'), str(folder / f'run {runs}'), *trainings[name])
+        cfg = tiny_config(str(directory / 'crowd'), str(directory / f'run {runs}'), *trainings[name])
         planned = min(args.per_run, args.kills - killed)
         while True:
             process = start(cfg)
@@ -195,7 +195,7 @@ def main() -> int:
         f'{killed} kills in {runs} runs, {torn} in the middle of a checkpoint: '
         f'{len(different)} differences'
     )
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
     return int(bool(different or across))
 
 

@@ -38,18 +38,18 @@ with nullcontext() if 'forget' in sys.argv else processes.orderly_end():
 """
 
 
-def whole_training(folder: Path) -> str:
+def whole_training(directory: Path) -> str:
     """Config of a training of two iterations, with its pictures."""
     from kills import tiny_config
 
     from mmdet_lla.synthetic import CrowdParams, build_dataset
 
-    build_dataset(str(folder / 'crowd'), 8, 1, CrowdParams(width=96, height=96), workers=1)
-    cfg = tiny_config(str(folder / 'crowd'), str(folder / 'work'))
+    build_dataset(str(directory / 'crowd'), 8, 1, CrowdParams(width=96, height=96), workers=1)
+    cfg = tiny_config(str(directory / 'crowd'), str(directory / 'work'))
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
     cfg.resume = False
-    cfg.dump(folder / 'config.py')
-    return str(folder / 'config.py')
+    cfg.dump(directory / 'config.py')
+    return str(directory / 'config.py')
 
 
 def main() -> int:
@@ -60,12 +60,12 @@ def main() -> int:
     parser.add_argument('--whole', action='store_true', help='train.py itself')
     parser.add_argument('--forget', action='store_true', help='end without leaving')
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix='launches_'))
-    config = whole_training(folder) if args.whole else 'forget' if args.forget else 'none'
+    directory = Path(tempfile.mkdtemp(prefix='launches_'))
+    config = whole_training(directory) if args.whole else 'forget' if args.forget else 'none'
     script = ROOT / 'tools/dist_train.sh'
     if not args.whole:
-        script = Path(shutil.copy(script, folder))
-        (folder / 'train.py').write_text(STAND_IN)
+        script = Path(shutil.copy(script, directory))
+        (directory / 'train.py').write_text(STAND_IN)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -85,13 +85,13 @@ def main() -> int:
                 done = subprocess.run(
                     ['bash', str(script), config, str(processes)],
                     env=env,
-                    cwd=folder,
+                    cwd=directory,
                     capture_output=True,
                     text=True,
                 )
             ends[done.returncode, 'terminate called' in done.stderr] += 1
             if done.returncode:
-                (folder / f'failed_{processes}_{i}.txt').write_text(done.stdout + done.stderr)
+                (directory / f'failed_{processes}_{i}.txt').write_text(done.stdout + done.stderr)
         good = ends[0, False]
         bad += args.launches - good
         print(
@@ -102,9 +102,9 @@ def main() -> int:
             why = ', terminate called' if terminated else ''
             print(f'  {count} with exit status {status}{why}', flush=True)
     if bad:
-        print(f'What failed is in {folder}')
+        print(f'What failed is in {directory}')
     else:
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
     return 1 if bad else 0
 
 

@@ -53,9 +53,9 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-def study_of(folder: Path, engine) -> Study:
+def study_of(directory: Path, engine) -> Study:
     options = {'train_cfg.max_epochs': EPOCHS, 'param_scheduler.1.end': EPOCHS}
-    variants = load_variants([str(folder / 'tiny.py')], options)
+    variants = load_variants([str(directory / 'tiny.py')], options)
     return Study(plan_runs(variants, [0], engine.work_dir), engine)
 
 
@@ -64,20 +64,20 @@ def weights_of(study: Study) -> dict:
     return dict(weights=state['state_dict'], optimizer=state['optimizer'])
 
 
-def local(folder: Path, processes: int) -> dict:
+def local(directory: Path, processes: int) -> dict:
     """Weights of a training that nothing disturbs."""
     gpus = [str(i) for i in range(processes)] if processes > 1 else []
     engine = LocalEngine(1, 1, len(gpus), gpus)
-    engine.work_dir = folder / 'whole'
+    engine.work_dir = directory / 'whole'
     engine.work_dir.mkdir()
-    study = study_of(folder, engine)
+    study = study_of(directory, engine)
     failures = study.execute(StudyProgress())
     if failures:
         sys.exit(failures[0].reason)
     return weights_of(study)
 
 
-def lose_a_node(folder: Path, cluster, processes: int, moment: float) -> tuple[dict, int, int]:
+def lose_a_node(directory: Path, cluster, processes: int, moment: float) -> tuple[dict, int, int]:
     """Weights of a training whose node is lost, at which epoch, and its attempts."""
     from ray_nodes import another_node
     from waiting import running_in, wait_until
@@ -85,9 +85,9 @@ def lose_a_node(folder: Path, cluster, processes: int, moment: float) -> tuple[d
     from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
     gpus = processes if processes > 1 else 0
-    work = folder / f'lost {moment:.3f}'
+    work = directory / f'lost {moment:.3f}'
     work.mkdir()
-    study = study_of(folder, RayEngine(work, cpus_per_run=1, gpus_per_run=gpus))
+    study = study_of(directory, RayEngine(work, cpus_per_run=1, gpus_per_run=gpus))
     failures: list = []
     thread = threading.Thread(
         target=lambda: failures.extend(study.execute(StudyProgress())), daemon=True
@@ -120,17 +120,17 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / 'tests'))
     from ray_nodes import cluster_of_one
 
-    folder = Path(tempfile.mkdtemp(prefix='lost_node_'))
-    build_dataset(str(folder / 'crowd'), 8, 2, CrowdParams(width=160, height=160), workers=1)
-    os.environ['CROWD_ROOT'] = f'{folder}/crowd/'
-    (folder / 'tiny.py').write_text(CONFIG.format(root=ROOT))
-    os.chdir(folder)
-    wanted = local(folder, args.processes)
+    directory = Path(tempfile.mkdtemp(prefix='lost_node_'))
+    build_dataset(str(directory / 'crowd'), 8, 2, CrowdParams(width=160, height=160), workers=1)
+    os.environ['CROWD_ROOT'] = f'{directory}/crowd/'
+    (directory / 'tiny.py').write_text(CONFIG.format(root=ROOT))
+    os.chdir(directory)
+    wanted = local(directory, args.processes)
     moments, lost, different = random.Random(args.seed), 0, 0
     with cluster_of_one(num_cpus=0, num_gpus=0) as cluster:
         for _ in range(args.times):
             found, lost_at, attempts = lose_a_node(
-                folder, cluster, args.processes, moments.uniform(0, 1)
+                directory, cluster, args.processes, moments.uniform(0, 1)
             )
             places = differences(wanted, found)
             lost += attempts > 1
@@ -141,7 +141,7 @@ def main() -> None:
                 flush=True,
             )
     print(f'{lost} of {args.times} trainings lost their node, {different} ended differently')
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
     sys.exit(bool(different))
 
 

@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument('--dtypes', nargs='+', default=list(DTYPES), choices=DTYPES)
     args = parser.parse_args()
     interval = min(50, args.iterations)
-    folder = Path(tempfile.mkdtemp(prefix='precision_'))
-    build_dataset(str(folder / 'crowd'), 16, 1, CrowdParams(width=144, height=144), workers=1)
+    directory = Path(tempfile.mkdtemp(prefix='precision_'))
+    build_dataset(str(directory / 'crowd'), 16, 1, CrowdParams(width=144, height=144), workers=1)
     for dtype in args.dtypes:
         cfg = tiny_config(
-            str(folder / 'crowd'),
-            str(folder / dtype),
+            str(directory / 'crowd'),
+            str(directory / dtype),
             'iterations',
             checkpoints=(False, args.iterations),
         )
@@ -57,7 +57,7 @@ def main() -> None:
         )
         if dtype == 'float16':
             print(f'  loss scale: {state["optimizer"]["loss_scaler"]}', flush=True)
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 if __name__ == '__main__':
