@@ -171,7 +171,9 @@ def main() -> int:
     killed, torn, runs, different = 0, 0, 0, []
     while killed < args.kills:
         name = list(trainings)[runs % len(trainings)]
-        cfg = tiny_config(str(directory / 'crowd'), str(directory / f'run {runs}'), *trainings[name])
+        cfg = tiny_config(
+            str(directory / 'crowd'), str(directory / f'run {runs}'), *trainings[name]
+        )
         planned = min(args.per_run, args.kills - killed)
         while True:
             process = start(cfg)

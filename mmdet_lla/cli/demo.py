@@ -110,19 +110,19 @@ def train(args: argparse.Namespace, options: list[str]) -> Path:
 
 def test(config: str, checkpoint: Path, work_dir: Path, options: list[str]) -> dict[str, float]:
     """Test a checkpoint; gives AP, MR, JI and recall."""
-    folder = work_dir / 'test'
+    directory = work_dir / 'test'
     call(
         'tools/test.py',
         config,
         checkpoint,
         '--work-dir',
-        folder,
+        directory,
         '--out',
         work_dir / 'detections.pkl',
         *(['--cfg-options', *options] if options else []),
         log=work_dir / 'test.log',
     )
-    newest = max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+    newest = max(directory.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     values = json.loads(newest.read_text(encoding='utf-8').splitlines()[-1])
     return {name.split('/')[1]: value for name, value in values.items() if '/' in name}
 
@@ -155,11 +155,11 @@ def show_shipped(args: argparse.Namespace) -> None:
     """Test and draw the detector that ships, which needs no training."""
     from ..models import shipped_model
 
-    folder = args.out_dir / 'lla-s'
+    directory = args.out_dir / 'lla-s'
     checkpoint = shipped_model('lla-s')
-    report(test(SHIPPED, checkpoint, folder, []))
-    draw(SHIPPED, checkpoint, folder, [], args.num_images)
-    print(f'      drawn in {os.path.relpath(folder)}/detections/')
+    report(test(SHIPPED, checkpoint, directory, []))
+    draw(SHIPPED, checkpoint, directory, [], args.num_images)
+    print(f'      drawn in {os.path.relpath(directory)}/detections/')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -104,7 +104,7 @@ def report(root: str) -> None:
     splits = {k: statistics(v) for k, v in load_records(root).items()}
     print(f'{"":34}' + ''.join(f'{name:>10}' for name in splits) + f'{"CrowdHuman":>12}')
     rows = (
-        ('images', 'pictures', '.0f', '15000'),
+        ('images', 'images', '.0f', '15000'),
         ('people per image', 'people', '.2f', f'{CROWDHUMAN_PEOPLE:.2f}'),
         ('pairs with IoU > 0.5 per image', 'pairs_0.5', '.2f', f'{CROWDHUMAN_PAIRS_OVER_HALF:.2f}'),
         ('ignored regions per image', 'ignored', '.2f', ''),

@@ -67,17 +67,17 @@ class AssignmentHook(Hook):
         num_images: int = 2,
         images: Sequence[str] = (),
         split: str = 'val',
-        num_pictures: int | None = None,
-        pictures: Sequence[str] | None = None,
+        **deprecated,
     ) -> None:
-        if num_pictures is not None or pictures is not None:
-            warnings.warn(
-                'AssignmentHook: num_pictures and pictures are now num_images and images',
-                DeprecationWarning,
-                stacklevel=2,
-            )
-            num_images = num_images if num_pictures is None else num_pictures
-            images = images if pictures is None else pictures
+        for old, new in (('num_pictures', 'num_images'), ('pictures', 'images')):
+            if old in deprecated:
+                warnings.warn(
+                    f'AssignmentHook: {old} is now {new}', DeprecationWarning, stacklevel=2
+                )
+        num_images = deprecated.pop('num_pictures', num_images)
+        images = deprecated.pop('pictures', images)
+        if deprecated:
+            raise TypeError(f'AssignmentHook has no argument {next(iter(deprecated))!r}')
         for name, value in dict(
             interval=interval, draw_interval=draw_interval, num_images=num_images
         ).items():
@@ -136,7 +136,7 @@ class AssignmentHook(Hook):
         return self.every_n_train_iters(runner, self.interval)
 
     def _count(self, call: Assignment) -> None:
-        """Add a picture to the sums; nothing waits for the device."""
+        """Add an image to the sums, without synchronizing with the device."""
         if 'priors' not in call.pred_instances:
             raise ValueError(
                 f'AssignmentHook: {type(self._head).__name__} hands its assigner no '
@@ -155,7 +155,7 @@ class AssignmentHook(Hook):
                 self._sums[only] += sum_statistics(call, compute_candidates(call))[only]
         self._last.clear()
         sums, self._sums = self._sums, None
-        if sums is None:  # some heads call no assigner where a picture has no boxes
+        if sums is None:  # some heads call no assigner where an image has no gts
             strides = getattr(getattr(self._head, 'prior_generator', None), 'strides', ())
             sums = torch.zeros(
                 len(SUMS) + len(strides),

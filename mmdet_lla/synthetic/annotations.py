@@ -29,10 +29,10 @@ def to_record(name: str, people: Iterable[Annotated], width: int, height: int) -
     """A line of an ``.odgt`` file; boxes become whole pixels as x, y, w, h.
 
     Args:
-        name (str): ID of the picture.
+        name (str): ID of the image.
         people (Iterable[Annotated]): People and ignored regions.
-        width (int): Width of the picture.
-        height (int): Height of the picture.
+        width (int): Width of the image.
+        height (int): Height of the image.
     """
     boxes = []
     for k, one in enumerate(people):
@@ -61,7 +61,7 @@ def to_record(name: str, people: Iterable[Annotated], width: int, height: int) -
 
 
 def write_odgt(path: Path, records: Iterable[dict]) -> None:
-    """Write an annotation file, one picture a line."""
+    """Write an annotation file, one image per line."""
     path.write_text(''.join(json.dumps(r) + '\n' for r in records), encoding='utf-8')
 
 
@@ -97,17 +97,17 @@ def statistics(records: Sequence[dict]) -> dict[str, object]:
     """What CrowdHuman publishes of itself, and the heights of the boxes.
 
     Returns:
-        dict: ``pictures``; means a picture of ``people``, ``ignored``, and pairs of full boxes
+        dict: ``images``; means per image of ``people``, ``ignored``, and pairs of full boxes
             with an IoU over 0.3 to 0.6, ``pairs_0.3`` and so on; ``heights``, the 0, 5, 25, 50,
             75, 95 and 100 % points of body heights in pixels; ``visible``, the mean share of
             visible box in full box.
     """
     if not records:
-        raise ValueError('statistics need at least one picture')
+        raise ValueError('statistics need at least one image')
     boxes = [people_of(r) for r in records]
     people = sum(map(len, boxes))
     result: dict[str, object] = {
-        'pictures': len(records),
+        'images': len(records),
         'people': people / len(records),
         'ignored': sum(len(r['gtboxes']) for r in records) / len(records) - people / len(records),
     }

@@ -19,14 +19,14 @@ Panel = Callable[[np.random.Generator, np.ndarray, np.ndarray, float], None]
 def paint_backdrop(
     rng: np.random.Generator, canvas: np.ndarray, base: int, metre: float, cover: float
 ) -> None:
-    """Cover the picture above row ``base`` with panels side by side, in place.
+    """Cover the image above row ``base`` with panels side by side, in place.
 
     Args:
         rng (np.random.Generator): Decides everything else.
         canvas (np.ndarray): ``(h, w, 3)`` BGR.
         base (int): Row where the ground begins.
         metre (float): Pixels a metre at the wall.
-        cover (float): Share of the panels that are painted; others show what was there.
+        cover (float): Fraction of the panels that are painted; others show what was there.
     """
     width = canvas.shape[1]
     if base < 3:  # a camera that sees nothing but ground

@@ -174,8 +174,8 @@ def ground(
         cells = np.floor(u / tile).astype(np.int32) * 73 + np.floor(v / tile).astype(np.int32) * 151
         value += sharp * (((cells * cells % 17) / 17 - 0.5) * rng.uniform(0, 0.25) - 0.22 * lines)
     elif kind == 'checks':
-        odd = (np.floor(u / tile) + np.floor(v / tile)) % 2
-        value += sharp * (odd - 0.5) * rng.uniform(0.15, 0.6)
+        parity = (np.floor(u / tile) + np.floor(v / tile)) % 2
+        value += sharp * (parity - 0.5) * rng.uniform(0.15, 0.6)
     elif kind == 'planks':
         cells = np.floor(u / (tile * 0.3)).astype(np.int32)
         value += sharp * ((cells * cells * 7 % 13) / 13 - 0.5) * 0.3
@@ -350,8 +350,8 @@ def paint_place(
     Args:
         rng (np.random.Generator): Decides everything else.
         camera (Camera): The camera.
-        width (int): Width of the picture.
-        height (int): Height of the picture.
+        width (int): Width of the image.
+        height (int): Height of the image.
         metre (float): Pixels a metre where the ground ends at walls, houses or trees.
         place (str): One of ``PLACES``.
 

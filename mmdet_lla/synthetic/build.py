@@ -19,7 +19,7 @@ SPLITS = ('train', 'val')
 
 
 def image_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random numbers of one picture, independent of all the others."""
+    """The random numbers of one image, independent of all the others."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
@@ -27,8 +27,8 @@ def _single_threaded() -> None:
     cv2.setNumThreads(1)
 
 
-def _make_picture(job: tuple[str, int, str, int, CrowdParams]) -> dict:
-    """Draw one picture into the data set's folder; its annotation."""
+def _make_image(job: tuple[str, int, str, int, CrowdParams]) -> dict:
+    """Draw one image into the data set's directory; its annotation."""
     root, seed, split, index, params = job
     rng = image_rng(seed, split, index)
     scene = make_scene(rng, params)
@@ -53,18 +53,21 @@ def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
 
 
 def _standing(root: Path) -> dict | None:
-    """The manifest in a folder, None without one."""
+    """The manifest in a directory, None without one."""
     path = root / MANIFEST
     if not path.is_file():
         return None
     try:
         manifest = json.loads(path.read_text(encoding='utf-8'))
-        if isinstance(manifest.get('params'), dict):  # fields that are newer than the data set
-            manifest['params'] = {**CrowdParams().to_dict(), **manifest['params']}
+        params = manifest.get('params')
+        if isinstance(params, dict):  # fields that are newer than the data set, or renamed since
+            if 'weave' in params:
+                params['texture'] = params.pop('weave')
+            manifest['params'] = {**CrowdParams().to_dict(), **params}
         return manifest
     except ValueError as error:
         raise ValueError(
-            f'{path} is damaged ({error}); remove the folder and generate again'
+            f'{path} is damaged ({error}); remove the directory and generate again'
         ) from error
 
 
@@ -84,7 +87,7 @@ def _is_complete(root: Path, counts: dict[str, int]) -> bool:
 
 
 def _remove(root: Path) -> None:
-    """Remove the pictures and annotations of a generated data set, and nothing else."""
+    """Remove the images and annotations of a generated data set, and nothing else."""
     for split in SPLITS:
         for path in (root / 'Images').glob(f'crowd_{split}_*.jpg'):
             path.unlink()
@@ -107,8 +110,8 @@ def build_dataset(
 
     Args:
         root (str): Folder of the data set.
-        train (int): Number of training pictures.
-        val (int): Number of validation pictures.
+        train (int): Number of training images.
+        val (int): Number of validation images.
         params (CrowdParams | None): What scenes look like.
         seed (int): The same seed and parameters make the same data set.
         workers (int): Number of processes; scripts that ask for more than one need the usual
@@ -135,30 +138,30 @@ def build_dataset(
             raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
     if train + val == 0:
         raise ValueError('train and val are both 0: nothing to generate')
-    folder, counts = Path(root), {'train': int(train), 'val': int(val)}
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f'{root} is a file, expected a folder')
-    wanted, standing = _manifest(counts, int(seed), params), _standing(folder)
+    directory, counts = Path(root), {'train': int(train), 'val': int(val)}
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(f'{root} is a file, expected a directory')
+    wanted, standing = _manifest(counts, int(seed), params), _standing(directory)
     if standing is not None:
-        if standing == wanted and _is_complete(folder, counts):
+        if standing == wanted and _is_complete(directory, counts):
             return False
         if standing != wanted and not overwrite:
             differing = [k for k in wanted if standing.get(k) != wanted[k]]
             raise FileExistsError(
                 f'another generated data set stands in {root} (it differs in '
-                f'{", ".join(differing)}); choose another folder, or ask to '
+                f'{", ".join(differing)}); choose another directory, or ask to '
                 'overwrite it (--overwrite)'
             )
-        _remove(folder)
-    elif any(folder.glob('*.odgt')) or any(folder.glob('Images/*')):
+        _remove(directory)
+    elif any(directory.glob('*.odgt')) or any(directory.glob('Images/*')):
         raise FileExistsError(
-            f'{root} holds a data set that this generator did not make; choose another folder'
+            f'{root} holds a data set that this generator did not make; choose another directory'
         )
-    (folder / 'Images').mkdir(parents=True, exist_ok=True)
-    # Written first: an interrupted run leaves a folder that the same command completes.
-    (folder / MANIFEST).write_text(json.dumps(wanted, indent=1) + '\n', encoding='utf-8')
+    (directory / 'Images').mkdir(parents=True, exist_ok=True)
+    # Written first: an interrupted run leaves a directory that the same command completes.
+    (directory / MANIFEST).write_text(json.dumps(wanted, indent=1) + '\n', encoding='utf-8')
     jobs = [
-        (str(folder), int(seed), split, index, params)
+        (str(directory), int(seed), split, index, params)
         for split in SPLITS
         for index in range(counts[split])
     ]
@@ -168,18 +171,18 @@ def build_dataset(
         if not lines:
             continue
         size = sizes(lines, params.width, params.height)
-        write_odgt(folder / f'annotation_{split}.odgt', lines)
-        (folder / f'id_hw_{split}.json').write_text(json.dumps(size), encoding='utf-8')
+        write_odgt(directory / f'annotation_{split}.odgt', lines)
+        (directory / f'id_hw_{split}.json').write_text(json.dumps(size), encoding='utf-8')
     return True
 
 
 def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
-    bar = {'total': len(jobs), 'unit': 'picture', 'disable': not progress, 'desc': 'crowd scenes'}
+    bar = {'total': len(jobs), 'unit': 'image', 'disable': not progress, 'desc': 'crowd scenes'}
     if workers == 1:
         threads = cv2.getNumThreads()
         _single_threaded()
         try:
-            return [_make_picture(job) for job in tqdm(jobs, **bar)]
+            return [_make_image(job) for job in tqdm(jobs, **bar)]
         finally:
             cv2.setNumThreads(threads)
     # Never fork this process: a child inherits the locks of OpenCV's and torch's threads, but not
@@ -190,7 +193,7 @@ def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
     else:
         context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(min(workers, len(jobs)), context, _single_threaded) as pool:
-        return list(tqdm(pool.map(_make_picture, jobs, chunksize=4), **bar))
+        return list(tqdm(pool.map(_make_image, jobs, chunksize=4), **bar))
 
 
 def load_records(root: str) -> dict[str, list[dict]]:

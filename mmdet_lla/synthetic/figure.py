@@ -1,4 +1,4 @@
-"""Figures: polygons in their own units, turned into small pictures with an alpha channel."""
+"""Figures: polygons in their own units, turned into small images with an alpha channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ class Sprite:
     Args:
         colour (np.ndarray): ``(h, w, 3)`` BGR, multiplied by alpha.
         alpha (np.ndarray): ``(h, w)`` coverage, 0 to 255.
-        left (int): Column of the picture where the sprite begins.
-        top (int): Row of the picture where the sprite begins.
+        left (int): Column of the image where the sprite begins.
+        top (int): Row of the image where the sprite begins.
     """
 
     colour: np.ndarray
@@ -174,7 +174,7 @@ class Figure:
             x (float): Column of the figure's x = 0.
             y (float): Row of the figure's y = 0.
             tint (Sequence[float]): BGR colour of the haze.
-            haze (float): Share of the haze, 0 to 1.
+            haze (float): Fraction of the haze, 0 to 1.
             bright (float): Brightness, 1 leaves colours as they are.
         """
         fine = 4 if scale < 60 else 3 if scale < 120 else 2

@@ -15,7 +15,7 @@ class Camera:
     """A camera that looks along a flat ground.
 
     Args:
-        horizon (float): Row of the horizon; may lie above the picture.
+        horizon (float): Row of the horizon; may lie above the image.
         above (float): Height of the camera over the ground in metres.
         focal (float): Focal length in pixels.
         centre (float): Column straight ahead.
@@ -177,7 +177,7 @@ class _Cover:
         return slice(max(0, y0), max(0, y1, y0 + 1)), slice(max(0, x0), max(0, x1, x0 + 1))
 
     def admits(self, stand: Stand) -> bool:
-        """Whether the person would stand in the picture, and leave everybody a visible part."""
+        """Whether the person would stand in the image, and leave everybody a visible part."""
         params, new = self.params, self._box(stand)
         _, x0, y0, x1, y1 = new
         inside = max(0.0, min(x1, params.width) - max(x0, 0)) * max(

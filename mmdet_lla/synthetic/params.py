@@ -2,13 +2,13 @@
 
 from dataclasses import asdict, dataclass, replace
 
-# Raise this whenever the same parameters would draw other pictures: it is part of what a data
+# Raise this whenever the same parameters would draw other images: it is part of what a data
 # set records of itself, so that an older one beside it is not mistaken for the same.
 GENERATOR_VERSION = 1
 # Version of scenes that use any of the parameters in ``_VARIED``.
 VARIED_VERSION = 2
 
-# Mean people a picture of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
+# Mean people per image of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
 DENSITIES: dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
 
 # CrowdHuman's published statistics (arXiv 1805.00123, tables 2 and 3).
@@ -16,7 +16,7 @@ CROWDHUMAN_PEOPLE = 22.64
 CROWDHUMAN_PAIRS_OVER_HALF = 2.40
 
 
-# What a detector that is to work on real pictures learns from: everything varies, and far more
+# What a detector that is to work on real images learns from: everything varies, and far more
 # than it does in the world.
 PRESETS: dict[str, dict] = {
     'default': {},
@@ -32,7 +32,7 @@ PRESETS: dict[str, dict] = {
         clutter=(2, 14),
         jpeg_quality=(35, 96),
         figure_light=(0.4, 1.25),
-        weave=0.75,
+        texture=0.75,
         backdrop=0.8,
         accessories=0.08,
         shade=0.45,
@@ -62,7 +62,7 @@ PRESETS: dict[str, dict] = {
         clutter=(2, 12),
         jpeg_quality=(35, 96),
         figure_light=(0.4, 1.25),
-        weave=0.75,
+        texture=0.75,
         backdrop=0.7,
         accessories=0.05,
         shade=0.35,
@@ -90,30 +90,30 @@ _VARIED = ('poses', 'close_ups', 'empty', 'objects', 'interiors', 'fronts', 'ins
 class CrowdParams:
     """What decides how a scene looks, apart from its seed.
 
-    Lengths named ``*_px`` are pixels of a picture of ``height`` 480; they grow with the picture.
+    Lengths named ``*_px`` are pixels of an image of ``height`` 480; they grow with the image.
 
     Args:
-        width (int): Width of the pictures.
-        height (int): Height of the pictures.
-        people (float): Mean number of (not ignored) people a picture.
+        width (int): Width of the images.
+        height (int): Height of the images.
+        people (float): Mean number of people (without ignored ones) per image.
         people_spread (float): Standard deviation of that number, as a share of the mean.
-        max_people (int): No picture has more people than this.
+        max_people (int): No image has more people than this.
         min_height_px (float): Body height of the farthest people that are annotated
             (children and people who sit may be a quarter smaller).
         max_height_px (tuple[float]): Each scene draws the height of its nearest people from here.
         height_shape (tuple[float]): Shape of the beta distribution that places a body height on
             the logarithmic scale between the scene's smallest and largest.
         group_sizes (tuple[float]): Weights of groups of 1, 2, 3, ... people.
-        tight (float): Share of group members who stand close behind another one of the group;
+        tight (float): Fraction of group members who stand close behind another one of the group;
             decides the pairs with IoU > 0.5.
         tight_offset (float): Spread in metres, sideways, of those.
-        children (float): Share of children.
-        sitting (float): Share of people who sit.
-        border (float): How far, in body heights, feet may stand below the picture.
+        children (float): Fraction of children.
+        sitting (float): Fraction of people who sit.
+        border (float): How far, in body heights, feet may stand below the image.
         clutter (tuple[int]): Least and most number of objects that are no people.
-        lookalikes (float): Share of the objects that are shaped roughly like people.
-        far_crowd (float): Share of pictures with an ignored crowd too far away to annotate.
-        fakes (float): Share of pictures with a person on a poster or a statue, ignored.
+        lookalikes (float): Fraction of the objects that are shaped roughly like people.
+        far_crowd (float): Fraction of images with an ignored crowd too far away to annotate.
+        fakes (float): Fraction of images with a person on a poster or a statue, ignored.
         drop_visible (float): People with a smaller visible share are not annotated at all.
         ignore_visible (float): People with a smaller visible share are annotated as ignored.
         jpeg_quality (tuple[int]): Range of the JPEG quality.
@@ -121,20 +121,20 @@ class CrowdParams:
             height of the exact box.
         camera_heights (tuple[float]): Weights of a camera at eye level, on a step, and high up.
         figure_light (tuple[float]): Range of the brightness of single people.
-        weave (float): Strength of light, stains and grain on people and things; 0 to 1.
-        backdrop (float): Share of scenes before a busy backdrop: shop fronts, glass, lettering.
+        texture (float): Strength of light, stains and grain on people and things; 0 to 1.
+        backdrop (float): Fraction of scenes before a busy backdrop: shop fronts, glass, lettering.
         near_walls (tuple[float]): Range of pixels a metre at those walls, in those of the
             farthest people; above 1 some people stand inside the shops.
-        accessories (float): Share of people behind a pram, a bicycle, luggage, a dog.
-        shade (float): Share of pictures with the shadows of roofs and houses.
-        night (float): Share of pictures at night.
-        rain (float): Share of pictures in the rain.
-        veil (float): Share of pictures of low contrast.
-        colourfulness (tuple[float]): Range of the saturation of pictures.
-        defocus (float): Share of pictures out of focus, or enlarged.
-        motion_blur (float): Share of pictures from a moving camera.
-        sharpen (float): Share of pictures that the camera sharpened.
-        recompress (float): Share of pictures saved at a low quality before.
+        accessories (float): Fraction of people behind a pram, a bicycle, luggage, a dog.
+        shade (float): Fraction of images with the shadows of roofs and houses.
+        night (float): Fraction of images at night.
+        rain (float): Fraction of images in the rain.
+        veil (float): Fraction of images of low contrast.
+        colourfulness (tuple[float]): Range of the saturation of images.
+        defocus (float): Fraction of images out of focus, or enlarged.
+        motion_blur (float): Fraction of images from a moving camera.
+        sharpen (float): Fraction of images that the camera sharpened.
+        recompress (float): Fraction of images saved at a low quality before.
         poses (float): Fraction of people in one of ``poses.POSES``.
         close_ups (float): Fraction of images with a few people close to the camera, truncated.
         empty (float): Fraction of images without people.
@@ -169,7 +169,7 @@ class CrowdParams:
     margin: tuple[float, float] = (0.0, 0.0)
     camera_heights: tuple[float, float, float] = (0.48, 0.36, 0.16)
     figure_light: tuple[float, float] = (0.85, 1.08)
-    weave: float = 0.0
+    texture: float = 0.0
     backdrop: float = 0.0
     near_walls: tuple[float, float] = (0.4, 1.5)
     accessories: float = 0.0
@@ -208,7 +208,7 @@ class CrowdParams:
             'fakes',
             'drop_visible',
             'ignore_visible',
-            'weave',
+            'texture',
             'backdrop',
             'accessories',
             'shade',
@@ -264,7 +264,7 @@ class CrowdParams:
 
     @property
     def unit(self) -> float:
-        """Pixels of this picture for one pixel of a picture 480 pixels high."""
+        """Pixels of this image for one pixel of an image 480 pixels high."""
         return self.height / 480
 
     def to_dict(self) -> dict:

@@ -224,7 +224,7 @@ def _pose_joints(
 
 
 class _View:
-    """Turns points of the body into the picture: a turn about the upright axis, then a tilt."""
+    """Turns points of the body into the image: a turn about the upright axis, then a tilt."""
 
     def __init__(self, yaw: float, tilt: float):
         self.cos, self.sin = np.cos(yaw), np.sin(yaw)
@@ -309,11 +309,11 @@ def make_person(
     if mount is not None:  # in metres, and looks to the right
         figure.paste(mount, np.array([-1.0 if view.sin < 0 else 1.0, 1.0]) / 1.7, (0, 0))
     lap = posed is not None and view.cos > 0.2 and joints['knee_l'][2] + joints['knee_r'][2] > 0.2
-    _Dresser(rng, figure, view, body, joints, doing, seat == 'chair', lap).dress()
+    _ClothedBody(rng, figure, view, body, joints, doing, seat == 'chair', lap).dress()
     return Person(figure, figure.bounds('body', 'head'), figure.bounds('head'))
 
 
-class _Dresser:
+class _ClothedBody:
     """Puts skin, clothes, hair and bags on a posed body, far parts first."""
 
     def __init__(

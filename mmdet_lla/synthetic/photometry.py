@@ -1,4 +1,4 @@
-"""What air, light and a cheap camera do to a finished picture; nothing unless asked for."""
+"""What air, light and a cheap camera do to a finished image; nothing unless asked for."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from .params import CrowdParams
 
 
 def develop(rng: np.random.Generator, image: np.ndarray, params: CrowdParams) -> np.ndarray:
-    """Light, weather and camera of a scene, each with the share of pictures that has it.
+    """Light, weather and camera of a scene, each with the share of images that has it.
 
     Args:
         rng (np.random.Generator): Asked only for what ``params`` switch on.
@@ -140,14 +140,14 @@ def _motion_blur(rng, image):
 
 
 def _sharpen(rng, image):
-    """What cameras do to their pictures: edges with halos."""
+    """What cameras do to their images: edges with halos."""
     soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 1.8))
     amount = rng.uniform(0.3, 1.2)
     return cv2.addWeighted(image, 1 + amount, soft, -amount, 0)
 
 
 def _recompress(rng, image):
-    """A frame of a video, or a picture that was saved before at a low quality."""
+    """A frame of a video, or an image that was saved before at a low quality."""
     quality = int(rng.integers(12, 70))
     data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -16,7 +16,7 @@ from .params import CrowdParams
 from .people import make_person
 from .photometry import develop
 from .poses import POSES
-from .textures import weave
+from .textures import add_texture
 
 Box = tuple[float, float, float, float]
 
@@ -43,7 +43,7 @@ class Annotated:
     """What a scene says of a person or an ignored region; boxes are x0, y0, x1, y1.
 
     Args:
-        fbox (tuple[float]): The whole body, beyond the picture too.
+        fbox (tuple[float]): The whole body, beyond the image too.
         vbox (tuple[float]): What is seen of it.
         hbox (tuple[float]): The head.
         tag (str): 'person', or 'mask' for an ignored region.
@@ -61,7 +61,7 @@ class Annotated:
 
 @dataclass
 class Scene:
-    """A picture with its annotations, and the map of who is seen where.
+    """An image with its annotations, and the map of who is seen where.
 
     Args:
         image (np.ndarray): ``(h, w, 3)`` BGR.
@@ -87,7 +87,7 @@ class _Actor:
 
 
 @dataclass(frozen=True)
-class _Mood:
+class _Lighting:
     """Light and air of a scene."""
 
     light: float
@@ -102,11 +102,13 @@ def _to_pixels(bounds: Box, spot: Spot, scale: float) -> Box:
     return (spot.x + x0 * scale, spot.y - y1 * scale, spot.x + x1 * scale, spot.y - y0 * scale)
 
 
-def _fade(mood: _Mood, setting: Setting, spot: Spot) -> float:
-    return float(np.clip(mood.haze * setting.far / spot.scale, 0, 0.7))
+def _fade(lighting: _Lighting, setting: Setting, spot: Spot) -> float:
+    return float(np.clip(lighting.haze * setting.far / spot.scale, 0, 0.7))
 
 
-def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool) -> list[_Actor]:
+def _people(
+    rng, params: CrowdParams, setting: Setting, lighting: _Lighting, rain: bool
+) -> list[_Actor]:
     # In a fuller scene a larger share ends up hidden or ignored: 2 % of 8 people, 5 % of 40.
     mean = params.people * (1.01 + 0.001 * params.people)
     shape = 1 / max(params.people_spread, 1e-3) ** 2
@@ -120,12 +122,12 @@ def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool)
         spot, yaw, mount = stand.spot, stand.yaw, None
         if stand.pose and POSES[stand.pose].seat in ('bicycle', 'animal'):
             yaw = rng.normal(0, 0.25) + (np.pi / 2 if np.sin(yaw) > 0 else -np.pi / 2)
-            mount = make_mount(rng, POSES[stand.pose].seat, mood.light)
+            mount = make_mount(rng, POSES[stand.pose].seat, lighting.light)
         person = make_person(
             rng,
             yaw,
             setting.camera.tilt(spot.scale),
-            mood.light,
+            lighting.light,
             stand.child,
             stand.sitting,
             rain and rng.random() < 0.4,
@@ -138,26 +140,26 @@ def _people(rng, params: CrowdParams, setting: Setting, mood: _Mood, rain: bool)
             scale,
             spot.x,
             spot.y,
-            mood.tint,
-            _fade(mood, setting, spot),
+            lighting.tint,
+            _fade(lighting, setting, spot),
             rng.uniform(*params.figure_light),
         )
-        sprite = _woven(rng, sprite, params)
+        sprite = _texture(rng, sprite, params)
         boxes = _to_pixels(person.fbox, spot, scale), _to_pixels(person.hbox, spot, scale)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'person'))
         front = params.fronts and rng.random() < params.fronts
         if front or (params.accessories and rng.random() < params.accessories):
             spot = Spot(spot.x + rng.normal(0, 0.3) * spot.scale, spot.y + 1, spot.scale)
-            figure = (make_front if front else make_accessory)(rng, mood.light)
+            figure = (make_front if front else make_accessory)(rng, lighting.light)
             sprite = figure.draw(
-                rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot)
+                rng, spot.scale, spot.x, spot.y, lighting.tint, _fade(lighting, setting, spot)
             )
-            actors.append(_Actor(spot.y, spot, _woven(rng, sprite, params)))
+            actors.append(_Actor(spot.y, spot, _texture(rng, sprite, params)))
     return actors
 
 
-def _woven(rng, sprite: Sprite, params: CrowdParams) -> Sprite:
-    return weave(rng, sprite, params.weave) if params.weave else sprite
+def _texture(rng, sprite: Sprite, params: CrowdParams) -> Sprite:
+    return add_texture(rng, sprite, params.texture) if params.texture else sprite
 
 
 def _spot(rng, params: CrowdParams, setting: Setting, low: float = 0.0) -> Spot:
@@ -165,37 +167,45 @@ def _spot(rng, params: CrowdParams, setting: Setting, low: float = 0.0) -> Spot:
     return Spot(rng.uniform(0, params.width), setting.camera.row(scale), scale)
 
 
-def _things(rng, params: CrowdParams, setting: Setting, mood: _Mood, indoor: bool) -> list[_Actor]:
+def _things(
+    rng, params: CrowdParams, setting: Setting, lighting: _Lighting, indoor: bool
+) -> list[_Actor]:
     actors = []
     for _ in range(rng.integers(params.clutter[0], params.clutter[1] + 1)):
         if params.objects and rng.random() < params.objects:
-            name, figure = make_object(rng, indoor, mood.light)
+            name, figure = make_object(rng, indoor, lighting.light)
             spot = _spot(rng, params, setting)
             # Small objects are also seen from close by.
             spot = replace(spot, scale=spot.scale * np.exp(rng.uniform(0, 0.9)))
             if spot.scale * figure.bounds()[3] > 1.4 * params.height:
                 continue
         else:
-            name, figure = make_clutter(rng, rng.random() < params.lookalikes, indoor, mood.light)
+            name, figure = make_clutter(
+                rng, rng.random() < params.lookalikes, indoor, lighting.light
+            )
             spot = _spot(rng, params, setting)
         if name in ('car', 'tree', 'clothes_rail') and spot.scale > 0.4 * params.height / 1.7:
             continue  # would hide half of the scene
-        sprite = figure.draw(rng, spot.scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
-        actors.append(_Actor(spot.y, spot, _woven(rng, sprite, params)))
+        sprite = figure.draw(
+            rng, spot.scale, spot.x, spot.y, lighting.tint, _fade(lighting, setting, spot)
+        )
+        actors.append(_Actor(spot.y, spot, _texture(rng, sprite, params)))
     if rng.random() < params.fakes:
-        person = make_person(rng, rng.normal(0, 0.5), 0.0, mood.light)
-        figure, spot = Figure(mood.light), _spot(rng, params, setting, 0.2)
+        person = make_person(rng, rng.normal(0, 0.5), 0.0, lighting.light)
+        figure, spot = Figure(lighting.light), _spot(rng, params, setting, 0.2)
         (make_poster if rng.random() < 0.5 else make_statue)(rng, figure, person.figure)
         scale = spot.scale * rng.uniform(1.4, 1.8)
-        sprite = figure.draw(rng, scale, spot.x, spot.y, mood.tint, _fade(mood, setting, spot))
-        sprite = _woven(rng, sprite, params)
+        sprite = figure.draw(
+            rng, scale, spot.x, spot.y, lighting.tint, _fade(lighting, setting, spot)
+        )
+        sprite = _texture(rng, sprite, params)
         box = _to_pixels(figure.bounds(), spot, scale)
         if 0 < spot.x < params.width and box[3] < params.height + 0.4 * (box[3] - box[1]):
             actors.append(_Actor(spot.y, spot, sprite, (box, box), 'fake'))
     return actors
 
 
-def _far_crowd(rng, params: CrowdParams, setting: Setting, mood: _Mood) -> list[_Actor]:
+def _far_crowd(rng, params: CrowdParams, setting: Setting, lighting: _Lighting) -> list[_Actor]:
     """People too small to annotate, side by side."""
     x, span = rng.uniform(0, params.width), rng.uniform(0.06, 0.25) * params.width
     actors = []
@@ -204,10 +214,10 @@ def _far_crowd(rng, params: CrowdParams, setting: Setting, mood: _Mood) -> list[
         spot = Spot(x + rng.uniform(-0.5, 0.5) * span, setting.camera.row(scale), scale)
         if not 0 < spot.x < params.width or not 0 < spot.y < params.height:
             continue
-        person = make_person(rng, rng.uniform(0, 2 * np.pi), 0.0, mood.light)
+        person = make_person(rng, rng.uniform(0, 2 * np.pi), 0.0, lighting.light)
         tall = 1.7 * scale
         sprite = person.figure.draw(
-            rng, tall, spot.x, spot.y, mood.tint, _fade(mood, setting, spot)
+            rng, tall, spot.x, spot.y, lighting.tint, _fade(lighting, setting, spot)
         )
         boxes = _to_pixels(person.fbox, spot, tall), _to_pixels(person.hbox, spot, tall)
         actors.append(_Actor(spot.y, spot, sprite, boxes, 'far'))
@@ -215,7 +225,7 @@ def _far_crowd(rng, params: CrowdParams, setting: Setting, mood: _Mood) -> list[
 
 
 def _clip(sprite: Sprite, width: int, height: int) -> tuple | None:
-    """Windows of the picture and of the sprite where they meet, None where they do not."""
+    """Windows of the image and of the sprite where they meet, None where they do not."""
     rows, cols = sprite.alpha.shape
     x0, y0 = max(sprite.left, 0), max(sprite.top, 0)
     x1, y1 = min(sprite.left + cols, width), min(sprite.top + rows, height)
@@ -227,7 +237,7 @@ def _clip(sprite: Sprite, width: int, height: int) -> tuple | None:
     )
 
 
-def _shadows(canvas: np.ndarray, actors: list[_Actor], mood: _Mood, camera: Camera) -> None:
+def _shadows(canvas: np.ndarray, actors: list[_Actor], lighting: _Lighting, camera: Camera) -> None:
     """Darken the ground under everything, and where the sun is, beside it."""
     height, width = canvas.shape[:2]
     dark = np.zeros((height, width), np.uint8)
@@ -242,31 +252,33 @@ def _shadows(canvas: np.ndarray, actors: list[_Actor], mood: _Mood, camera: Came
             0,
             0,
             360,
-            int(110 * (0.5 + 0.5 * mood.shadow)),
+            int(110 * (0.5 + 0.5 * lighting.shadow)),
             -1,
         )
-        if mood.shadow > 0.3:  # the sprite laid down on the ground
+        if lighting.shadow > 0.3:  # the sprite laid down on the ground
             squash = flat * 1.3
             matrix = np.array(
                 [
                     [
                         1,
-                        mood.slant * 0.7,
-                        spot.x - (spot.x - sprite.left) - mood.slant * 0.7 * (spot.y - sprite.top),
+                        lighting.slant * 0.7,
+                        spot.x
+                        - (spot.x - sprite.left)
+                        - lighting.slant * 0.7 * (spot.y - sprite.top),
                     ],
                     [0, squash, spot.y - squash * (spot.y - sprite.top)],
                 ],
                 np.float32,
             )
             rows, cols = sprite.alpha.shape
-            reach = abs(mood.slant) * rows
+            reach = abs(lighting.slant) * rows
             x0, x1 = int(max(0, sprite.left - reach)), int(min(width, sprite.left + cols + reach))
             y0 = int(max(0, spot.y - squash * rows - 2))
             y1 = int(min(height, spot.y + 0.1 * rows + 2))
             if x0 < x1 and y0 < y1:
                 matrix[:, 2] -= (x0, y0)
                 cast = cv2.warpAffine(sprite.alpha, matrix, (x1 - x0, y1 - y0))
-                cast = cv2.multiply(cast, mood.shadow * 0.62)
+                cast = cv2.multiply(cast, lighting.shadow * 0.62)
                 window = dark[y0:y1, x0:x1]
                 np.maximum(window, cast, out=window)
     dark = cv2.blur(dark, (5, 5))
@@ -336,7 +348,7 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
         place = 'hall'
     indoor = place == 'hall'
     sunny = not indoor and rng.random() < 0.5
-    mood = _Mood(
+    lighting = _Lighting(
         light=rng.uniform(-1, 1),
         haze=0.0 if indoor else rng.uniform(0, 0.35),
         tint=tuple(rng.uniform(150, 215) + rng.normal(0, 8, 3)),
@@ -351,11 +363,11 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
     if busy:
         base = int(np.clip(camera.row(metre), 0, height))
         paint_backdrop(rng, canvas, base, metre, rng.uniform(0.5, 1.0))
-    actors = _things(rng, params, setting, mood, indoor)
-    actors += _people(rng, params, setting, mood, not indoor and rng.random() < 0.1)
-    far = _far_crowd(rng, params, setting, mood) if rng.random() < params.far_crowd else []
+    actors = _things(rng, params, setting, lighting, indoor)
+    actors += _people(rng, params, setting, lighting, not indoor and rng.random() < 0.1)
+    far = _far_crowd(rng, params, setting, lighting) if rng.random() < params.far_crowd else []
     actors = sorted(actors + far, key=lambda a: a.depth)
-    _shadows(canvas, actors, mood, camera)
+    _shadows(canvas, actors, lighting, camera)
     owners = np.zeros((height, width), np.int32)
     for k, actor in enumerate(actors):
         _paint(canvas, owners, actor, k + 1 if actor.boxes else 0)

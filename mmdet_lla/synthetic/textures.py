@@ -9,7 +9,7 @@ from .figure import Sprite
 def dead_leaves(
     rng: np.random.Generator, width: int, height: int, colours: np.ndarray, count: int = 160
 ) -> np.ndarray:
-    """Shapes of all sizes over one another, whose statistics are those of natural pictures.
+    """Shapes of all sizes over one another, whose statistics are those of natural images.
 
     The dead leaves model (Ruderman 1997; Lee, Mumford, Huang 2001): sizes follow a power law,
     every shape hides what lies under it.
@@ -49,7 +49,7 @@ def dead_leaves(
     return image
 
 
-def weave(rng: np.random.Generator, sprite: Sprite, strength: float) -> Sprite:
+def add_texture(rng: np.random.Generator, sprite: Sprite, strength: float) -> Sprite:
     """Give a sprite light that falls off, stains and grain, and soften its rim now and then.
 
     Args:

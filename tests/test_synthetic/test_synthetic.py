@@ -29,7 +29,7 @@ from mmdet_lla.synthetic.objects import OBJECTS
 from mmdet_lla.synthetic.people import make_person
 from mmdet_lla.synthetic.poses import POSES
 from mmdet_lla.synthetic.scene import Annotated
-from mmdet_lla.synthetic.textures import dead_leaves, weave
+from mmdet_lla.synthetic.textures import add_texture, dead_leaves
 
 SMALL = CrowdParams(width=320, height=240, people=6, far_crowd=0.5, fakes=0.5)
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'make_crowd.py'
@@ -468,7 +468,7 @@ def test_objects_stand_on_the_ground(name):
 @pytest.mark.parametrize(
     'change',
     [
-        dict(weave=1.0),
+        dict(texture=1.0),
         dict(backdrop=1.0),
         dict(accessories=1.0),
         dict(shade=1.0),
@@ -538,18 +538,18 @@ def test_dead_leaves_come_in_every_size():
     assert areas.min() < 30 and areas.max() > 1000
 
 
-def test_a_woven_sprite_keeps_its_outline():
+def test_texture_keeps_the_outline_of_a_sprite():
     figure = Figure()
     figure.slab(box(-0.3, 0, 0.3, 1.7), figure.material((90, 120, 200)))
     rng = np.random.default_rng(2)
     sprite = figure.draw(rng, 60, 50, 110)
     for _ in range(8):
-        woven = weave(rng, sprite, 1.0)
+        textured = add_texture(rng, sprite, 1.0)
         inner = cv2.erode(sprite.alpha, np.ones((5, 5), np.uint8)) == 255
-        assert (woven.alpha[inner] == 255).all()  # only the rim may soften
-        assert woven.alpha.mean() == pytest.approx(sprite.alpha.mean(), rel=0.05)
-        assert (woven.colour.max(-1) <= woven.alpha.astype(int) + 1).all()  # premultiplied
-        assert not np.array_equal(woven.colour, sprite.colour)
+        assert (textured.alpha[inner] == 255).all()  # only the rim may soften
+        assert textured.alpha.mean() == pytest.approx(sprite.alpha.mean(), rel=0.05)
+        assert (textured.colour.max(-1) <= textured.alpha.astype(int) + 1).all()  # premultiplied
+        assert not np.array_equal(textured.colour, sprite.colour)
 
 
 def test_the_wide_preset_is_told_from_the_default_and_refuses_nonsense():
@@ -572,11 +572,12 @@ def test_a_data_set_made_before_a_field_existed_still_counts_as_the_same(tmp_pat
     build_dataset(tmp_path / 'set', 2, 0, SMALL, progress=False)
     path = tmp_path / 'set' / MANIFEST
     manifest = json.loads(path.read_text())
-    del manifest['params']['weave'], manifest['params']['camera_heights']
+    del manifest['params']['texture'], manifest['params']['camera_heights']
+    manifest['params']['weave'] = 0.0  # its name in version 0.2
     path.write_text(json.dumps(manifest))
     assert build_dataset(tmp_path / 'set', 2, 0, SMALL, progress=False) is False
     with pytest.raises(FileExistsError, match='differs in params'):
-        build_dataset(tmp_path / 'set', 2, 0, replace(SMALL, weave=0.5), progress=False)
+        build_dataset(tmp_path / 'set', 2, 0, replace(SMALL, texture=0.5), progress=False)
 
 
 def test_the_tool_sets_fields_and_names_wrong_ones(tmp_path):
