@@ -59,8 +59,8 @@ def load_in_torch(name: str, args: argparse.Namespace, size: tuple[int, int]):
     import torch
 
     from mmdet_lla.inference import load_detector
-    from mmdet_lla.inference.published import read_checkpoint
     from mmdet_lla.models import shipped_model
+    from mmdet_lla.plain_checkpoints import read_checkpoint
 
     torch.set_num_threads(args.threads)
     options = {'test_dataloader.dataset.pipeline.1.scale': size}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -31,11 +30,8 @@ from .compare import (
     significance,
 )
 from .gallery import draw_gallery, select_images
-from .runs import DETECTIONS, Run, read_scalars
+from .runs import DETECTIONS, Failure, Run, read_scalars
 from .variants import Variant
-
-if TYPE_CHECKING:
-    from .study import Failure
 
 MEANINGS = {
     'AP': 'average precision at IoU 0.5',

@@ -8,17 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..analysis.statistics import Estimate
 from ..analysis.test_sets import LOWER_IS_BETTER, METRICS
 from ..utils.files import atomic_write
 from .compare import Comparison, significance
-from .runs import Run, read_scalars, training_seconds, write_json
+from .runs import Failure, Run, read_scalars, training_seconds, write_json
 from .variants import ABSENT
-
-if TYPE_CHECKING:
-    from .study import Failure
 
 MARKS = {'better': ' ▲', 'worse': ' ▼'}
 

@@ -86,6 +86,21 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A failed run.
+
+    Attributes:
+        run (Run): The run.
+        log (Path): Log of the tool that failed.
+        reason (str): Error message with the last lines of the log.
+    """
+
+    run: Run
+    log: Path
+    reason: str
+
+
 def train_and_test(run: Run, keep_checkpoint: bool, tools: Path, context: JobContext) -> dict:
     """Do what is left of a run's training and test; return and write the result.
 

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,27 +19,12 @@ from .engines.tools import ToolFailed
 from .progress import StudyProgress
 from .report import write_report
 from .results import estimates_to_dict, result_rows, write_results
-from .runs import CONFIG, TOOLS, Run, remove_checkpoints, run_config, train_and_test
+from .runs import CONFIG, TOOLS, Failure, Run, remove_checkpoints, run_config, train_and_test
 from .variants import DIGEST_LENGTH, Variant, diff_configs, load_variants
 
 #: Config entries that determine the training; all others concern the test or the machine.
 _TRAINING = ('model', 'train_', 'optim_wrapper', 'param_scheduler', 'custom_hooks', 'randomness')
 _TEST_ONLY = 'model.test_cfg'
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A failed run.
-
-    Attributes:
-        run (Run): The run.
-        log (Path): Log of the tool that failed.
-        reason (str): Error message with the last lines of the log.
-    """
-
-    run: Run
-    log: Path
-    reason: str
 
 
 def ablate(

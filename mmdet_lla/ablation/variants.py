@@ -16,11 +16,11 @@ from mmengine.runner import Runner
 
 from ..datasets.checks import check_dataset_files
 from ..named_configs import read_config
+from ..utils.names import parse_named_path
 
 DIGEST_LENGTH = 10
 ABSENT = '(absent)'
 ASSIGNER = 'model.train_cfg.assigner'
-_NAMED = re.compile(r'([^=/\\]+)=(.+)')
 #: Entries that training or testing reads; all others are variables that a config is built from.
 _ENTRIES = {*inspect.signature(Runner.__init__).parameters, 'custom_imports'} - {'self', 'cfg'}
 _MISSING = object()
@@ -68,7 +68,7 @@ def load_variants(
         FileNotFoundError: A config or a file of its data does not exist.
         ValueError: A name occurs twice, or a config lacks an entry that the study needs.
     """
-    given = [_split(spec) for spec in specs]
+    given = [parse_named_path(spec) for spec in specs]
     short = short_names([path for _, path in given])
     entries = [
         (name or short[i], path, dict(options or {})) for i, (name, path) in enumerate(given)
@@ -117,11 +117,6 @@ def parse_sweep(spec: str) -> list[tuple[str, dict]]:
     dotted = key if '.' in key else f'{ASSIGNER}.{key}'
     last = key.rpartition('.')[2]
     return [(f'{last}={item}', {dotted: DictAction._parse_int_float_bool(item)}) for item in items]
-
-
-def _split(spec: str) -> tuple[str | None, str]:
-    match = None if os.path.isfile(spec) else _NAMED.fullmatch(spec)
-    return (match[1], match[2]) if match else (None, spec)
 
 
 def _stem(path: str) -> str:

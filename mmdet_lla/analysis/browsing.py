@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS
@@ -18,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..named_configs import read_config
-from ..plain_checkpoints import load_weights
+from ..plain_checkpoints import load_weights, parse_config
 from ..utils.files import atomic_write, check_outputs
 from .assignment_stats import compute_agreement, compute_candidates, sum_statistics, summarize
 from .drawing import arrange_in_rows
@@ -194,28 +193,14 @@ def read_assigner(text: str) -> ConfigDict:
     if text.isidentifier():
         return ConfigDict(type=text)
     try:
-        assigner = _parse_literal(ast.parse(text.strip(), mode='eval').body)
-    except (SyntaxError, ValueError, TypeError) as error:
+        assigner = parse_config(f'assigner = {text.strip()}')['assigner']
+    except ValueError as error:
         raise ValueError(f'{text!r} is not an assigner: {error}') from error
     if not isinstance(assigner, dict) or 'type' not in assigner:
         raise ValueError(
             f'{text!r} is not an assigner; expected a name, dict(type=...) or a config'
         )
     return ConfigDict(assigner)
-
-
-def _parse_literal(node: ast.expr) -> Any:
-    """Evaluate literals and ``dict(key=value)`` without running or writing any file."""
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
-            raise ValueError('the only call allowed is dict(key=value)')
-        if any(one.arg is None for one in node.keywords):
-            raise ValueError('** is not allowed')
-        return {str(one.arg): _parse_literal(one.value) for one in node.keywords}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        values = [_parse_literal(one) for one in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    return ast.literal_eval(node)
 
 
 def get_assigner_cfg(model: ConfigDict) -> ConfigDict:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from ..datasets.image_sizes import read_image_size
 from ..evaluation.annotations import CrowdAnnotation, CrowdDetections
 from ..evaluation.detection_files import UNKNOWN_SIZE, read_detections
 from ..utils.files import unique_names
+from ..utils.names import parse_named_path
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +27,11 @@ def name_files(texts: Sequence[str]) -> dict[str, str]:
         {'LLA': 'a/detections.pkl', 'b_detections': 'b/detections.pkl', \
 'c_detections': 'c/detections.pkl'}
     """
-    matches = [
-        None if os.path.exists(text) else re.fullmatch(r'([^=/\\]+)=(.+)', text) for text in texts
-    ]
-    unnamed = iter(
-        unique_names([text for text, match in zip(texts, matches, strict=True) if not match])
-    )
+    parsed = [parse_named_path(text) for text in texts]
+    unnamed = iter(unique_names([path for name, path in parsed if name is None]))
     named: dict[str, str] = {}
-    for text, match in zip(texts, matches, strict=True):
-        name, path = (match[1], match[2]) if match else (next(unnamed), text)
+    for given, path in parsed:
+        name = next(unnamed) if given is None else given
         if name in named:
             raise ValueError(f'both {named[name]} and {path} are named {name!r}: use other names')
         named[name] = path

@@ -68,12 +68,12 @@ def print_problems(problems: list, limit: int | None) -> None:
         print(f'{count} x {kind}')
 
 
-def print_statistics(summary: dict, published: dict) -> None:
+def print_statistics(summary: dict, published: dict, title: str = 'Statistics') -> None:
     """Print the statistics of a dataset beside those of CrowdHuman."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title='Statistics', caption='CrowdHuman: training set, arXiv 1805.00123')
+    table = Table(title=title, caption='CrowdHuman: training set, arXiv 1805.00123')
     table.add_column('')
     table.add_column('here', justify='right')
     table.add_column('CrowdHuman', justify='right')

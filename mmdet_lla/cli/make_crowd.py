@@ -94,32 +94,13 @@ def parse_fields(items: list[str], known: dict) -> dict:
 
 
 def report(root: str) -> None:
-    """Print the statistics of a dataset beside those of CrowdHuman."""
-    from ..synthetic import load_records, statistics
-    from ..synthetic.params import (
-        CROWDHUMAN_PAIRS_OVER_HALF,
-        CROWDHUMAN_PEOPLE,
-    )
+    """Print the statistics of each split beside those of CrowdHuman."""
+    from ..datasets.statistics import CROWDHUMAN, compute_statistics
+    from ..synthetic import load_records
+    from .check import print_statistics
 
-    splits = {k: statistics(v) for k, v in load_records(root).items()}
-    print(f'{"":34}' + ''.join(f'{name:>10}' for name in splits) + f'{"CrowdHuman":>12}')
-    rows = (
-        ('images', 'images', '.0f', '15000'),
-        ('people per image', 'people', '.2f', f'{CROWDHUMAN_PEOPLE:.2f}'),
-        ('pairs with IoU > 0.5 per image', 'pairs_0.5', '.2f', f'{CROWDHUMAN_PAIRS_OVER_HALF:.2f}'),
-        ('ignored regions per image', 'ignored', '.2f', ''),
-        ('visible fraction of a full box', 'visible', '.2f', ''),
-    )
-    for title, key, form, published in rows:
-        values = ''.join(f'{s[key]:10{form}}' for s in splits.values())
-        print(f'{title:34}{values}{published:>12}')
-    for name, values in splits.items():
-        if values['heights']:
-            low, *_, middle, _, high, _ = values['heights']
-            print(
-                f'body heights of {name}: at least {low:.0f} px, half below {middle:.0f}, '
-                f'95 % below {high:.0f}'
-            )
+    for split, records in load_records(root).items():
+        print_statistics(compute_statistics(records).summarize(), CROWDHUMAN, split)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,10 +23,6 @@ EXPORTED = ('.onnx', '.xml')
 CHECKPOINTS = ('.pth', '.pt')
 
 
-class UnsuitableModelError(ValueError):
-    """A model that cannot detect in any image."""
-
-
 def load_detector(
     model: str | PathLike | Config,
     weights: str | PathLike | None = None,
@@ -78,7 +74,8 @@ checkpoint (.pth), an exported file (.onnx, .xml) or the name of a shipped model
             raise ValueError(f'{name} is exported and runs on the CPU; got device {device!r}')
         return Detector(path, backend, threads)
     if path.suffix in CHECKPOINTS:
-        from .published import config_of, read_checkpoint
+        from ..plain_checkpoints import read_checkpoint
+        from .published import config_of
 
         device = resolve_device(device)
         checkpoint = read_checkpoint(path)
@@ -123,7 +120,7 @@ def _from_config(
     cfg_options: dict | None,
     threads: int | None,
 ) -> TorchDetector:
-    from .published import read_checkpoint
+    from ..plain_checkpoints import read_checkpoint
 
     name = Path(cfg.filename or 'the config')
     if weights is None:

@@ -17,10 +17,10 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_state_dict
 
+from ..models import UnsuitableModelError
 from ..runtime import Detections
 from ..runtime.detector import PreparedImage
 from ..runtime.images import to_bgr
-from .loading import UnsuitableModelError
 
 
 class TorchDetector:

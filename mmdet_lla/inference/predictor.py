@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..models import UnsuitableModelError
 from ..runtime import BrokenImageError, Detections, read_image
 from ..runtime.detector import PreparedImage
 from ..runtime.images import is_pil_image, to_bgr
-from .loading import UnsuitableModelError, load_detector
+from .loading import load_detector
 from .prefetch import prefetch
 from .tiles import Tiles, View
 

@@ -6,17 +6,14 @@ name of an NMS as Python. A config inside a checkpoint may therefore name only r
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import Registry, root
 
-from ..compat import mmengine_log_allowed
 from ..plain_checkpoints import parse_config
 
 #: Scopes that may prefix a type.
@@ -25,30 +22,6 @@ _SCOPES = ('mmdet', 'mmdet_lla', 'mmengine', 'mmcv')
 _OPERATORS = ('RoIAlign', 'RoIPool', 'nms', 'soft_nms', 'softnms', 'nms_match')
 #: Parts of a config that are needed to detect.
 _PARTS = ('model', 'test_dataloader', 'default_scope')
-
-
-def read_checkpoint(path: Path) -> dict:
-    """Read the tensors and plain values of a checkpoint, without unpickling other objects.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is not a checkpoint, is damaged or contains other objects.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'checkpoint {path} not found')
-    try:
-        with mmengine_log_allowed():
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f'{path} contains more than weights and is not loaded ({first})'
-        ) from error
-    except Exception as error:  # damage leads any decoder astray
-        raise ValueError(f'{path} cannot be read ({type(error).__name__}: {error})') from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} contains a {type(checkpoint).__name__}, expected a checkpoint')
-    return checkpoint
 
 
 def config_of(checkpoint: dict, path: Path) -> Config:

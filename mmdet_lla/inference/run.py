@@ -19,7 +19,14 @@ from ..runtime import Detections
 from ..utils.files import atomic_write, check_outputs
 from .annotators import DetectionAnnotator
 from .predictor import Predictor, Result
-from .sources import Images, Sources, Video, find_sources, hide_secrets
+from .sources import (
+    Images,
+    Sources,
+    Video,
+    check_coordinates,
+    find_sources,
+    hide_secrets,
+)
 from .video import VideoReader, VideoWriter, printable
 from .writers import WRITERS, JsonLines, Writer, write_bytes
 
@@ -200,27 +207,6 @@ def predict_files(
     finally:
         run.close(stopped)
     return run.summary
-
-
-def check_coordinates(
-    lines: Sequence[Sequence[float]] = (), zones: Sequence[Sequence[float]] = ()
-) -> None:
-    """Raise ValueError if a line or zone has a wrong number of coordinates.
-
-    Example:
-        >>> check_coordinates(lines=[(1, 2, 3)])
-        Traceback (most recent call last):
-        ...
-        ValueError: a line is x1,y1,x2,y2, got 3 numbers: [1, 2, 3]
-    """
-    for line in lines:
-        if len(line) != 4:
-            raise ValueError(f'a line is x1,y1,x2,y2, got {len(line)} numbers: {list(line)}')
-    for zone in zones:
-        if len(zone) < 6 or len(zone) % 2:
-            raise ValueError(
-                f'a zone is x1,y1,x2,y2,x3,y3,..., got {len(zone)} numbers: {list(zone)}'
-            )
 
 
 def _require(library: str, option: str) -> None:

@@ -235,3 +235,24 @@ def _unique(name: str, taken: set[str]) -> str:
         name, number = f'{plain}_{number}', number + 1
     taken.add(name)
     return name
+
+
+def check_coordinates(
+    lines: Sequence[Sequence[float]] = (), zones: Sequence[Sequence[float]] = ()
+) -> None:
+    """Raise ValueError if a line or zone has a wrong number of coordinates.
+
+    Example:
+        >>> check_coordinates(lines=[(1, 2, 3)])
+        Traceback (most recent call last):
+        ...
+        ValueError: a line is x1,y1,x2,y2, got 3 numbers: [1, 2, 3]
+    """
+    for line in lines:
+        if len(line) != 4:
+            raise ValueError(f'a line is x1,y1,x2,y2, got {len(line)} numbers: {list(line)}')
+    for zone in zones:
+        if len(zone) < 6 or len(zone) % 2:
+            raise ValueError(
+                f'a zone is x1,y1,x2,y2,x3,y3,..., got {len(zone)} numbers: {list(zone)}'
+            )

@@ -12,7 +12,7 @@ import numpy as np
 import supervision as sv
 
 from ..runtime import Detections
-from .run import check_coordinates
+from .sources import check_coordinates
 
 #: ByteTrack continues tracks with detections down to this fraction of the score threshold.
 LOW_SCORE_FRACTION = 0.8

@@ -17,6 +17,10 @@ DIRECTORY = Path(__file__).resolve().parent
 MODELS: dict[str, str] = {'lla-s': 'lla-s_6MB-eebdef0e.pth'}
 
 
+class UnsuitableModelError(ValueError):
+    """A model that cannot detect in any image."""
+
+
 def shipped_model(name: str) -> Path | None:
     """Return the file of a model that ships, None if none has that name.
 

@@ -6,7 +6,7 @@
 and a camera do; ``annotations`` writes CrowdHuman's format; ``build`` makes whole data sets.
 """
 
-from .annotations import statistics, to_record
+from .annotations import to_record
 from .build import build_dataset, default_workers, load_records
 from .params import DENSITIES, PRESETS, CrowdParams
 from .scene import Scene, make_scene
@@ -20,6 +20,5 @@ __all__ = [
     'default_workers',
     'load_records',
     'make_scene',
-    'statistics',
     'to_record',
 ]

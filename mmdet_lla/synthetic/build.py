@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .annotations import read_odgt, sizes, to_record, write_odgt
+from ..datasets.odgt import iter_records, write_odgt
+from ..datasets.text import read_bytes
+from .annotations import sizes, to_record
 from .params import CrowdParams
 from .scene import make_scene
 
@@ -171,7 +173,7 @@ def build_dataset(
         if not lines:
             continue
         size = sizes(lines, params.width, params.height)
-        write_odgt(directory / f'annotation_{split}.odgt', lines)
+        write_odgt(lines, str(directory / f'annotation_{split}.odgt'))
         (directory / f'id_hw_{split}.json').write_text(json.dumps(size), encoding='utf-8')
     return True
 
@@ -199,7 +201,11 @@ def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
 def load_records(root: str) -> dict[str, list[dict]]:
     """Annotations of a data set by split; splits without an annotation file are left out."""
     paths = {s: Path(root) / f'annotation_{s}.odgt' for s in SPLITS}
-    return {s: read_odgt(p) for s, p in paths.items() if p.is_file()}
+    return {
+        split: [record for _, record in iter_records(read_bytes(str(path)), str(path))]
+        for split, path in paths.items()
+        if path.is_file()
+    }
 
 
 def default_workers() -> int:

@@ -11,10 +11,6 @@ VARIED_VERSION = 2
 # Mean people per image of the named densities; 22.6 is CrowdHuman's (arXiv 1805.00123, table 2).
 DENSITIES: dict[str, float] = {'sparse': 8.0, 'default': 22.6, 'dense': 40.0}
 
-# CrowdHuman's published statistics (arXiv 1805.00123, tables 2 and 3).
-CROWDHUMAN_PEOPLE = 22.64
-CROWDHUMAN_PAIRS_OVER_HALF = 2.40
-
 
 # What a detector that is to work on real images learns from: everything varies, and far more
 # than it does in the world.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
-from pathlib import Path
 
 
 def closest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
@@ -39,24 +38,16 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f'; did you mean {" or ".join(found)}?' if found else ''
 
 
-def parse_named_path(text: str) -> tuple[str | None, Path]:
+def parse_named_path(text: str) -> tuple[str | None, str]:
     """Split ``NAME=PATH``; the name is None where only a path is given.
 
-    The name ends at the first ``=`` and contains no slash. A text that is itself an existing path
-    has no name.
+    The name ends at the first ``=`` and contains no slash. An existing path has no name.
 
     Example:
         >>> parse_named_path('LLA, K 5=work_dirs/k5/detections.pkl')
-        ('LLA, K 5', PosixPath('work_dirs/k5/detections.pkl'))
-        >>> parse_named_path('detections.pkl')
-        (None, PosixPath('detections.pkl'))
-
-    Raises:
-        ValueError: There is no path behind the ``=``.
+        ('LLA, K 5', 'work_dirs/k5/detections.pkl')
     """
-    name, sign, path = text.partition('=')
-    if not sign or '/' in name or os.path.exists(text):
-        return None, Path(text).expanduser()
-    if not path:
-        raise ValueError(f'{text!r} has no path after "=", expected NAME=PATH')
-    return name.strip() or None, Path(path).expanduser()
+    name, _, path = text.partition('=')
+    if not (name and path) or '/' in name or '\\' in name or os.path.exists(text):
+        return None, text
+    return name, path

@@ -13,22 +13,21 @@ from mmdet.datasets import CrowdHumanDataset
 from mmdet.evaluation import CrowdHumanMetric
 
 from mmdet_lla.cli import make_crowd
+from mmdet_lla.datasets.statistics import compute_statistics
 from mmdet_lla.evaluation import CrowdMetric
 from mmdet_lla.synthetic import (
     CrowdParams,
     build_dataset,
     load_records,
     make_scene,
-    statistics,
 )
-from mmdet_lla.synthetic.annotations import pairwise_iou, to_record
+from mmdet_lla.synthetic.annotations import to_record
 from mmdet_lla.synthetic.build import MANIFEST, image_rng
 from mmdet_lla.synthetic.figure import Figure, box, capsule
 from mmdet_lla.synthetic.layout import make_setting
 from mmdet_lla.synthetic.objects import OBJECTS
 from mmdet_lla.synthetic.people import make_person
 from mmdet_lla.synthetic.poses import POSES
-from mmdet_lla.synthetic.scene import Annotated
 from mmdet_lla.synthetic.textures import add_texture, dead_leaves
 
 SMALL = CrowdParams(width=320, height=240, people=6, far_crowd=0.5, fakes=0.5)
@@ -244,50 +243,20 @@ def test_people_hardly_seen_are_ignored_and_others_are_not(default_scenes):
 
 def test_statistics_of_the_default_density(default_scenes):
     records = [to_record(str(k), s.people, 640, 480) for k, s in enumerate(default_scenes)]
-    measured = statistics(records)
-    # Means over 36 pictures: the bounds are three of their standard errors.
-    assert abs(measured['people'] - 22.6) < 5.5
-    assert 1.0 < measured['pairs_0.5'] < 4.4
-    assert measured['heights'][0] >= 24
-    assert 50 < measured['heights'][3] < 130
-    assert measured['heights'][-1] < 430
+    measured = compute_statistics(records)
+    # Means over 36 images: the bounds are three of their standard errors.
+    assert abs(measured.people.mean() - 22.6) < 5.5
+    assert 1.0 < measured.summarize()['pairs per image, IoU > 0.5'] < 4.4
+    assert measured.heights.min() >= 24 and measured.heights.max() < 430
+    assert 50 < np.median(measured.heights) < 130
 
 
-def test_density_orders_the_pictures():
-    means = [
-        statistics(
-            [
-                to_record('', s.people, 320, 240)
-                for s in scenes(8, CrowdParams(320, 240).with_density(d))
-            ]
-        )['people']
-        for d in ('sparse', '20', 'dense')
-    ]
+def test_density_orders_the_images():
+    means = []
+    for density in ('sparse', '20', 'dense'):
+        drawn = scenes(8, CrowdParams(320, 240).with_density(density))
+        means.append(np.mean([sum(not one.ignore for one in scene.people) for scene in drawn]))
     assert means[0] < means[1] < means[2]
-
-
-def test_statistics_count_pairs_and_leave_out_the_ignored():
-    def one(box, tag='person', ignore=False):
-        return Annotated(box, box, box, tag, ignore, 1.0)
-
-    people = [
-        one((0, 0, 10, 20)),
-        one((1, 0, 11, 20)),
-        one((40, 0, 60, 40)),
-        one((0, 0, 10, 20), ignore=True),
-        one((0, 0, 10, 20), 'mask', True),
-    ]
-    measured = statistics([to_record('a', people, 100, 100), to_record('b', [], 100, 100)])
-    assert measured['people'] == 1.5 and measured['ignored'] == 1.0
-    assert measured['pairs_0.5'] == measured['pairs_0.6'] == 0.5
-    assert measured['heights'][0] == 20 and measured['heights'][-1] == 40
-
-
-def test_pairwise_iou():
-    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], float)
-    expected = np.eye(3)
-    expected[0, 1] = expected[1, 0] = 1 / 3
-    np.testing.assert_allclose(pairwise_iou(boxes), expected)
 
 
 @pytest.mark.parametrize('yaw', [0, 0.8, np.pi / 2, 2.4, np.pi, 4.7])
