@@ -91,7 +91,6 @@ def significance(metric: str, difference: Estimate) -> str:
 def compare_runs(
     configs: Sequence[RunResults],
     num_samples: int = 1000,
-    seed: int = 0,
     track: Callable[[Sequence], Iterable] = iter,
 ) -> list[Comparison]:
     """Compute means over seeds, paired differences to the first config, and their intervals.
@@ -99,17 +98,13 @@ def compare_runs(
     Args:
         configs (Sequence[RunResults]): Results per config, the baseline first.
         num_samples (int): Bootstrap samples. Defaults to 1000.
-        seed (int): Seed of the bootstrap. Defaults to 0.
         track (Callable): Wraps the sequence of runs, for a progress bar.
-
-    Returns:
-        list[Comparison]: One per config, in order.
     """
     points: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics,)
     values: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics, num_samples)
     runs = [(config.name, s, config.results[s]) for config in configs for s in config.seeds]
     for name, s, result in track(runs):
-        counts = resample_images(len(result.img_ids), num_samples, seed)
+        counts = resample_images(len(result.img_ids), num_samples)
         points[name, s] = _metric_array(result)
         values[name, s] = np.array([_metric_array(result, row) for row in counts]).T
 
@@ -121,7 +116,7 @@ def compare_runs(
     comparisons = []
     for config in configs:
         means = {
-            metric: estimate_fraction(*select(config.name, config.seeds, i), seed)
+            metric: estimate_fraction(*select(config.name, config.seeds, i))
             for i, metric in enumerate(METRICS)
         }
         differences = None
@@ -129,7 +124,7 @@ def compare_runs(
         if config is not base and common and config.img_ids == base.img_ids:
             differences = {
                 metric: paired_difference(
-                    *select(config.name, common, i), *select(base.name, common, i), seed
+                    *select(config.name, common, i), *select(base.name, common, i)
                 )
                 for i, metric in enumerate(METRICS)
             }
@@ -159,19 +154,16 @@ class Group:
     means: dict[str, Estimate]
 
 
-def evaluate_groups(
-    config: RunResults, attribute: str, num_samples: int = 200, seed: int = 0
-) -> list[Group]:
+def evaluate_groups(config: RunResults, attribute: str, num_samples: int = 200) -> list[Group]:
     """Compute AP and recall of a config by an attribute of the gts; empty groups are omitted.
 
     Args:
         config (RunResults): Evaluations of the config.
         attribute (str): A key of ``ATTRIBUTE_EDGES``.
         num_samples (int): Bootstrap samples. Defaults to 200.
-        seed (int): Seed of the bootstrap. Defaults to 0.
     """
     results = [config.results[s] for s in config.seeds]
-    counts = resample_images(len(config.img_ids), num_samples, seed)
+    counts = resample_images(len(config.img_ids), num_samples)
     groups = []
     for (low, high), mask in results[0].groups(attribute).items():
         if not mask.any():
@@ -184,7 +176,7 @@ def evaluate_groups(
         points = np.array([compute(result) for result in results])
         values = np.array([[compute(result, row) for row in counts] for result in results])
         means = {
-            metric: estimate_fraction(points[:, i], values[:, :, i], seed)
+            metric: estimate_fraction(points[:, i], values[:, :, i])
             for i, metric in enumerate(GROUP_METRICS)
         }
         groups.append(Group(low, high, int(mask.sum()), means))
@@ -279,13 +271,7 @@ class ErrorComparison:
 def find_run_errors(
     test_set: TestSet, detections: Sequence[CrowdDetections], num_samples: int = 50
 ) -> RunErrors:
-    """Find the errors of the detections of one run.
-
-    Args:
-        test_set (TestSet): Ground truth.
-        detections (Sequence[CrowdDetections]): Detections of some or all images.
-        num_samples (int): Bootstrap samples. Defaults to 50.
-    """
+    """Find the errors of the detections of one run."""
     annotations, ordered = test_set.match_images(detections)
     samples = resample_images(len(annotations), num_samples)
     errors = find_errors(annotations, ordered, 0.0, test_set.iou_thr)

@@ -28,10 +28,6 @@ UNSUPPORTED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 def select_images(annotations: Sequence[CrowdAnnotation], number: int = 3) -> list:
     """Select images with overlapping gts, from few to many gts.
 
-    Args:
-        annotations (Sequence[CrowdAnnotation]): Annotations of the test set.
-        number (int): Number of images. Defaults to 3.
-
     Returns:
         list: Image IDs by increasing number of gts; fewer if there are fewer images with gts.
     """
@@ -48,11 +44,6 @@ def select_images(annotations: Sequence[CrowdAnnotation], number: int = 3) -> li
 
 def draw_gallery(run: Run, img_ids: Sequence, width: int = 720) -> dict:
     """Draw the assignments of a trained run into its directory; existing images are kept.
-
-    Args:
-        run (Run): Run with a checkpoint.
-        img_ids (Sequence): IDs of the images.
-        width (int): Approximate width in pixels. Defaults to 720.
 
     Returns:
         dict: JPEG file by image ID. Empty if there is neither an image nor a checkpoint.

@@ -87,10 +87,6 @@ def differences(
 def studies(comparisons: Mapping[str, Sequence[Comparison]], metrics: Sequence[str]) -> Figure:
     """Plot paired differences to the baseline in several studies, one color each.
 
-    Args:
-        comparisons (Mapping[str, Sequence[Comparison]]): By study, the same baseline first.
-        metrics (Sequence[str]): One panel each.
-
     Raises:
         ValueError: The baselines differ, or no study has a difference.
     """
@@ -206,15 +202,13 @@ def by_group(
 def training(
     curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
     style: Style,
-    scalar: str = 'loss',
 ) -> Figure:
-    """Plot a scalar over iterations, smoothed over a fortieth of them, mean over seeds.
+    """Plot the loss over iterations, smoothed over a fortieth of them, mean over seeds.
 
     Args:
         curves (Mapping[str, Sequence[tuple]]): By config, steps and values of each seed, shape
             (n,) each.
         style (Style): Style of the configs.
-        scalar (str): Name of the scalar. Defaults to 'loss'.
     """
     figure, axes = _figure(4.0)
     for name, runs in curves.items():
@@ -224,7 +218,7 @@ def training(
             np.interp(grid, steps, _smooth(steps, values, last / 40)) for steps, values in runs
         ]
         axes.plot(grid, np.mean(smooth, axis=0), label=name, **style.line(name))
-    axes.set(xlabel='iteration', ylabel=scalar, xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel='iteration', ylabel='loss', xlim=(0, None), ylim=(0, None))
     _legend(axes)
     return figure
 

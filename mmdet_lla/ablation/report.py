@@ -62,9 +62,6 @@ def write_report(
         failures (Sequence[Failure]): Failed runs.
         command (str): Command line of the study.
         num_samples (int): Bootstrap samples. Defaults to 1000.
-
-    Returns:
-        list[Comparison]: The numbers of the main table.
     """
     configs, errors = _evaluate_runs(variants, runs)
     style = Style([variant.name for variant in variants])

@@ -119,12 +119,6 @@ def estimates_to_dict(comparisons: Sequence[Comparison]) -> dict[str, dict]:
 def read_comparisons(work_dir: Path) -> list[Comparison]:
     """Read the comparisons of a study from its ``results.json``.
 
-    Args:
-        work_dir (Path): Work directory of the study.
-
-    Returns:
-        list[Comparison]: One per config, the baseline first.
-
     Raises:
         FileNotFoundError: There is no ``results.json``.
         ValueError: It holds no estimates because no report was written.

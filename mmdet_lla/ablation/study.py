@@ -55,9 +55,6 @@ def ablate(
         command (Sequence[str]): Command line, for the report.
         sweeps (Sequence[str]): ``KEY=V1,V2,...``: variations of the first config.
 
-    Returns:
-        list[Failure]: The failed runs.
-
     Raises:
         FileNotFoundError: A config, a data file or a checkpoint does not exist.
         ValueError: A config lacks an entry, names are not unique, another study runs in
@@ -190,9 +187,6 @@ class Study:
             progress (StudyProgress): Receives the progress of all runs.
             on_result (Callable, optional): Called without arguments, in this thread, after each
                 finished run.
-
-        Returns:
-            list[Failure]: The failed runs.
         """
         remaining = {run.name: run for run in self.runs if run.result() is None}
         for run in self.runs:
@@ -240,10 +234,6 @@ def _to_failure(run: Run, error: Exception) -> Failure:
 
 def use_weights_of(runs: Sequence[Run], study: Path) -> list[Run]:
     """Return the runs with the training directories of another study.
-
-    Args:
-        runs (Sequence[Run]): Runs, matched by name and seed.
-        study (Path): Work directory of the other study.
 
     Raises:
         FileNotFoundError: There is no study, or a run kept no checkpoint.

@@ -129,9 +129,6 @@ def short_names(paths: Sequence[str]) -> list[str]:
     Args:
         paths (Sequence[str]): Config paths. Where file names are equal, whole paths are shortened.
 
-    Returns:
-        list[str]: One non-empty name per path.
-
     >>> short_names(['lla_k1_crowd.py', 'lla_k20_crowd.py'])
     ['k1', 'k20']
     """
@@ -186,10 +183,6 @@ def diff_configs(base: Config | Mapping, other: Config | Mapping) -> dict[str, t
 
     Only entries that training or testing reads are compared. A component of another type is one
     difference.
-
-    Args:
-        base (Config | Mapping): Reference config.
-        other (Config | Mapping): Config to compare.
 
     Returns:
         dict[str, tuple[str, str]]: By dotted key, the value in ``base`` and in ``other``;

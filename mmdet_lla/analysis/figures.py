@@ -36,9 +36,6 @@ _RC = {
 class Style:
     """Color, line style and marker of each config or detector.
 
-    Args:
-        names (Sequence[str]): Names in order, the baseline first.
-
     >>> Style(['LLA', 'ATSS']).color('ATSS')
     '#0072B2'
     """

@@ -229,9 +229,6 @@ def compute_assignments(model: nn.Module, samples: list[dict]) -> list[Assignmen
         samples (list[dict]): Outputs of the dataset's pipeline, ``inputs`` and ``data_samples``;
             they are left unchanged, and batch augmentation is not applied.
 
-    Returns:
-        list[Assignment]: One per image, in order.
-
     Raises:
         ValueError: No head has an assigner, or it is not called once per image.
     """

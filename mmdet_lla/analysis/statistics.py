@@ -43,11 +43,6 @@ class Estimate:
 def resample_images(num_images: int, num_samples: int, seed: int = 0) -> np.ndarray:
     """Count how often each image occurs in each bootstrap sample.
 
-    Args:
-        num_images (int): Number of images.
-        num_samples (int): Number of bootstrap samples.
-        seed (int): Seed of the generator. Defaults to 0.
-
     Returns:
         np.ndarray: int64, shape (num_samples, num_images); each row sums to ``num_images``.
 

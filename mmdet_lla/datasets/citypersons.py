@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mmdet.registry import DATASETS
 
@@ -16,9 +15,7 @@ from .converters.citypersons import (
     open_citypersons,
     read_annotations,
 )
-from .image_paths import ImageLocator
-from .image_sizes import digest, list_cache_paths, load_or_read_sizes, read_image_sizes
-from .text import AnnotationError, read_bytes
+from .text import AnnotationError
 
 
 @DATASETS.register_module()
@@ -50,30 +47,20 @@ class CityPersonsDataset(BaseCrowdDataset):
 
     METAINFO = {'classes': ('pedestrian',), 'palette': [(220, 20, 60)]}
     boxes = {'body': 'fbox', 'visible': 'vbox'}
+    img_prefix = 'leftImg8bit/train'
 
     def __init__(
         self,
         data_root: str = '',
         ann_file: str = '',
-        data_prefix: Mapping[str, str] | None = None,
-        box: str = 'body',
+        *args,
         person_classes: Sequence[int] = (PEDESTRIAN,),
-        cache_dir: str | None = None,
-        filter_cfg: Mapping | None = None,
         **kwargs,
     ) -> None:
         if not is_mat(ann_file) and tuple(person_classes) != (PEDESTRIAN,):
             raise ValueError(f'person_classes {person_classes} needs a MAT file, got {ann_file}')
         self.person_classes = tuple(person_classes)
-        self.cache_dir = cache_dir
-        super().__init__(
-            data_root=data_root,
-            ann_file=ann_file,
-            data_prefix=dict(img='leftImg8bit/train') if data_prefix is None else dict(data_prefix),
-            box=box,
-            filter_cfg=filter_cfg,
-            **kwargs,
-        )
+        super().__init__(data_root, ann_file, *args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read annotations, and image sizes if the annotations lack them."""
@@ -81,20 +68,11 @@ class CityPersonsDataset(BaseCrowdDataset):
         coco = open_citypersons(self.ann_file, self.backend_args, self.person_classes)
         images = read_annotations(coco, self.ann_file)
         names = [image.name for image in images]
-        directory = self.data_prefix['img']
-        if self.backend_args is None:
-            paths = ImageLocator(directory, '.png').find_all(names)
-        else:
-            paths = [osp.join(directory, name) for name in names]
+        paths = self._find_images(names, '.png')
         sizes = [image.size for image in images]
         # The sizes of a MAT file are nominal, for the evaluation.
         if is_mat(self.ann_file) or None in sizes:
-            by_name = load_or_read_sizes(
-                names,
-                lambda: read_image_sizes(paths, self.backend_args),
-                digest(read_bytes(self.ann_file, self.backend_args)),
-                list_cache_paths(self.ann_file, directory, self.cache_dir),
-            )
+            by_name = self._read_sizes(names, paths)
             sizes = [by_name[name] for name in names]
         return [
             {

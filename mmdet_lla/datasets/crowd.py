@@ -10,14 +10,7 @@ from mmengine.logging import MMLogger
 
 from .base import BaseCrowdDataset
 from .checks import check_paths
-from .image_paths import ImageLocator, guess_path
-from .image_sizes import (
-    digest,
-    list_cache_paths,
-    load_or_read_sizes,
-    parse_sizes,
-    read_image_sizes,
-)
+from .image_sizes import Size, parse_sizes
 from .odgt import BOXES, OdgtError, read_records
 from .text import read_bytes, read_json
 
@@ -70,30 +63,14 @@ class CrowdDataset(BaseCrowdDataset):
 
     METAINFO = {'classes': ('person',), 'palette': [(220, 20, 60)]}
     boxes = BOXES
+    img_prefix = 'Images'
 
     def __init__(
-        self,
-        data_root: str = '',
-        ann_file: str = '',
-        data_prefix: Mapping[str, str] | None = None,
-        box: str = 'body',
-        img_suffix: str = '.jpg',
-        extra_ann_file: str | None = None,
-        cache_dir: str | None = None,
-        filter_cfg: Mapping | None = None,
-        **kwargs,
+        self, *args, img_suffix: str = '.jpg', extra_ann_file: str | None = None, **kwargs
     ) -> None:
         self.img_suffix = img_suffix
         self.extra_ann_file = extra_ann_file
-        self.cache_dir = cache_dir
-        super().__init__(
-            data_root=data_root,
-            ann_file=ann_file,
-            data_prefix=dict(img='Images') if data_prefix is None else dict(data_prefix),
-            box=box,
-            filter_cfg=filter_cfg,
-            **kwargs,
-        )
+        super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read annotations and image sizes.
@@ -108,12 +85,8 @@ class CrowdDataset(BaseCrowdDataset):
         img_ids = [img_id for _, img_id, _ in lines]
         self._check_ids(img_ids)
         self._warn_about_boxes(lines)
-        directory = self.data_prefix['img']
-        if self.backend_args is None:
-            paths = ImageLocator(directory, self.img_suffix).find_all(img_ids)
-        else:
-            paths = [guess_path(img_id, directory, self.img_suffix) for img_id in img_ids]
-        sizes = self._load_sizes(img_ids, paths, digest(content))
+        paths = self._find_images(img_ids, self.img_suffix)
+        sizes = self._load_sizes(img_ids, paths)
         return [
             {
                 'img_id': img_id,
@@ -161,16 +134,9 @@ class CrowdDataset(BaseCrowdDataset):
                 'them into ignore regions: filter_cfg=dict(min_box_size=1)'
             )
 
-    def _load_sizes(
-        self, img_ids: Sequence[str], paths: Sequence[str], fingerprint: str
-    ) -> Mapping[str, tuple[int, int]]:
+    def _load_sizes(self, img_ids: Sequence[str], paths: Sequence[str]) -> Mapping[str, Size]:
         if self.extra_ann_file is None:
-            return load_or_read_sizes(
-                img_ids,
-                lambda: read_image_sizes(paths, self.backend_args),
-                fingerprint,
-                list_cache_paths(self.ann_file, self.data_prefix['img'], self.cache_dir),
-            )
+            return self._read_sizes(img_ids, paths)
         table = read_json(self.extra_ann_file, self.backend_args)
         sizes = parse_sizes(table, self.extra_ann_file)
         missing = [img_id for img_id in img_ids if img_id not in sizes]

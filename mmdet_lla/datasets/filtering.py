@@ -42,9 +42,6 @@ def filter_images(data_list: list[dict], filter_cfg: Mapping | None) -> list[dic
             - ``min_size`` (float): drop images whose shorter side is less, pixels, as mmdet's
               ``CocoDataset`` does.
 
-    Returns:
-        list[dict]: The images kept.
-
     Raises:
         ValueError: No image is left.
         KeyError: An unknown filter.

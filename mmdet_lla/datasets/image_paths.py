@@ -42,10 +42,6 @@ class ImageLocator:
     ...     locator = ImageLocator(directory)
     ...     [osp.basename(locator.find(img_id)) for img_id in ('frame_0.PNG', 'frame_0')]
     ['frame_0.PNG', 'frame_0.PNG']
-
-    Args:
-        directory: Directory of the images.
-        suffix: Suffix that IDs usually lack.
     """
 
     def __init__(self, directory: str | os.PathLike, suffix: str = '.jpg') -> None:

@@ -12,10 +12,6 @@ from .text import AnnotationError
 def read_mat(content: bytes, where: str) -> dict:
     """Return the variables of a MAT file.
 
-    Args:
-        content: Bytes of the file.
-        where: Name of the file, for the message.
-
     Raises:
         AnnotationError: It is no MAT file, damaged, or of MATLAB's version 7.3, which is HDF5.
     """

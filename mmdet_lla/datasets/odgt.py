@@ -33,10 +33,6 @@ def iter_records(content: bytes, ann_file: str) -> Iterator[tuple[int, dict | Od
     >>> list(iter_records(b'{"ID": "a"}', 'a.odgt'))
     [(1, {'ID': 'a'})]
 
-    Args:
-        content: Bytes of the annotation file.
-        ann_file: Name of the annotation file, for messages.
-
     Raises:
         OdgtError: The file is no text, or empty.
     """
@@ -319,9 +315,6 @@ def write_odgt(records: Iterable[dict], path: str) -> int:
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     write_odgt([{'ID': 'a', 'gtboxes': []}], f'{directory}/annotation_val.odgt')
     1
-
-    Returns:
-        int: Number of records written.
     """
     count = 0
     with open_output(path) as file:

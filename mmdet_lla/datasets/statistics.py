@@ -121,13 +121,7 @@ def compute_statistics(
 
 
 def plot_statistics(statistics: CrowdStatistics, path: str, title: str) -> None:
-    """Plot people and overlaps per image, heights and visible fractions in four panels.
-
-    Args:
-        statistics: What to plot.
-        path: Image file to write.
-        title: Title of the figure.
-    """
+    """Plot people and overlaps per image, heights and visible fractions in four panels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 7), layout='constrained')

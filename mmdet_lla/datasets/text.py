@@ -39,10 +39,6 @@ def decode(content: bytes, where: str) -> str:
     >>> decode(b'\xef\xbb\xbfa\r\nb', 'a.txt')
     'a\nb'
 
-    Args:
-        content: Bytes of the file.
-        where: Name of the file, for the message.
-
     Raises:
         AnnotationError: It is in another encoding, cut off within a character, or no text.
     """

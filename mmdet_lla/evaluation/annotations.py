@@ -183,9 +183,6 @@ def load_odgt(
         box_key (str): ``fbox`` (body), ``vbox`` (visible part) or ``hbox`` (head).
         backend_args (dict, optional): mmengine's file backend.
 
-    Returns:
-        list[CrowdAnnotation]: In the order of the file.
-
     Raises:
         OdgtError: A line is not a valid record, or an ID is repeated; the message names the line.
     """
@@ -212,9 +209,6 @@ def create_annotation(img_id: str | int, instances: Sequence[Mapping]) -> CrowdA
         img_id (str | int): ID of the image.
         instances (Sequence[Mapping]): With ``bbox``, ``ignore_flag`` and the fields that
             :func:`~mmdet_lla.datasets.odgt.visible_ratio` reads.
-
-    Returns:
-        CrowdAnnotation: All instances in their order.
     """
     from ..datasets.odgt import visible_ratio
 

@@ -77,9 +77,6 @@ class CityPersonsMetric(DetectionMetric):
         Args:
             detections (Sequence[CrowdDetections]): One for each image.
             outfile_prefix (str): The path without ``.json``.
-
-        Returns:
-            str: Path of the file.
         """
         path = f'{outfile_prefix}.json'
         dump(list(to_coco_results(detections)), path)

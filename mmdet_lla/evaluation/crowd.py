@@ -218,9 +218,6 @@ def evaluate_crowd(
         mr_ref (str): Key of ``MR_REFERENCES``. Defaults to 'CALTECH_-2'.
         with_jaccard (bool): Whether to compute the Jaccard index. Defaults to True.
 
-    Returns:
-        CrowdResult: Matches and metrics.
-
     Raises:
         ValueError: An argument is out of range, or the images differ.
 

@@ -113,15 +113,7 @@ class CrowdMetric(DetectionMetric):
         super().__init__(annotations, format_only, outfile_prefix, collect_device, prefix)
 
     def dump_detections(self, detections: Sequence[CrowdDetections], outfile_prefix: str) -> str:
-        """Write detections as CrowdHuman's records or as COCO results.
-
-        Args:
-            detections (Sequence[CrowdDetections]): One for each image.
-            outfile_prefix (str): See the argument of the class.
-
-        Returns:
-            str: Path of the file.
-        """
+        """Write detections as CrowdHuman's records or as COCO results."""
         if outfile_prefix.endswith('.coco.json'):
             dump(list(to_coco_results(detections)), outfile_prefix)
             return outfile_prefix

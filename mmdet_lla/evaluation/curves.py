@@ -83,9 +83,6 @@ def compute_curve(
             are excluded; all false positives stay, since they belong to no gt. Defaults to all.
         image_counts (np.ndarray, optional): How often each image counts, int, shape (P, ): a
             bootstrap sample, or 0 and 1 for a subset. Defaults to once each.
-
-    Returns:
-        Curve: The counts.
     """
     keep = matches.label != IGNORED
     if gt_mask is not None:

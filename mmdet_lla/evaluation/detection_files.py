@@ -224,13 +224,7 @@ def _read_coco(
 
 
 class _PersonFilter:
-    """Keeps the detections of one class and counts the others.
-
-    Args:
-        path (Path): File that is read.
-        field (str): Name of the class field, for messages.
-        person (int): Class of people.
-    """
+    """Keeps the detections of one class and counts the others."""
 
     def __init__(self, path: Path, field: str, person: int) -> None:
         self.path, self.field, self.person = path, field, person

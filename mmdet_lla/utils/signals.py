@@ -22,9 +22,6 @@ def orderly_exit(numbers: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None
     that follow the first are ignored, so that none interrupts the cleanup. Outside the main thread
     Python has no signal handlers, and this does nothing.
 
-    Args:
-        numbers (tuple[signal.Signals]): Defaults to SIGINT, SIGTERM and SIGHUP.
-
     Example:
         >>> try:
         ...     with orderly_exit():

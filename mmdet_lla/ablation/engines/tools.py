@@ -122,10 +122,6 @@ class ToolRunner:
     def run(self, command: Sequence, log: Path) -> Iterator[str]:
         """Run a Python tool, yield its output line by line and append it to a log.
 
-        Args:
-            command (Sequence): Path of the tool and its arguments.
-            log (Path): Log file to append to.
-
         Raises:
             ToolFailed: The exit status was not 0.
             Stopped: :meth:`stop` was called.
@@ -176,11 +172,7 @@ class ToolRunner:
         return process
 
     def stop(self, grace: float = 10.0) -> None:
-        """Terminate all tools with their children, and refuse to start others.
-
-        Args:
-            grace (float): Seconds between SIGTERM and SIGKILL. Defaults to 10.
-        """
+        """Terminate all tools with their children, and refuse to start others."""
         with self._lock:
             self._stopped.set()
             running = list(self._running)

@@ -28,13 +28,6 @@ def draw_examples(
 ) -> dict[str, list[tuple[str, str]]]:
     """Draw crops of the false positives with the highest scores and of the tallest false negatives.
 
-    Args:
-        errors (Errors): Errors of the detections.
-        annotations (Sequence[CrowdAnnotation]): Ground truth.
-        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
-        image_paths (Mapping[str | int, Path]): File of each image by ID.
-        number (int): Crops per type. Defaults to 6.
-
     Returns:
         dict[str, list[tuple[str, str]]]: Data URI and caption of each crop, by error type.
     """

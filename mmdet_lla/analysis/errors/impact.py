@@ -100,10 +100,10 @@ def compute_impacts(
     return impacts
 
 
-def compute_metrics(errors: Errors, mr_ref: str = 'CALTECH_-2') -> dict[str, float]:
+def compute_metrics(errors: Errors) -> dict[str, float]:
     """Compute the actual AP, MR and JI, fractions of 1."""
     no_samples = np.zeros((0, 0), np.int64)
-    return _by_metric(_evaluate(errors.pairs, errors.iou_thr, mr_ref, no_samples)[0])
+    return _by_metric(_evaluate(errors.pairs, errors.iou_thr, 'CALTECH_-2', no_samples)[0])
 
 
 def _has_any(errors: Errors, types: tuple[str, ...]) -> bool:

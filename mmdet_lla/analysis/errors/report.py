@@ -118,9 +118,6 @@ def analyze(
         command (str): Command line to show in the report.
         progress (Callable): Wraps the iteration over detectors, for a progress bar.
 
-    Returns:
-        list[ErrorAnalysis]: One for each detector.
-
     Raises:
         OSError: A file cannot be read or written.
         ValueError: A file or an argument is invalid, or an output would overwrite an input.
@@ -180,14 +177,7 @@ def analyze_detections(
     image_paths: Mapping[str | int, Path] | None = None,
     num_examples: int = 6,
 ) -> ErrorAnalysis:
-    """Analyze the detections of one detector; arguments as in :func:`analyze`.
-
-    Args:
-        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each image.
-        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
-        raw (Sequence[CrowdDetections], optional): Predictions before NMS.
-        image_paths (Mapping[str | int, Path], optional): File of each image, to draw examples.
-    """
+    """Analyze the detections of one detector; arguments as in :func:`analyze`."""
     image_counts = resample_images(len(annotations), num_samples)
     errors = find_errors(annotations, detections, 0.0 if score_thr is None else score_thr, iou_thr)
     best = find_best_thresholds(errors.pairs, errors.matches, image_counts)
@@ -229,9 +219,6 @@ def write_threshold(path: Path, threshold: float) -> Path:
     The name of a published checkpoint ends in its hash. Such a file is left unchanged, and a copy
     with the threshold is written beside it under its own hash.
 
-    Returns:
-        Path: The file with the threshold.
-
     Raises:
         FileNotFoundError: The checkpoint does not exist.
         ValueError: It cannot be read without executing code.
@@ -255,12 +242,7 @@ def write_threshold(path: Path, threshold: float) -> Path:
 
 
 def render_report(analyses: Sequence[ErrorAnalysis], command: str = '') -> str:
-    """Render the HTML report.
-
-    Args:
-        analyses (Sequence[ErrorAnalysis]): Others are compared with the first.
-        command (str): Command line to show.
-    """
+    """Render the HTML report."""
     first, *others = analyses
     return render(
         'errors.html',

@@ -29,33 +29,28 @@ class OperatingPoint:
     metrics: dict[str, float]
 
 
-def compute_operating_points(
-    pairs: CrowdPairs, matches: CrowdMatches, thresholds: np.ndarray = THRESHOLDS
-) -> list[OperatingPoint]:
-    """Compute the metrics at each threshold; ignored detections do not count.
+def compute_operating_points(pairs: CrowdPairs, matches: CrowdMatches) -> list[OperatingPoint]:
+    """Compute the metrics at each of ``THRESHOLDS``; ignored detections do not count.
 
     Args:
         pairs (CrowdPairs): Pairs of all images.
         matches (CrowdMatches): Matches of the pairs.
-        thresholds (np.ndarray): Ascending, shape (T, ).
     """
-    tables = _count_per_image(pairs, matches, thresholds)
+    tables = _count_per_image(pairs, matches)
     return [
         OperatingPoint(float(thr), _compute_metrics(table))
-        for thr, table in zip(thresholds, tables, strict=True)
+        for thr, table in zip(THRESHOLDS, tables, strict=True)
     ]
 
 
-def _count_per_image(
-    pairs: CrowdPairs, matches: CrowdMatches, thresholds: np.ndarray
-) -> np.ndarray:
+def _count_per_image(pairs: CrowdPairs, matches: CrowdMatches) -> np.ndarray:
     """TPs, FPs, gts and Jaccard index of each image, shape (T, 4, P)."""
     count, det_image = pairs.count_per_image, pairs.det_image
     num_gts = count(pairs.gt_image)
     close = pairs.pair_iou >= np.float32(matches.iou_thr)
     label = matches.label_by_det()
     tables = []
-    for threshold in thresholds:
+    for threshold in THRESHOLDS:
         is_shown = pairs.det_score >= threshold
         tp = count(det_image[is_shown & (label == TP)])
         fp = count(det_image[is_shown & (label == FP)])
@@ -87,12 +82,11 @@ def find_best_thresholds(
     pairs: CrowdPairs,
     matches: CrowdMatches,
     image_counts: np.ndarray,
-    thresholds: np.ndarray = THRESHOLDS,
 ) -> dict[str, dict[str, float]]:
     """Find the best threshold by each of ``CRITERIA``, with its confidence interval.
 
     Args:
-        pairs, matches, thresholds: As in :func:`compute_operating_points`.
+        pairs, matches: As in :func:`compute_operating_points`.
         image_counts (np.ndarray): How often each image occurs in each bootstrap sample, shape
             (B, P).
 
@@ -100,12 +94,12 @@ def find_best_thresholds(
         dict[str, dict[str, float]]: ``threshold``, ``value``, and ``low`` and ``high``, the 95 %
         interval of the threshold over the samples.
     """
-    tables = _count_per_image(pairs, matches, thresholds)
+    tables = _count_per_image(pairs, matches)
 
     def find_best(name: str, counts: np.ndarray | None) -> tuple[float, float]:
         values = [_compute_metrics(table, counts)[name] for table in tables]
         best = CRITERIA[name](values)
-        return float(thresholds[values.index(best)]), best
+        return float(THRESHOLDS[values.index(best)]), best
 
     result = {}
     for name in CRITERIA:

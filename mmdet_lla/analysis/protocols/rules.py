@@ -73,10 +73,6 @@ class Rules:
 class ProtocolEvaluator:
     """Evaluates one set of detections under any rules and caches intermediate results.
 
-    Args:
-        annotations (Sequence[CrowdAnnotation]): Ground truth, one for each image.
-        detections (Sequence[CrowdDetections]): Detections of the same images in the same order.
-
     Example:
         >>> gts = [CrowdAnnotation.create('a', [[0, 0, 10, 20]])]
         >>> dets = [CrowdDetections.create('a', [[0, 0, 10, 10]], [0.9], 100, 100)]

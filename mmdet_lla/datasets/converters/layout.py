@@ -199,11 +199,7 @@ def find_files(source: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 class ImageIndex:
-    """Finds image files below a directory by the names that annotations give.
-
-    Args:
-        source: The directory.
-    """
+    """Finds image files below a directory by the names that annotations give."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
