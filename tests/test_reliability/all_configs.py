@@ -1,13 +1,12 @@
-"""Trains configs for two iterations as they ship, in one process and in two.
+"""Train configs for two iterations as they ship, in two processes.
 
-    python tests/test_reliability/all_configs.py FOLDER CROWD CONFIG...
+    python tests/test_reliability/all_configs.py DIRECTORY CROWD CONFIG...
 
-Replaced are the data (small pictures of a generated crowd, through the config's own pipeline), the
-length, and the width of ResNets, which have all their layers but fewer channels (as wide as they
-ship, tests/test_configs.py runs them). Pretrained weights and what is due after the training are
-left out. Configs that then are equal are trained once. Writes, to PROCESSES_RANK.json in FOLDER,
-for each config: the losses, which parameters got no gradient, how many moved, and whether all
-processes hold the same weights afterwards.
+The script replaces the data (small generated images, through the own pipeline of each config),
+the number of iterations, and the width of ResNets. Pretrained weights and validation are left out.
+Configs that are equal afterwards are trained once. RANK.json in DIRECTORY holds per config the
+losses, the parameters without gradient, the number of parameters that changed, and whether both
+processes end with the same weights.
 """
 
 import functools
@@ -16,7 +15,6 @@ import json
 import os
 import socket
 import sys
-import time
 import traceback
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,7 +43,7 @@ NARROW = 8  # channels of a ResNet's stem, for 64
 
 @HOOKS.register_module()
 class Watch(Hook):
-    """Keeps the losses, and the names of all parameters that get a gradient."""
+    """Record the losses and the names of all parameters that get a gradient."""
 
     def before_train(self, runner):
         self.losses, self.finite = [], {}
@@ -63,7 +61,7 @@ class Watch(Hook):
 
 
 def sums(parameters):
-    """A number for each, which changes with any of its values."""
+    """Return the sum of each parameter, which changes with any of its values."""
     return torch.stack([value.detach().double().sum() for value in parameters.values()])
 
 
@@ -72,11 +70,11 @@ def bare(model):
 
 
 def replaced(path, crowd):
-    """A config with other data, without weights from elsewhere, and of another length."""
+    """Return a config with small data, random weights and two iterations."""
     cfg = Config.fromfile(path)
     loader = cfg.train_dataloader
     dataset = loader.dataset
-    while 'pipeline' not in dataset:  # of several data sets the first
+    while 'pipeline' not in dataset:  # the first of several datasets
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     pipeline = dataset.pipeline
     for step in pipeline:
@@ -112,24 +110,22 @@ def train(cfg):
     runner.train()
     watch = next(hook for hook in runner.hooks if isinstance(hook, Watch))
     after = sums(watch.parameters)
-    everybodys = [after]
-    if dist.is_initialized():
-        everybodys = [torch.empty_like(after) for _ in range(dist.get_world_size())]
-        dist.all_gather(everybodys, after)
+    gathered = [torch.empty_like(after) for _ in range(2)]
+    dist.all_gather(gathered, after)
     return dict(
         losses=watch.losses,
         finite=all(watch.finite.values()),
         names=list(watch.parameters),
         without_gradient=sorted(watch.parameters.keys() - watch.finite.keys()),
         moved=int((after != watch.before).sum()),
-        same=all(torch.equal(one, after) for one in everybodys),
+        same=all(torch.equal(one, after) for one in gathered),
     )
 
 
-def train_all(folder, configs, rank, world, port):
+def train_all(directory, configs, rank, port):
     """Train one config after the other; runs in a process of its own."""
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1',
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
     )  # fmt: skip
     results, trained = {}, {}
@@ -139,41 +135,36 @@ def train_all(folder, configs, rank, world, port):
             results[path] = results[trained[text]]
             continue
         trained[text] = path
-        cfg.launcher = 'pytorch' if world > 1 else 'none'
+        cfg.launcher = 'pytorch'
         cfg.experiment_name = cfg.visualizer.name = f'config_{i}'
-        cfg.work_dir = str(folder / f'work_{world}')
+        cfg.work_dir = str(directory / 'work')
         DefaultScope.get_instance(cfg.experiment_name, scope_name='mmdet')
-        begun = time.process_time()
         try:
             results[path] = train(cfg)
-            results[path]['seconds'] = time.process_time() - begun
         except Exception:
             results[path] = dict(error=traceback.format_exc())
-            break  # the other process is somewhere else now
-    (folder / f'{world}_{rank}.json').write_text(json.dumps(results))
+            break  # the processes are no longer at the same config
+    (directory / f'{rank}.json').write_text(json.dumps(results))
 
 
 def main():
-    folder, crowd, *paths = sys.argv[1:]
+    directory, crowd, *paths = sys.argv[1:]
     register_all_modules()
     compat.apply()
     torch.set_num_threads(1)
-    # Each costs more time than a training: to set a config nicely, to look at the compiler and to
-    # read mmdet's list of models for every config that inherits one of its files.
+    # Each of these takes longer than a training: pretty-printing a config, collecting the
+    # environment, and reading mmdet's list of models for every config that inherits its files.
     Config.pretty_text = property(str)
     runner_module.collect_env = dict
     config_utils.load = functools.cache(config_utils.load)
     configs = {path: replaced(path, crowd) for path in paths}
-    gc.freeze()  # what is there already need not be looked through for garbage again
+    gc.freeze()  # garbage collection skips all imported modules
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     started = [
-        get_context('fork').Process(
-            target=train_all, args=(Path(folder), configs, rank, world, port)
-        )
-        for world in (1, 2)
-        for rank in range(world)
+        get_context('fork').Process(target=train_all, args=(Path(directory), configs, rank, port))
+        for rank in range(2)
     ]
     for process in started:
         process.start()
