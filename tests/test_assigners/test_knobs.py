@@ -140,65 +140,6 @@ def test_chunks_change_nothing(knobs, monkeypatch):
     assert whole.gt_inds.any() and torch.equal(whole.gt_inds, parts.gt_inds)
 
 
-@pytest.mark.parametrize(
-    'knobs',
-    [
-        dict(candidates='center'),
-        dict(candidates='all'),
-        dict(topk=1),
-        dict(topk='dynamic'),
-        dict(contested='picked'),
-        dict(cls_cost='bce'),
-        dict(reg_cost='giou'),
-        dict(ignore='overlap'),
-        dict(ignore='unused'),
-    ],
-    ids=str,
-)
-def test_every_knob_matters(knobs):
-    scene = make_scene(6, 'strided', 20, 2, 2.0, 40.0)
-    default = assign(scene, prior_form='points')
-    assert not torch.equal(default.gt_inds, assign(scene, prior_form='points', **knobs).gt_inds)
-
-
-def test_overlap_marks_all_that_ignore_boxes_cover():
-    scene = make_scene(7, 'points', 8, 1, 2.0, 60.0)
-    scene['ignored'][:] = False
-    scene['ignored'][5:] = True
-    result = assign(scene, ignore='overlap')
-    inside = (
-        (
-            (scene['points'] > scene['boxes'][5:, None, :2] + 0.01)
-            & (scene['points'] < scene['boxes'][5:, None, 2:] - 0.01)
-        )
-        .all(-1)
-        .any(0)
-    )
-    assert inside.any() and torch.equal(result.gt_inds == -1, inside)
-    assert (result.gt_inds > 0).any()
-    assert (result.labels[inside] == -1).all() and not result.max_overlaps[inside].any()
-
-
-def test_unused_ignore_boxes_are_as_if_not_there():
-    scene = make_scene(8, 'points', 12, 1, 2.0, 40.0)
-    scene['ignored'][::3] = True
-    kept = {
-        k: v[~scene['ignored']] if k in ('boxes', 'classes', 'ignored') else v
-        for k, v in scene.items()
-    }
-    assert torch.equal(assign(scene, ignore='unused').gt_inds, assign(kept).gt_inds)
-
-
-@pytest.mark.parametrize(
-    'ignore, expected', [('compete', {-1, 0}), ('overlap', {-1, 0}), ('unused', {0})]
-)
-def test_images_with_ignore_boxes_alone(ignore, expected):
-    scene = make_scene(9, 'points', 6, 1, 2.0, 60.0)
-    scene['ignored'][:] = True
-    result = assign(scene, ignore=ignore)
-    assert set(result.gt_inds.tolist()) == expected and (result.labels == -1).all()
-
-
 def test_nothing_is_left_to_assign():
     """One ignore box covers all priors; or no prior is near any box."""
     scene = make_scene(10, 'strided', 3, 1, 2.0, 20.0)

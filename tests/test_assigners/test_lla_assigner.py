@@ -92,15 +92,6 @@ def test_box_types_of_mmdet_are_read():
     assert torch.equal(assign(wrapped).gt_inds, assign(scene).gt_inds)
 
 
-def test_only_ignore_boxes():
-    scene = make_scene(8, 'points', 6, 1, spread=2.0, size=40.0)
-    scene['ignored'][:] = True
-    scene['classes'][:] = -1
-    result = assign(scene)
-    assert set(result.gt_inds.tolist()) == {-1, 0}
-    assert (result.labels == -1).all()
-
-
 @pytest.mark.parametrize('ignore', ['compete', 'overlap', 'unused'])
 @pytest.mark.parametrize('side', [0, 1])
 def test_inverted_boxes_are_named_unless_they_are_ignored(side, ignore):

@@ -90,20 +90,6 @@ def test_sparse_answer_is_that_of_the_full_table(topk, chunk, monkeypatch):
         assert torch.equal(run(cost, ends, topk), solve(cost.double(), topk).owner)
 
 
-@pytest.mark.parametrize('contested', ['all', 'picked'])
-@pytest.mark.parametrize('chunk', [None, 7])
-@pytest.mark.parametrize('exhaustive', [False, True])
-def test_every_box_may_pick_another_number(contested, chunk, exhaustive, monkeypatch):
-    if chunk:
-        monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
-        monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
-    for seed in range(20 if chunk is None else 5):
-        cost, ends = random_case(seed)
-        topk = np.random.default_rng(seed).integers(1, 12, len(cost))
-        answer = solve(cost.double(), topk, contested=contested)
-        assert torch.equal(run(cost, ends, topk, exhaustive, contested), answer.owner)
-
-
 def find_topk(preds, boxes, candidate_topk):
     costs = PairCosts(
         with_area(preds), with_area(boxes), torch.zeros(1, len(preds), 1), *[None] * 7

@@ -5,28 +5,14 @@ import torch
 from golden import OTA, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mmdet.models.task_modules import MlvlPointGenerator
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_lla.assigners import OTAAssigner, View
-from mmdet_lla.assigners.views import view_of
+from mmdet_lla.assigners import OTAAssigner
 
 from .oracle import iou_table
 from .ota_oracle import candidate_table, solve_ota
-from .other_heads import (
-    META,
-    SIZES,
-    STRIDES,
-    at_ddod,
-    at_rtmdet,
-    at_tood,
-    at_yolox,
-    crowd,
-    predict,
-    spied,
-)
 from .scenes import make_scene
 
 
@@ -173,103 +159,6 @@ def test_more_is_supplied_than_there_are_priors():
     assert ious.sum(1).long().sum() > len(priors)
     assert torch.equal(result.gt_inds, answer.owner + 1)
     assert set(result.gt_inds.tolist()) == {1, 2, 3}
-
-
-@pytest.mark.parametrize('ignore', ['overlap', 'unused'])
-def test_ignore_boxes(ignore):
-    """Priors in them are out of the market; or nothing becomes of them."""
-    for seed in range(8):
-        scene = make_scene(seed, 'strided', 14, 2, 1.0, 30.0)
-        covered = torch.zeros(len(scene['points']), dtype=torch.bool)
-        if ignore == 'overlap':
-            x, y = scene['points'].T
-            for x1, y1, x2, y2 in scene['boxes'][scene['ignored']]:
-                covered |= (
-                    torch.minimum(torch.minimum(x - x1, x2 - x), torch.minimum(y - y1, y2 - y))
-                    > 0.01
-                )
-        answer = solve_ota(
-            scene['points'][~covered],
-            scene['priors'][~covered, 2:],
-            scene['preds'][~covered],
-            scene['scores'][~covered],
-            scene['boxes'][~scene['ignored']],
-            scene['classes'][~scene['ignored']],
-        )
-        result = assign(scene, ignore=ignore)
-        assert torch.equal(result.gt_inds == -1, covered)
-        if answer.margin > 1e-2:
-            assert torch.equal(result.gt_inds[~covered], answer.owner + 1)
-
-
-def test_ignore_boxes_compete_as_class_0_whatever_their_label():
-    scene = make_scene(5, 'strided', 14, 2, 1.0, 40.0)
-    assert scene['ignored'].any()
-    scene['classes'][scene['ignored']] = 0
-    as_class_0 = assign(scene)
-    scene['classes'][scene['ignored']] = -1
-    result = assign(scene)
-    assert (result.gt_inds == -1).any()
-    assert torch.equal(result.gt_inds, as_class_0.gt_inds)
-    assert (result.labels[result.gt_inds < 0] == -1).all()
-
-
-def test_everything_is_covered():
-    scene = make_scene(6, 'strided', 3, 1, 1.0, 20.0)
-    scene['ignored'] = torch.tensor([False, False, True])
-    scene['boxes'][2] = torch.tensor([-900.0, -900.0, 900.0, 900.0])
-    assert (assign(scene, ignore='overlap').gt_inds == -1).all()
-
-
-@pytest.mark.parametrize('home', [at_yolox, at_rtmdet, at_ddod, at_tood])
-def test_under_other_heads(home):
-    """Heads that hand over predictions train, and hand over what the assigner takes them for."""
-    prior_form = 'points' if home in (at_yolox, at_rtmdet) else 'boxes'
-    score_form = 'probs' if home in (at_yolox, at_tood) else 'logits'
-    kind = 'TaskAlignedOTAAssigner' if home is at_tood else 'OTAAssigner'
-    gt_instances = crowd(0, 20)
-    points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
-    assigner, run = home(
-        dict(type=kind, prior_form=prior_form, score_form=score_form, ignore='unused'),
-        predict(gt_instances, points, 0),
-        [gt_instances],
-        [META],
-        [crowd(1, 3)],
-    )
-    with spied(assigner) as calls:
-        losses = run()
-    assert all(torch.as_tensor(loss).isfinite().all() for loss in losses.values())
-    args, kwargs, result = calls[0]
-    pred = args[0] if args else kwargs['pred_instances']
-    points, strides = pred.priors.split(2, 1)
-    if prior_form == 'boxes':
-        points, strides = (points + strides) / 2, (strides - points) / 8
-    answer = solve_ota(
-        points,
-        strides,
-        pred.bboxes,
-        pred.scores,
-        gt_instances.bboxes,
-        gt_instances.labels,
-        score_form=score_form,
-    )
-    assert answer.margin > 1e-4
-    assert torch.equal(result.gt_inds, answer.owner + 1)
-    assert result.gt_inds.unique().numel() > 10
-    if home is at_tood:
-        positive = result.gt_inds > 0
-        of_class = pred.scores[positive, gt_instances.labels[result.gt_inds[positive] - 1]]
-        metrics = of_class * result.max_overlaps[positive] ** 6
-        torch.testing.assert_close(result.assign_metrics[positive], metrics)
-        assert not result.assign_metrics[~positive].any()
-
-
-def test_views():
-    own = dict(gives_iou=True, own_ignore='compete')
-    assert view_of(OTAAssigner()) == View('boxes', 'logits', **own)
-    assert view_of(OTAAssigner(prior_form='points', score_form='probs')) == View(
-        'strided points', 'probs', **own
-    )
 
 
 @pytest.mark.parametrize(

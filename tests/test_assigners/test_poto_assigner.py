@@ -5,16 +5,13 @@ import torch
 from golden import POTO, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.models.task_modules import MlvlPointGenerator
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_lla.assigners import POTOAssigner, View
-from mmdet_lla.assigners.views import view_of
+from mmdet_lla.assigners import POTOAssigner
 
 from .oracle import inside_table, iou_table
-from .other_heads import META, SIZES, STRIDES, at_rtmdet, at_yolox, crowd, predict, spied
 from .poto_oracle import argmax, auxiliary, candidate_table, match, quality_table
 from .scenes import make_scene
 
@@ -189,16 +186,6 @@ def test_a_box_without_a_free_candidate_takes_the_best_of_the_free_priors():
     assert POTOAssigner(matching='argmax').assign(pred, gt).gt_inds.tolist() == [0, 0, 3, 0]
 
 
-def test_argmax_leaves_the_loser_without():
-    points = torch.tensor([[10.0, 10.0], [20.0, 20.0]])
-    boxes = torch.tensor([[0.0, 0.0, 30.0, 30.0], [1.0, 1.0, 30.0, 30.0]])
-    preds = torch.tensor([[1.0, 1.0, 30.0, 30.0], [5.0, 5.0, 25.0, 25.0]])
-    pred = InstanceData(priors=points, bboxes=preds, scores=torch.full((2, 1), 0.5))
-    gt = InstanceData(bboxes=boxes, labels=torch.zeros(2, dtype=torch.long))
-    assert POTOAssigner(matching='argmax').assign(pred, gt).gt_inds.tolist() == [2, 0]
-    assert POTOAssigner().assign(pred, gt).gt_inds.tolist() == [2, 1]
-
-
 def test_boxes_given_twice_share_their_candidates():
     scene = make_scene(3, 'strided', 6, 1, 1.0, 40.0)
     scene['boxes'][3:], scene['classes'][3:] = scene['boxes'][:3].clone(), scene['classes'][:3]
@@ -217,37 +204,6 @@ def test_qualities_of_nothing_are_matched_all_the_same():
     is_candidate = candidate_table(scene['points'], None, scene['boxes'], 0)
     forced = ~is_candidate[result.gt_inds[prior] - 1, prior]
     assert int(forced.sum()) == match(quality, is_candidate).num_forced
-
-
-@pytest.mark.parametrize('home', [at_yolox, at_rtmdet])
-def test_under_other_heads(home):
-    gt_instances = crowd(0, 20)
-    points = torch.cat(MlvlPointGenerator(STRIDES, 0).grid_priors(SIZES, device='cpu'))
-    score_form = 'probs' if home is at_yolox else 'logits'
-    assigner, run = home(
-        dict(type='POTOAssigner', prior_form='points', score_form=score_form, center_radius=1.5),
-        predict(gt_instances, points, 0),
-        [gt_instances],
-        [META],
-        [crowd(1, 3)],
-    )
-    with spied(assigner) as calls:
-        losses = run()
-    assert all(torch.as_tensor(loss).isfinite().all() for loss in losses.values())
-    gt_inds = calls[0][-1].gt_inds
-    assert sorted(gt_inds[gt_inds > 0].tolist()) == list(range(1, 21))
-
-
-def test_views():
-    own = dict(gives_iou=True)
-    assert view_of(POTOAssigner()) == View('own', 'logits', **own)
-    assert view_of(POTOAssigner(score_form='probs', prior_form='points')) == View(
-        'points', 'probs', **own
-    )
-    assert view_of(POTOAssigner(center_radius=1.5)) == View('boxes', 'logits', **own)
-    assert view_of(POTOAssigner(center_radius=1.5, prior_form='points', one_to_many='aux')) == View(
-        'strided points', 'logits', levels=True, **own
-    )
 
 
 @pytest.mark.parametrize(

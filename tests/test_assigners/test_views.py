@@ -19,8 +19,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_lla import LLAAssigner
-from mmdet_lla.assigners import View
+from mmdet_lla.assigners import LLAAssigner, OTAAssigner, POTOAssigner, View
 from mmdet_lla.assigners.views import view_of
 
 from .other_heads import (
@@ -338,9 +337,19 @@ def test_views_that_depend_on_the_assigners_own_arguments():
     )
     simota = view_of(LLAAssigner.simota())
     assert (simota.priors, simota.scores, simota.counts_won) == ('strided points', 'probs', False)
-    # Priors that an overlap takes out were not won.
+    # Priors excluded by an overlap do not count.
     assert not view_of(LLAAssigner(ignore='overlap')).counts_won
     assert view_of(LLAAssigner()).counts_won
+    ota = dict(gives_iou=True, own_ignore='compete')
+    assert view_of(OTAAssigner()) == View('boxes', 'logits', **ota)
+    assert view_of(OTAAssigner(prior_form='points', score_form='probs')) == View(
+        'strided points', 'probs', **ota
+    )
+    assert view_of(POTOAssigner()) == View('own', 'logits', gives_iou=True)
+    assert view_of(POTOAssigner(center_radius=1.5)) == View('boxes', 'logits', gives_iou=True)
+    assert view_of(POTOAssigner(center_radius=1.5, prior_form='points', one_to_many='aux')) == View(
+        'strided points', 'logits', levels=True, gives_iou=True
+    )
 
 
 @pytest.mark.parametrize(
