@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -48,20 +47,6 @@ def test_examples_of(load, name):
     assert found.attempted and not found.failed
 
 
-def test_other_processes_are_busy_within_the_context(load, monkeypatch):
-    started = []
-
-    class Process(subprocess.Popen):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(subprocess, 'Popen', Process)
-    with load('harness').keep_busy(2):
-        assert len(started) == 2 and all(one.poll() is None for one in started)
-    assert all(one.poll() is not None for one in started)
-
-
 def test_peak_memory_is_that_of_known_allocations(load):
     def call():
         first = torch.empty(10 << 20, dtype=torch.uint8)
@@ -100,15 +85,6 @@ def test_assigners_for_anchor_boxes_and_the_plot(assigners, monkeypatch, tmp_pat
     assert plot.read_bytes().startswith(b'\x89PNG')
 
 
-def test_gts_lie_in_the_image_and_two_percent_of_pairs_are_inside(load):
-    inputs = load('assigners').make_inputs(100, 1, 0)
-    gts, points = inputs['gt_bboxes'], inputs['points']
-    assert len(points) == sum(inputs['num_level_priors']) == 22400
-    assert (gts >= 0).all() and (gts[:, 2] <= 1344).all() and (gts[:, 3] <= 800).all()
-    inside = ((points > gts[:, None, :2]) & (points < gts[:, None, 2:])).all(-1)
-    assert 0.01 < inside.float().mean() < 0.03
-
-
 def test_operators(load, assigners, capsys):
     load('operators').main('--images 1 2 --gts 9 --classes 2'.split())
     header, *rows = read_table(capsys.readouterr().out)
@@ -145,15 +121,6 @@ def test_on_gpu_runs_on_a_cpu(load, assigners, tmp_path, capsys):
     assert list(parts['assigning']['rows'])[-1] == 'TaskAligned, batch of 16'
     assert parts['Predictor']['rows']['lla-s, batch of 1']['images_per_second'] > 0
     assert 'failed' not in {row[1] for row in read_table(capsys.readouterr().out)}
-
-
-@pytest.mark.slow
-def test_on_gpu_trains_in_every_precision(load, assigners, tmp_path):
-    path = tmp_path / 'gpu.json'
-    words = '--device cpu --tiny --parts training --out-json'
-    assert load('on_gpu').main([*words.split(), str(path)]) == 0
-    rows = json.loads(path.read_text())['parts']['training']['rows']
-    assert len(rows) == 12 and {'LLAHead, bf16', 'FCOSHead, fp32, compiled'} <= set(rows)
 
 
 def test_on_gpu_reports_a_failed_part_and_continues(load, assigners, monkeypatch, tmp_path, capsys):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mmengine.utils
 import pytest
-from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 from packaging.requirements import Requirement
@@ -132,20 +131,6 @@ def test_checkout_links_what_a_wheel_ships(name):
     link = REPO / 'mmdet_lla' / '.mim' / name
     assert link.resolve() == REPO / name
     assert not os.path.isabs(os.readlink(link))
-
-
-def test_inherited_config_says_the_same_and_builds(tmp_path):
-    mine = tmp_path / 'mine.py'
-    mine.write_text(f"_base_ = 'mmdet_lla::{LLA}'\nmodel = dict(backbone=dict(init_cfg=None))\n")
-    config = Config.fromfile(mine)
-    direct = Config.fromfile(REPO / 'configs' / LLA)
-    assert config.model.train_cfg.assigner.type == 'LLAAssigner'
-    assert config.model.bbox_head == direct.model.bbox_head
-    assert config.train_dataloader.batch_size == direct.train_dataloader.batch_size
-
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(config.model)
-    assert type(model.bbox_head).__name__ == 'LLAHead'
 
 
 def test_types_are_looked_up_from_our_scope_to_mmdet_to_mmengine():

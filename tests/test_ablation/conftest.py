@@ -5,19 +5,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-import torch
 from stand_in_study import make_study
 
 TESTS = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Detectors this small are quickest on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

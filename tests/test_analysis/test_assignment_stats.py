@@ -11,7 +11,6 @@ from mmengine.structures import InstanceData
 
 from mmdet_lla.analysis.assignment_stats import (
     compute_agreement,
-    find_contested,
     get_centers,
     sum_statistics,
     summarize,
@@ -134,12 +133,6 @@ def test_without_wishes_nothing_is_said_of_contests():
 )
 def test_centres_of_every_form_of_priors(priors, centers):
     assert get_centers(torch.tensor(priors)).tolist() == centers
-
-
-def test_contested_is_what_two_would_take():
-    wanted = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 1]], dtype=torch.bool)
-    gt_inds = torch.tensor([1, 1, 2, -1])
-    assert find_contested(gt_inds, wanted).tolist() == [True, False, False, False]
 
 
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), min_size=1))

@@ -99,8 +99,3 @@ def test_an_image_without_gts():
 def test_images_in_rows(sizes, columns, shape):
     images = [np.zeros((*size, 3), np.uint8) for size in sizes]
     assert arrange_in_rows(images, columns=columns).shape[:2] == shape
-
-
-def test_neighboring_colors_differ():
-    colors = np.array(get_box_colors(40), dtype=float)
-    assert np.abs(colors[1:] - colors[:-1]).sum(1).min() > 100

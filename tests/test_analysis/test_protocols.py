@@ -88,69 +88,6 @@ def create_evaluator(gts, boxes, regions=()):
     )
 
 
-@pytest.mark.parametrize(
-    ('gts', 'boxes', 'regions', 'rules', 'expected'),
-    [
-        # a gt that is taken leaves a second choice
-        ([PERSON, NEAR], [PERSON, BETWEEN], [], {}, 1),
-        ([PERSON, NEAR], [PERSON, BETWEEN], [], dict(second_choice=False), 0.5),
-        # an ignore region competes only without second choice
-        ([PERSON], [[20, 20, 60, 123]], [[20, 20, 60, 124]], dict(ignore='iou'), 1),
-        (
-            [PERSON],
-            [[20, 20, 60, 123]],
-            [[20, 20, 60, 124]],
-            dict(ignore='iou', second_choice=False),
-            0,
-        ),
-        # an IoU of exactly 0.5
-        ([PERSON], [[20, 20, 60, 70]], [], {}, 0),
-        ([PERSON], [[20, 20, 60, 70]], [], dict(at_threshold=True), 1),
-        ([PERSON], [FAR, PERSON], [], dict(max_dets=1), 0),
-        ([PERSON], [FAR, PERSON], [], dict(max_dets=2), 1),
-        ([PERSON], [FAR, PERSON], [], dict(iou_thrs=(0.5, 0.75)), 1),
-        ([PERSON], [[0, 20, 80, 121]], [], {}, 0),
-        ([PERSON], [[0, 20, 80, 121]], [], dict(aspect_ratio=0.41), 1),
-        ([[-80, 20, 40, 120]], [[0, 20, 40, 120]], [], {}, 1),
-        ([[-80, 20, 40, 120]], [[0, 20, 40, 120]], [], dict(clip=False), 0),
-        ([[10, 10, 12, 50]], [[10, 10, 11, 50]], [], {}, 0),
-        ([[10, 10, 12, 50]], [[10, 10, 11, 50]], [], dict(inclusive=True), 1),
-    ],
-)
-def test_recall_under_each_rule(gts, boxes, regions, rules, expected):
-    evaluator = create_evaluator(gts, boxes, regions)
-    assert evaluator.evaluate(Rules(**rules))['recall'] == expected
-
-
-@pytest.mark.parametrize(
-    ('regions', 'rules', 'expected'),
-    [
-        # one person in a large region is excused by IoA, not by IoU
-        ([[100, 100, 200, 200]], {}, 1),
-        ([[100, 100, 200, 200]], dict(ignore='iou'), 0.5),
-        ([], dict(height=(100, np.inf)), 0.5),
-        ([], dict(height=(100, np.inf), height_margin=1.25), 1),
-    ],
-)
-def test_area_under_each_rule(regions, rules, expected):
-    evaluator = create_evaluator([PERSON], [FAR, PERSON], regions)
-    assert evaluator.evaluate(Rules(area='envelope', **rules))['AP'] == expected
-
-
-@pytest.mark.parametrize(
-    ('rules', 'expected'),
-    [
-        # the curve: one false positive per image, then everybody
-        (dict(read='reached'), 1),
-        (dict(read='below'), 0),
-        (dict(height=(101, np.inf)), 1),  # no gts
-    ],
-)
-def test_miss_rate_under_each_rule(rules, expected):
-    evaluator = create_evaluator([PERSON], [FAR, PERSON])
-    assert evaluator.evaluate(Rules(**rules))['MR'] == expected
-
-
 def test_every_rule_is_described():
     assert set(DESCRIPTIONS) == {one.name for one in fields(Rules)}
     evaluator = create_evaluator([PERSON], [PERSON])

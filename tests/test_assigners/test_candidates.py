@@ -78,15 +78,6 @@ def test_the_exact_margin_the_search_is_the_test_in_float32(margin):
             point = torch.nextafter(point, point + torch.randn(20000, generator=rng))
 
 
-def test_levels_are_grids():
-    scene = make_scene(0, 'points', 1, 1, 1.0, 20.0)
-    grids = find_grids(scene['points'])
-    assert grids.first.flatten().tolist() == [0, 192, 240]  # 16 x 12, 8 x 6, 4 x 3
-    assert grids.width.flatten().tolist() == [16, 8, 4]
-    assert grids.coords.isfinite().sum(1).tolist() == [16, 12, 8, 6, 4, 3]
-    assert grids.coords.shape == (6, 16)
-
-
 def test_grids_of_all_lengths_take_little_memory():
     """One long row beside many priors that are a grid each."""
     rng = torch.Generator().manual_seed(0)
@@ -97,14 +88,6 @@ def test_grids_of_all_lengths_take_little_memory():
     boxes = torch.tensor([[9.5, -5.0, 4000.5, 30.0], [-1.0, 4.5, 1.0, 2000.0]])
     for ours, plain in zip(listed(boxes, points), one_by_one(boxes, points), strict=True):
         assert torch.equal(ours, plain)
-
-
-def test_boxes_without_area_hold_nothing():
-    points = make_scene(0, 'points', 1, 1, 1.0, 20.0)['points']
-    boxes = torch.tensor(
-        [[50.0, 50.0, 50.0, 50.0], [60.0, 60.0, 20.0, 20.0], [-9.0, -9.0, -1.0, -1.0]]
-    )
-    assert all(not len(index) for index in listed(boxes, points))
 
 
 def test_near_a_center_is_mmdets():

@@ -70,26 +70,6 @@ def test_a_batch_of_any_size_is_150_operators_and_waits_once(simulated, num_clas
     assert max(seen) - min(seen) <= 3  # what a single image does not need
 
 
-def test_a_image_is_a_batch_of_one(simulated):
-    priors, preds, scores, gts, ignored = scenes_of(1, 20, 2)
-    counts = []
-    with simulated.SimulatedDevice() as device:
-        priors, preds, scores, gts, ignored = simulated.to_device(
-            (priors, preds, scores, gts, ignored)
-        )
-        pred = InstanceData(priors=priors, bboxes=preds[0], scores=scores[0])
-        assigner = LLAAssigner()
-        for call in (
-            lambda: assigner.assign_batch(priors, preds, scores, gts, ignored),
-            lambda: assigner.assign(pred, gts[0], ignored[0]),
-            lambda: assigner.assign(pred, gts[0], ignored[0]),
-        ):
-            device.reset()
-            call()
-            counts.append(dict(device.operators))
-    assert counts[1] == counts[2] and dict(device.synchronizations) == ONCE
-
-
 KNOBS = {
     'LLA': {},
     'ignored regions': dict(ignore='overlap'),

@@ -186,26 +186,6 @@ def test_a_box_without_a_free_candidate_takes_the_best_of_the_free_priors():
     assert POTOAssigner(matching='argmax').assign(pred, gt).gt_inds.tolist() == [0, 0, 3, 0]
 
 
-def test_boxes_given_twice_share_their_candidates():
-    scene = make_scene(3, 'strided', 6, 1, 1.0, 40.0)
-    scene['boxes'][3:], scene['classes'][3:] = scene['boxes'][:3].clone(), scene['classes'][:3]
-    result = assign(scene, scene['scores'].sigmoid())
-    assert sorted(result.gt_inds[result.gt_inds > 0].tolist()) == [1, 2, 3, 4, 5, 6]
-
-
-def test_qualities_of_nothing_are_matched_all_the_same():
-    """No prediction meets any box: every candidate is as good, and every box gets one."""
-    scene = make_scene(2, 'strided', 20, 1, 1.0, 40.0)
-    scene['preds'][:] = torch.tensor([5000.0, 5000.0, 5010.0, 5010.0])
-    result = assign(scene, scene['scores'].sigmoid())
-    prior = (result.gt_inds > 0).nonzero().squeeze(1)
-    assert len(prior) == 20
-    quality = torch.zeros(20, len(scene['points']), dtype=torch.float64)
-    is_candidate = candidate_table(scene['points'], None, scene['boxes'], 0)
-    forced = ~is_candidate[result.gt_inds[prior] - 1, prior]
-    assert int(forced.sum()) == match(quality, is_candidate).num_forced
-
-
 @pytest.mark.parametrize(
     'kwargs, message',
     [

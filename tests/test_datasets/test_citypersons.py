@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from mmengine.registry import init_default_scope
 from PIL import Image
 from scipy.io import loadmat, savemat
 
@@ -137,37 +136,9 @@ def test_records_for_odgt(root):
     assert first['gtboxes'][0]['vbox'] == [10, 5, 20, 25]
 
 
-def test_unusable_annotations_are_named(root):
-    savemat(root / 'other.mat', {'x': np.arange(3)})
-    with pytest.raises(ValueError, match='im_name'):
-        load(root, 'other.mat')
-    (root / 'empty.json').write_text('{"images": []}')
-    with pytest.raises(ValueError, match="empty.json: 'images'"):
-        load(root, 'empty.json')
-    coco = json.loads((root / 'train_gt.json').read_text())
-    del coco['annotations'][2]['bbox']
-    (root / 'broken.json').write_text(json.dumps(coco))
-    with pytest.raises(ValueError, match=r'broken.json, annotations\[2\].*bbox'):
-        load(root, 'broken.json')
-    (root / 'text.json').write_text('no')
-    with pytest.raises(ValueError, match='not JSON'):
-        load(root, 'text.json')
-
-
 def test_missing_data_says_where_to_get_it(root):
     with pytest.raises(FileNotFoundError, match='cityscapes-dataset.com'):
         load(root, 'nowhere.mat')
     (root / 'leftImg8bit/train/aachen' / NAMES[0]).unlink()
     with pytest.raises(FileNotFoundError, match='1 of 3 images'):
         load(root)
-
-
-def test_through_mmdets_pipeline(root):
-    init_default_scope('mmdet')
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='PackDetInputs'),
-    ]
-    sample = load(root, pipeline=pipeline)[0]['data_samples']
-    assert len(sample.gt_instances) == 1 and len(sample.ignored_instances) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import break_text
 from PIL import Image
 from scipy.io import savemat
 from test_datasets.test_formats import MAKERS
@@ -662,32 +663,6 @@ def test_no_input_is_overwritten(tmp_path, capsys, mot, from_coco):
 
 
 # --- Broken at random
-
-
-def break_text(rng, text):
-    """Break a text in one of the ways in which texts break; bytes."""
-    place, way = int(rng.integers(len(text))), int(rng.integers(7))
-    if way == 0:
-        text = text[:place] + text[place + 1 :]
-    elif way == 1:
-        text = text[:place] + str(rng.choice(list('{}[],:"x0\\ \t-.'))) + text[place:]
-    elif way == 2:
-        text = text[:place] + chr(int(rng.integers(1, 255))) + text[place + 1 :]
-    elif way == 3:
-        text = text[:place]
-    elif way == 4:
-        numbers = list(re.finditer(r'-?\d+(\.\d+)?', text))
-        one = numbers[int(rng.integers(len(numbers)))]
-        value = str(rng.choice(['NaN', '1e999', '-3', '0', '"5"', '1e10', '99', 'null', '']))
-        text = text[: one.start()] + value + text[one.end() :]
-    elif way == 5:
-        lines = text.split('\n')
-        lines.insert(int(rng.integers(len(lines))), lines[int(rng.integers(len(lines)))])
-        text = '\n'.join(lines)
-    content = text.encode()
-    if way == 6:
-        content = content[:place] + bytes([int(rng.integers(128, 256))]) + content[place:]
-    return content
 
 
 @pytest.mark.parametrize('name', ['mot', 'coco_person', 'widerperson'])

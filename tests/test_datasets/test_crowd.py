@@ -2,11 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 from mmdet.datasets import CrowdHumanDataset
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 
 from mmdet_lla.datasets import CrowdDataset
 from mmdet_lla.datasets.odgt import OdgtError
@@ -207,16 +205,6 @@ def test_broken_json_is_named(write_crowd, load, tmp_path):
         load()
 
 
-def test_missing_visible_box_matters_only_where_it_is_used(write_crowd, load, tmp_path):
-    records = write_crowd()
-    for annotation in records[0]['gtboxes']:
-        del annotation['vbox'], annotation['hbox']
-    rewrite(tmp_path, records)
-    assert 'vbox' not in load()[0]['instances'][0]
-    with pytest.raises(OdgtError, match="line 1: .*'vbox' is missing"):
-        load(box='visible')
-
-
 def test_missing_images_and_files(write_crowd, load, tmp_path):
     write_crowd()
     (tmp_path / 'Images' / 'b.jpg').unlink()
@@ -251,36 +239,6 @@ def test_extra_ann_file_as_in_mmdet(write_crowd, load, tmp_path):
     path.write_text(json.dumps({'a': [11, 12]}))
     with pytest.raises(KeyError, match='b'):
         load(extra_ann_file=str(path))
-
-
-def test_through_mmdets_pipeline_and_registry(write_crowd, tmp_path):
-    from mmdet.registry import DATASETS
-
-    init_default_scope('mmdet')
-    write_crowd()
-    dataset = DATASETS.build(
-        dict(
-            type='CrowdDataset',
-            data_root=str(tmp_path),
-            ann_file='annotation_train.odgt',
-            data_prefix=dict(img='Images/'),
-            backend_args=None,
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(type='LoadAnnotations', with_bbox=True),
-                dict(type='Resize', scale=(100, 60), keep_ratio=True),
-                dict(type='PackDetInputs'),
-            ],
-        )
-    )
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        sample = dataset[index]['data_samples']
-        assert sample.ori_shape == (info['height'], info['width'])
-        ignored = np.array([i['ignore_flag'] for i in info['instances']], dtype=bool)
-        assert len(sample.ignored_instances) == ignored.sum()
-        assert len(sample.gt_instances) == (~ignored).sum()
-        assert (sample.gt_instances.labels == 0).all()
 
 
 def test_remote_backend_reads_through_it(write_crowd, load):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import break_text
 from mmdet.datasets.samplers import ClassAwareSampler
 from mmengine.dataset import ClassBalancedDataset
 from PIL import Image
@@ -202,6 +203,23 @@ def test_a_file_cut_off_anywhere_has_one_answer(directory):
             path = directory / f'cut.{suffix}'
             path.write_bytes(content[:end])
             agreed([one for one in READERS if one.suffix == suffix], path)
+
+
+@pytest.mark.parametrize('suffix', TEXTS)
+def test_random_damage_has_one_answer(directory, suffix):
+    rng, path, num_read = np.random.default_rng(0), directory / f'bad.{suffix}', 0
+    readers = [one for one in READERS if one.suffix == suffix]
+    for _ in range(100):
+        content = break_text(rng, TEXTS[suffix])
+        if suffix == 'odgt' and not all(name.encode() in content for name in NAMES):
+            continue  # only the metric reads no images
+        path.write_bytes(content)
+        found = answers(readers, path)
+        num_read += 'refused' not in found.values()
+        if len({str(answer) for answer in found.values()}) > 1:
+            # The check rejects more, such as a box outside of its image.
+            assert found.pop(f'check {suffix}') == 'refused' and 'refused' not in found.values()
+    assert 5 < num_read < 95
 
 
 def mat(change=lambda rows: rows, variable='anno_val_aligned'):

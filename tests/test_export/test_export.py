@@ -147,25 +147,6 @@ HEAD_NAMES = (
 )
 
 
-@pytest.mark.parametrize('name', HEAD_NAMES)
-def test_graph_finds_what_the_head_finds(directory, name):
-    """Before it is a file: the same graph in torch, for every head."""
-    detector = detector_of(config_of(directory, name))
-    rule = read_size_rule(detector.cfg)
-    graph = DetectorGraph(detector.model)
-    for image in load_images(directory):
-        (expected,) = detector.detect([detector.prepare(image)])
-        resized, factors = rule.apply(image)
-        with torch.no_grad():
-            boxes, scores, labels = graph(torch.from_numpy(resized)[None])
-        kept = labels[0] >= 0
-        assert kept.sum() == len(expected) > 5
-        boxes = boxes[0, kept].numpy() / (factors * 2)
-        np.testing.assert_allclose(np.sort(scores[0, kept]), np.sort(expected.scores), atol=1e-5)
-        order, other = (np.lexsort(b.round(1).T) for b in (boxes, expected.boxes))
-        np.testing.assert_allclose(boxes[order], expected.boxes[other], atol=0.01)
-
-
 def test_one_to_one_leaves_nms_out_of_the_graph(directory, monkeypatch):
     """What becomes ``NonMaxSuppression`` is called with NMS alone, from the same weights."""
     calls = []

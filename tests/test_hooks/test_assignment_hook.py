@@ -42,15 +42,6 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Detectors this small are quickest on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def train(
     folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1, **changes
 ) -> tuple[Runner, Witness]:
@@ -165,29 +156,6 @@ def test_a_resumed_training_goes_on_counting(folder):
     assert list(scalars(runner)) in ([6], [3, 6])  # both, where they began in the same second
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     assert {path.stem.rsplit('_', 1)[1] for path in images.iterdir()} == {'4'}
-
-
-def test_a_head_without_assigner_is_told_when_training_begins(folder):
-    cfg = tiny_config(folder)
-    cfg.merge_from_dict(
-        dict(
-            experiment_name=f'{folder.name}-none',
-            custom_hooks=[dict(type='AssignmentHook')],
-            model=dict(
-                bbox_head=dict(
-                    _delete_=True,
-                    type='FCOSHead',
-                    num_classes=1,
-                    in_channels=96,
-                    feat_channels=64,
-                    stacked_convs=1,
-                ),
-                train_cfg=None,
-            ),
-        )
-    )
-    with pytest.raises(ValueError, match='AssignmentHook: .*FCOSHead.*no assigner'):
-        Runner.from_cfg(cfg).train()
 
 
 @pytest.mark.parametrize(

@@ -386,16 +386,3 @@ def test_checkpoints_go_where_out_dir_says(tmp_path):
     assert path.is_file() and (tmp_path / 'near' / 'last_checkpoint').read_text() == str(path)
     cut(path, 10)
     assert resumed(tmp_path / 'near', **kwargs)[0] == str(path.with_name('epoch_1.pth'))
-
-
-def test_write_that_fails_leaves_the_file_before(tmp_path, monkeypatch):
-    path = tmp_path / 'new' / 'file'
-    AtomicBackend().put(b'before', path)
-
-    def replace(*args):
-        raise OSError(errno.EIO, 'Input/output error')
-
-    monkeypatch.setattr(os, 'replace', replace)
-    with pytest.raises(OSError, match='Input/output'):
-        AtomicBackend().put(b'after', path)
-    assert path.read_bytes() == b'before' and [p.name for p in path.parent.iterdir()] == ['file']

@@ -228,11 +228,6 @@ def test_shipped_model_is_found_by_name(directory, monkeypatch):
         Predictor('lost')
 
 
-def test_every_shipped_model_exists():
-    for name in models.MODELS:
-        assert models.shipped_model(name).is_file()
-
-
 @pytest.mark.parametrize(
     'model, weights, words',
     [

@@ -19,7 +19,6 @@ from media import write_image, write_video
 from stub_detector import StubDetector
 
 from mmdet_lla.cli import predict
-from mmdet_lla.evaluation import CrowdMetric
 from mmdet_lla.inference import Predictor, run
 from mmdet_lla.inference.run import plan_run, predict_files
 from mmdet_lla.inference.video import VideoReader
@@ -112,21 +111,6 @@ def test_every_format_has_the_same_content(directory, images, tmp_path):
         drawn = cv2.imread(str(tmp_path / 'vis' / f'{name}.jpg'))
         assert drawn.shape[:2] == (record['height'], record['width'])
         assert np.abs(drawn.astype(int) - cv2.imread(record['image'])).max() > 100
-
-
-def test_odgt_is_what_the_metric_writes(directory, images, tmp_path):
-    predictor = Predictor(directory / 'config.py', directory / 'weights.pth', threshold=0.3)
-    run_stub(predictor, [images / '0.png'], tmp_path, formats=['odgt'], draw=False)
-    metric = CrowdMetric(format_only=True, outfile_prefix=str(tmp_path / 'metric.odgt'))
-    found = predictor(images / '0.png')
-    sample = dict(
-        img_id='0',
-        ori_shape=(found.height, found.width),
-        pred_instances=dict(bboxes=found.boxes, scores=found.scores),
-    )
-    metric.process({}, [sample])
-    metric.compute_metrics(metric.results)
-    assert lines(tmp_path / 'metric.odgt') == lines(tmp_path / 'detections.odgt')
 
 
 @pytest.mark.parametrize(

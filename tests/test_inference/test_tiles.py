@@ -78,25 +78,6 @@ def test_nobody_is_missed_or_duplicated(seed, size):
     assert (np.diff(merged.scores) <= 0).all()
 
 
-def test_suppression_would_miss_and_duplicate_people():
-    """Why views are not merged by NMS."""
-    people, tiles = crowd(0), Tiles(800)
-    views, found = perfect_views(people, tiles, 0)
-    boxes = np.concatenate(
-        [
-            one.boxes + np.tile((view.region or (0, 0))[:2], 2)
-            for view, one in zip(views, found, strict=True)
-        ]
-    )
-    scores = np.concatenate([one.scores for one in found])
-    kept: list[int] = []
-    for i in np.argsort(-scores):
-        if not kept or box_iou(boxes[[i]], boxes[kept]).max() <= 0.5:
-            kept.append(i)
-    missed, duplicates = count_errors(people, boxes[kept])
-    assert missed > 5 and duplicates > 30
-
-
 def one_view(region, box, score, size=(300, 400)) -> tuple[View, Detections]:
     left, top, right, bottom = region or (0, 0, size[1], size[0])
     prepared = PreparedImage(None, (), bottom - top, right - left, (1.0, 1.0))

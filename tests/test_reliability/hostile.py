@@ -1,16 +1,13 @@
-"""Hostile input, case by case from a seed: for the assigner, the head, the metric, annotations.
+"""Random hostile input for the assigner, the head and the metric, each case from a seed.
 
     PYTHONPATH=.:tests python tests/test_reliability/hostile.py --cases 20000
 
-runs that many cases, and one annotation file broken in 500 ways; the tests run a few hundred. Each
-check raises where a promise of docs/reliability.md does not hold.
+runs 20,000 cases; the tests run a few hundred. A check raises where a promise of
+docs/reliability.md does not hold.
 """
 
 import argparse
-import json
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +15,10 @@ from mmdet.registry import MODELS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.utils import register_all_modules
 from mmengine.structures import InstanceData
-from PIL import Image
 from test_assigners.oracle import cost_table, solve
 
 from mmdet_lla.assigners import LLAAssigner
 from mmdet_lla.assigners.inputs import ImageError
-from mmdet_lla.datasets import CrowdDataset
-from mmdet_lla.datasets.inspection import inspect_dataset
 from mmdet_lla.evaluation import CrowdMetric
 
 NAN, INF = float('nan'), float('inf')
@@ -302,125 +296,6 @@ def check_metric(seed):
     assert evaluate(samples + samples[:1]) == result  # a picture handed over twice counts once
 
 
-def good_file(folder, lines=4):
-    """Write pictures and annotations; give the lines."""
-    rng = np.random.default_rng(0)
-    (folder / 'Images').mkdir(exist_ok=True)
-    records = []
-    for index in range(lines):
-        Image.new('RGB', (64, 48)).save(folder / 'Images' / f'picture{index}.jpg')
-        records.append(
-            dict(
-                ID=f'picture{index}',
-                gtboxes=[
-                    dict(
-                        tag='person',
-                        fbox=box,
-                        vbox=box,
-                        hbox=box,
-                        extra=dict(ignore=0, box_id=i),
-                        head_attr=dict(ignore=0),
-                    )
-                    for i, box in enumerate(rng.integers(1, 40, (5, 4)).tolist())
-                ],
-            )
-        )
-    return [json.dumps(record) for record in records]
-
-
-def mutate(rng, lines):
-    """Break an annotation file in one of the ways in which files break."""
-    number = int(rng.integers(len(lines)))
-    line, lines = lines[number], list(lines)
-    place = int(rng.integers(len(line)))
-    way = int(rng.integers(10))
-    values = ['null', '"5"', 'NaN', '1e999', '-Infinity', '[]', '{}', 'true', '1e300', '""', '-3']
-    if way == 0:
-        line = line[:place] + line[place + 1 :]
-    elif way == 1:
-        line = line[:place] + str(rng.choice(list('{}[],:"x0\\ \t'))) + line[place:]
-    elif way == 2:
-        line = line[:place] + chr(int(rng.integers(1, 255))) + line[place + 1 :]
-    elif way == 3:
-        line = line[:place]
-    elif way == 4:
-        line = line[place:]
-    elif way == 5:  # one value is another
-        record = json.loads(line)
-        box = record['gtboxes'][int(rng.integers(5))]
-        key = str(rng.choice(list(box)))
-        record['gtboxes'][0][key] = '@'
-        line = json.dumps(record).replace('"@"', str(rng.choice(values)))
-    elif way == 6:  # one number is another
-        record = json.loads(line)
-        box = record['gtboxes'][int(rng.integers(5))]
-        box[str(rng.choice(['fbox', 'vbox', 'hbox']))][int(rng.integers(4))] = '@'
-        line = json.dumps(record).replace('"@"', str(rng.choice(values)))
-    elif way == 7:  # a key is missing or misspelt
-        key = str(rng.choice(['ID', 'gtboxes', 'tag', 'fbox', 'vbox', 'hbox', 'extra']))
-        line = line.replace(f'"{key}"', str(rng.choice(['"Key"', f'"{key} "'])), 1)
-    elif way == 8:  # two lines have become one
-        line = line + lines[(number + 1) % len(lines)]
-    else:
-        line = line[:place] + '\n' + line[place:]
-    lines[number] = line
-    content = ('\n'.join(lines) + '\n').encode('utf-8')
-    if rng.random() < 0.05:
-        place = int(rng.integers(len(content)))
-        content = content[:place] + b'\xff\xfe' + content[place:]
-    return content, number + 1
-
-
-def refusal(read):
-    """What a reader says of a file that it refuses; None if it reads it."""
-    try:
-        read()
-    except ValueError as error:
-        return str(error)
-
-
-def check_annotations(seed, folder):
-    """Either an error that tells where and why, or every box; the same from every reader."""
-    rng = np.random.default_rng(seed)
-    content, number = mutate(rng, good_file(folder))
-    path = folder / 'broken.odgt'
-    path.write_bytes(content)
-    of_metric = refusal(lambda: CrowdMetric(str(path)))
-    problems = []
-    of_check = refusal(
-        lambda: problems.extend(inspect_dataset(str(path), str(folder / 'Images')).problems)
-    )
-    kinds = {problem.kind for problem in problems}
-    refused = of_check is not None or bool(kinds & {'bad JSON', 'malformed', 'repeated ID'})
-    assert refused == (of_metric is not None), (of_metric, of_check, problems)
-    try:
-        data = CrowdDataset(
-            data_root=str(folder),
-            ann_file='broken.odgt',
-            test_mode=True,
-            serialize_data=False,
-            cache_dir=str(folder / 'cache'),
-        )
-    except (ValueError, FileNotFoundError) as error:
-        said = str(error)
-        assert 'picture' in said or 'broken.odgt' in said, said
-        if isinstance(error, FileNotFoundError):
-            assert not refused and 'missing picture' in kinds
-            return 'picture is not there'
-        assert refused, (said, problems)
-        assert 'broken.odgt' in said and len(said) < 2000, said
-        if 'not UTF-8 text' not in said and 'more than once' not in said:
-            # The line that was broken, or the one behind it where it was broken in two.
-            assert f'line {number}:' in said or f'line {number + 1}:' in said, (number, said)
-        return 'error'
-    assert not refused, (of_metric, of_check, problems)
-    boxes = [box for info in data.data_list for box in info['instances']]
-    # Counted in the text, not as JSON.
-    assert len(boxes) == content.count(b'"fbox"'), (len(boxes), content)
-    assert all(np.isfinite(box['bbox']).all() for box in boxes)
-    return 'read'
-
-
 CHECKS = dict(
     assigner=(check_assigner, 0.4),
     batch=(check_batch, 0.1),
@@ -432,7 +307,6 @@ CHECKS = dict(
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--cases', type=int, default=20000)
-    parser.add_argument('--mutations', type=int, default=500)
     args = parser.parse_args()
     register_all_modules()
     torch.set_num_threads(1)
@@ -448,12 +322,7 @@ def main():
                 left = (time.time() - begin) / (seed + 1) * (count - seed - 1)
                 print(f'{name}: {seed + 1} of {count}, {left:.0f} s left', flush=True)
         total += count
-    outcomes = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(args.mutations):
-            outcome = check_annotations(seed, Path(folder))
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    print(f'{total} cases and {args.mutations} mutations hold: {outcomes}')
+    print(f'{total} cases hold')
 
 
 if __name__ == '__main__':

@@ -1,19 +1,14 @@
-"""A few hundred of the cases of hostile.py; it runs any number."""
+"""A few hundred of the cases of hostile.py, which runs any number."""
 
 import numpy as np
 import pytest
-from test_reliability.hostile import CHECKS, check_annotations, hostile_boxes
+from test_reliability.hostile import CHECKS, hostile_boxes
 
 
 @pytest.mark.parametrize('name', CHECKS)
-def test_hostile_input_is_refused_or_answered(name):
+def test_hostile_input_is_rejected_or_answered(name):
     for seed in range(100):
         CHECKS[name][0](seed)
-
-
-def test_broken_annotations_are_told_or_read_whole(tmp_path):
-    outcomes = [check_annotations(seed, tmp_path) for seed in range(60)]
-    assert outcomes.count('error') > 20 and outcomes.count('read') > 5
 
 
 def test_boxes_are_hostile():
