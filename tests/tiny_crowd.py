@@ -20,6 +20,23 @@ GIOU = dict(type='GIoULoss', loss_weight=2.0)
 ATSS_ASSIGNER = dict(type='ATSSAssigner', topk=9)
 MAX_IOU = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
 
+#: The config of the demo for images of this size, as text; formatted with the ``root``.
+CONFIG_TEXT = """
+_base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
+model = dict(
+    backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[8, 24, 80]))
+resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
+load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
+pack = dict(type='PackDetInputs', meta_keys=(
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, boxes, resize, pack]))
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
+test_dataloader = val_dataloader
+"""
+
 #: Heads with an assigner, as (bbox_head, train_cfg).
 HEADS = dict(
     lla=(dict(type='LLAHead', stacked_convs=1, **SMALL), dict(assigner=dict(type='LLAAssigner'))),

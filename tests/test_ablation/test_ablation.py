@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tiny_crowd import CONFIG_TEXT
 
 from mmdet_lla.ablation import ablate
 from mmdet_lla.ablation.gallery import select_images
@@ -16,22 +17,10 @@ from mmdet_lla.evaluation.annotations import CrowdAnnotation
 from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = """
-_base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-model = dict(
-    backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
-    neck=dict(in_channels=[8, 24, 80]), test_cfg=dict(score_thr=0.0))
-resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
-load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
-pack = dict(type='PackDetInputs', meta_keys=(
-    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-train_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, boxes, resize, pack]))
-val_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
-test_dataloader = val_dataloader
-default_hooks = dict(logger=dict(interval=1))
-"""
+CONFIG = (
+    CONFIG_TEXT
+    + 'model.update(test_cfg=dict(score_thr=0.0))\ndefault_hooks = dict(logger=dict(interval=1))\n'
+)
 VARIANT = "_base_ = './crowd_lla.py'\nmodel = dict(train_cfg=dict(assigner=dict(topk=3)))\n"
 
 

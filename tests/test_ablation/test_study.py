@@ -28,15 +28,18 @@ from mmdet_lla.ablation.variants import load_variants
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(params=['local', 'ray'])
+@pytest.fixture
 def engine(request, study_folder):
-    """Each engine, two runs at once."""
-    if request.param == 'local':
+    """Two runs at once, of the engine that a test is parametrized with, or of the local one."""
+    if getattr(request, 'param', 'local') == 'local':
         return LocalEngine(jobs=2)
     request.getfixturevalue('ray_cluster')
     from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
     return RayEngine(study_folder / 'work', jobs=2, cpus_per_run=1)
+
+
+EVERY_ENGINE = pytest.mark.parametrize('engine', ['local', 'ray'], indirect=True)
 
 
 def epochs_of(study):
@@ -46,6 +49,7 @@ def epochs_of(study):
     }
 
 
+@EVERY_ENGINE
 def test_runs_every_config_with_every_seed_once(study_folder, engine):
     study, progress = study_of(study_folder, engine=engine), Silent()
     assert [(run.variant.name, run.seed) for run in study.runs] == [
@@ -73,6 +77,7 @@ def test_runs_every_config_with_every_seed_once(study_folder, engine):
     assert epochs_of(again) == dict.fromkeys(epochs_of(again), ['1', '2', '3', '4'])
 
 
+@EVERY_ENGINE
 def test_a_failed_run_is_named_and_the_others_go_on(study_folder, engine):
     (study_folder / 'one.py').write_text(
         CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n"
@@ -218,6 +223,7 @@ study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Sil
 
 
 @pytest.mark.slow
+@EVERY_ENGINE
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(
     study_folder, engine, number, python, request

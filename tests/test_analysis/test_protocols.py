@@ -74,8 +74,7 @@ def test_a_failing_evaluation_is_named_and_the_others_go_on(tmp_path):
     assert text.endswith('without a message')
 
 
-PERSON, NEAR, FAR = [20, 20, 60, 120], [28, 20, 68, 120], [150, 150, 160, 180]
-BETWEEN = [22, 20, 62, 120]  # fits both PERSON and NEAR
+PERSON = [20, 20, 60, 120]
 
 
 def create_evaluator(gts, boxes, regions=()):

@@ -1,8 +1,8 @@
 """Predictor against mmdet's inferencer, its batches and inputs, and what it refuses."""
 
-import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import cv2
@@ -293,15 +293,12 @@ def test_test_dataset_inside_wrappers(directory, tmp_path):
 
 
 def test_no_warning_on_first_use(directory, images):
-    """torch warns once per process, so in a new one."""
-    program = f"""
-import sys, warnings
-from mmdet_lla import Predictor
-predictor = Predictor({str(directory / 'config.py')!r}, {str(directory / 'weights.pth')!r})
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter('always')
-    predictor({str(images / '0.png')!r})
-print([str(one.message) for one in caught])
-"""
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
-    assert done.stdout.strip() == '[]' and 'meshgrid' not in done.stderr, done.stdout + done.stderr
+    """torch warns of some calls only once per process, unless told otherwise."""
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            Predictor(directory / 'config.py', directory / 'weights.pth')(images / '0.png')
+    finally:
+        torch.set_warn_always(always)

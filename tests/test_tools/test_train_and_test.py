@@ -11,29 +11,13 @@ import mmdet
 import pytest
 import torch
 from mmengine.fileio import load
+from tiny_crowd import CONFIG_TEXT
 
 from mmdet_lla.cli import test, train
 from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
-
-CONFIG = """
-_base_ = '{root}/configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-model = dict(
-    backbone=dict(widen_factor=0.25, frozen_stages=-1, norm_eval=False, init_cfg=None),
-    neck=dict(in_channels=[8, 24, 80]))
-resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
-load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
-pack = dict(type='PackDetInputs', meta_keys=(
-    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-train_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, boxes, resize, pack]))
-val_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, boxes, pack]))
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=1, val_interval=1)
-"""
 
 
 def run(python: str, tool: Path, *args, cwd: Path, ok: bool = True) -> str:
@@ -61,7 +45,9 @@ def run(python: str, tool: Path, *args, cwd: Path, ok: bool = True) -> str:
 def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp('end_to_end')
     build_dataset(str(folder / 'crowd'), 8, 4, CrowdParams(width=160, height=120), workers=1)
-    (folder / 'config.py').write_text(CONFIG.format(root=ROOT))
+    (folder / 'config.py').write_text(
+        CONFIG_TEXT.format(root=ROOT) + 'train_cfg = dict(max_epochs=1, val_interval=1)\n'
+    )
     return folder
 
 
