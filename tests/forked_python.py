@@ -2,7 +2,7 @@
 
 ``python tests/forked_python.py SERVE SOCKET PROGRAM`` imports the libraries and, of ``mmdet_lla``,
 only its import hooks, and forks for each who asks. PROGRAM asks, and stands for ``sys.executable``:
-streams, folder, environment and signals are those of the one who asks, the end is that of an
+streams, directory, environment and signals are those of the one who asks, the end is that of an
 interpreter, and what a tool starts by ``sys.executable`` is started so too.
 
 What needs a Python as bare as a user's (what is imported, in which order, and what the environment
@@ -32,16 +32,16 @@ LIBRARIES = (
 
 
 @contextmanager
-def forked_python(folder):
+def forked_python(directory):
     """Path of a program that does what ``sys.executable`` does, while this process goes on.
 
     Args:
-        folder (Path): For its socket, whose path has to be short.
+        directory (Path): For its socket, whose path has to be short.
     """
     if not hasattr(os, 'pidfd_open'):  # no Linux
         yield sys.executable
         return
-    address, program = folder / 'socket', folder / 'python'
+    address, program = directory / 'socket', directory / 'python'
     script = Path(__file__).resolve()
     words = f'"{sys.executable}" -IS "{script}" ASK "{address}" "{os.readlink(MOUNTS)}"'
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
@@ -166,18 +166,18 @@ def become(program, request, fds):
         warnings.simplefilter('ignore', kind)
     if 'ignore' in (*options, os.environ.get('PYTHONWARNINGS')):
         warnings.simplefilter('ignore')
-    folders = list(filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)))
+    directories = list(filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep)))
     if words[0] == '-c':
         sys.argv = ['-c', *words[2:]]
-        sys.path[:0] = ['', *folders]
+        sys.path[:0] = ['', *directories]
         exec(compile(words[1], '<string>', 'exec'), {'__name__': '__main__'})
     elif words[0] == '-m':
         sys.argv = ['-m', *words[2:]]
-        sys.path[:0] = [os.getcwd(), *folders]
+        sys.path[:0] = [os.getcwd(), *directories]
         runpy.run_module(words[1], run_name='__main__', alter_sys=True)
     else:
         sys.argv = words
-        sys.path[:0] = [os.path.dirname(os.path.realpath(words[0])), *folders]
+        sys.path[:0] = [os.path.dirname(os.path.realpath(words[0])), *directories]
         runpy.run_path(words[0], run_name='__main__')
 
 
@@ -193,7 +193,7 @@ if __name__ == '__main__':
         import gc
         import importlib
 
-        sys.path.pop(0)  # the folder of the tests
+        sys.path.pop(0)  # the directory of the tests
         for library in LIBRARIES:
             importlib.import_module(library)
         gc.freeze()

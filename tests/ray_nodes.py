@@ -32,14 +32,16 @@ LEAVE_S = 30.0
 def cluster_of_one(num_cpus=CPUS, num_gpus=GPUS):
     """A cluster of one node, joined; all of its processes end with it, and with this one.
 
-    Its folder is its own, and nobody who looks for a cluster finds it: other tests have theirs.
+    Its directory is its own, and nobody who looks for a cluster finds it: other tests have theirs.
     """
     with (
         # /tmp: the paths of sockets have to be short
-        tempfile.TemporaryDirectory(prefix='ray', dir='/tmp', ignore_cleanup_errors=True) as folder,
-        patch.dict(os.environ, RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED='0'),
+        tempfile.TemporaryDirectory(
+            prefix='ray', dir='/tmp', ignore_cleanup_errors=True
+        ) as directory,
+        patch.dict(os.environ, RAY_TMPDIR=directory, RAY_USAGE_STATS_ENABLED='0'),
     ):
-        Path(folder, 'ray').mkdir()
+        Path(directory, 'ray').mkdir()
         cluster = Cluster()
         try:
             _add(

@@ -12,7 +12,7 @@ BLOCKS = {'res2': 3, 'res3': 4, 'res4': 6, 'res5': 3}
 
 
 def forward(weights: dict[str, Tensor], image: Tensor) -> dict[str, list[Tensor]]:
-    """Feature maps and raw outputs of every level, for a padded BGR picture of (1, 3, H, W)."""
+    """Feature maps and raw outputs of every level, for a padded BGR image of (1, 3, H, W)."""
     mean = torch.tensor([103.53, 116.28, 123.675]).view(1, 3, 1, 1)
     features = pyramid(weights, image - mean)
     outputs = dict(features=features, cls=[], box=[], iou=[])

@@ -14,10 +14,10 @@ model = dict(quality={quality})
 train_cfg = dict(max_epochs=4, val_interval=4)
 train_dataloader = None
 test_dataloader = dict(dataset=dict(type='CrowdDataset'))
-test_evaluator = dict(type='CrowdMetric', ann_file='{folder}/annotation_val.odgt')
+test_evaluator = dict(type='CrowdMetric', ann_file='{directory}/annotation_val.odgt')
 """
 # "Trains" an epoch by writing a checkpoint, goes on where it stopped, and dies where it is told to,
-# or waits there for a file "go" in the current folder; told to end, it notes that.
+# or waits there for a file "go" in the current directory; told to end, it notes that.
 TRAIN = """
 import json, os, re, runpy, signal, sys, time, zipfile
 from pathlib import Path
@@ -57,11 +57,11 @@ pickle.dump([dict(img_id='a', ori_shape=(100, 100), pred_instances=dict(
 """
 
 
-def make_study(folder: Path) -> None:
-    """Two configs, a picture with two people, and tools that only pretend."""
-    (folder / 'tools').mkdir()
-    (folder / 'tools' / 'train.py').write_text(TRAIN)
-    (folder / 'tools' / 'test.py').write_text(TEST)
+def make_study(directory: Path) -> None:
+    """Two configs, an image with two people, and tools that only pretend."""
+    (directory / 'tools').mkdir()
+    (directory / 'tools' / 'train.py').write_text(TRAIN)
+    (directory / 'tools' / 'test.py').write_text(TEST)
     people = [
         dict(
             tag='person',
@@ -73,19 +73,19 @@ def make_study(folder: Path) -> None:
         )
         for x in (10, 30)
     ]
-    (folder / 'annotation_val.odgt').write_text(json.dumps(dict(ID='a', gtboxes=people)) + '\n')
-    write_configs(folder)
+    (directory / 'annotation_val.odgt').write_text(json.dumps(dict(ID='a', gtboxes=people)) + '\n')
+    write_configs(directory)
 
 
-def write_configs(folder, one=1, two=2):
+def write_configs(directory, one=1, two=2):
     for name, quality in dict(one=one, two=two).items():
-        (folder / f'{name}.py').write_text(CONFIG.format(quality=quality, folder=folder))
+        (directory / f'{name}.py').write_text(CONFIG.format(quality=quality, directory=directory))
 
 
-def study_of(folder, options=None, seeds=(0, 1), **kwargs):
-    (folder / 'work').mkdir(exist_ok=True)
-    runs = plan_runs(load_variants(['one.py', 'two.py'], options), seeds, folder / 'work')
-    return Study(runs, tools=folder / 'tools', **kwargs)
+def study_of(directory, options=None, seeds=(0, 1), **kwargs):
+    (directory / 'work').mkdir(exist_ok=True)
+    runs = plan_runs(load_variants(['one.py', 'two.py'], options), seeds, directory / 'work')
+    return Study(runs, tools=directory / 'tools', **kwargs)
 
 
 class Silent(StudyProgress):

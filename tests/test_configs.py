@@ -11,9 +11,11 @@ from mmengine.config import Config
 from torch.nn.modules.utils import _pair
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-FOLDERS = ('lla', 'lla_s', 'baselines', 'demo')
+DIRECTORIES = ('lla', 'lla_s', 'baselines', 'demo')
 ALL = sorted(
-    path.relative_to(CONFIGS) for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py')
+    path.relative_to(CONFIGS)
+    for directory in DIRECTORIES
+    for path in (CONFIGS / directory).glob('*.py')
 )
 SHIPPED = sorted(
     path.relative_to(CONFIGS)

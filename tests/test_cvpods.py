@@ -41,7 +41,7 @@ THIN = {
     'model.bbox_head.feat_channels': 64,
 }
 released = pytest.mark.skipif(
-    not (CHECKPOINT.is_file() and STREET.is_file()), reason='needs the folder shared'
+    not (CHECKPOINT.is_file() and STREET.is_file()), reason='needs the directory shared'
 )
 
 
@@ -110,7 +110,7 @@ def detect(cfg, model, path, scale):
 
 @released
 @pytest.mark.parametrize(
-    'name, picture, scale',
+    'name, image, scale',
     [
         ('street_full', STREET, None),
         ('street_small', STREET, (448, 256)),
@@ -118,7 +118,7 @@ def detect(cfg, model, path, scale):
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_the_references_checkpoint_gives_its_detections(name, picture, scale):
+def test_the_references_checkpoint_gives_its_detections(name, image, scale):
     weights = read_weights(CHECKPOINT, 'model')['model']
     cfg, changes = adapt_config(read(**THIN), weights)
     assert not changes
@@ -127,7 +127,7 @@ def test_the_references_checkpoint_gives_its_detections(name, picture, scale):
     model.eval()
     golden = load('released/golden_detections')
     case = {key: golden[f'{name}/{key}'] for key in ('boxes', 'scores', 'classes')}
-    assert_same_detections(detect(cfg, model, picture, scale), case)
+    assert_same_detections(detect(cfg, model, image, scale), case)
 
 
 @released

@@ -58,7 +58,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def wheel(sources, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('wheel')
+    directory = tmp_path_factory.mktemp('wheel')
     subprocess.run(
         [
             sys.executable,
@@ -69,20 +69,20 @@ def wheel(sources, tmp_path_factory):
             '--no-deps',
             '--no-build-isolation',
             '--wheel-dir',
-            str(folder),
+            str(directory),
             str(sources),
         ],
         check=True,
         capture_output=True,
     )
-    (wheel,) = folder.glob('*.whl')
+    (wheel,) = directory.glob('*.whl')
     return wheel
 
 
-def files_in(folder):
+def files_in(directory):
     return {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob('*')
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob('*')
         if path.is_file() and '__pycache__' not in path.parts
     }
 
@@ -93,7 +93,9 @@ def test_wheel_ships_configs_tools_and_index(wheel):
         names = set(archive.namelist())
     shipped = {name[len('mmdet_lla/.mim/') :] for name in names if '/.mim/' in name}
     assert shipped == {'model-index.yml'} | {
-        f'{folder}/{file}' for folder in ('configs', 'tools') for file in files_in(REPO / folder)
+        f'{directory}/{file}'
+        for directory in ('configs', 'tools')
+        for file in files_in(REPO / directory)
     }
     modules = {f'mmdet_lla/{file}' for file in files_in(REPO / 'mmdet_lla') if file.endswith('.py')}
     assert modules <= names

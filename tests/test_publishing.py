@@ -46,8 +46,8 @@ def nobody_vouches():
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """A checkpoint as mmengine itself writes it, and its config."""
-    folder = tmp_path_factory.mktemp('trained')
-    cfg = tiny_config(folder)
+    directory = tmp_path_factory.mktemp('trained')
+    cfg = tiny_config(directory)
     cfg.load_from, cfg.launcher = '/home/somebody/secret.pth', 'none'
     model = MODELS.build(cfg.model)
     held = dict(
@@ -63,8 +63,8 @@ def trained(tmp_path_factory):
         message_hub=dict(log_scalars=dict(loss=HistoryBuffer([1.0], [1]))),
         optimizer=dict(state={}),
     )
-    torch.save(held, folder / 'epoch_3.pth')
-    return folder / 'epoch_3.pth', cfg, held['state_dict']
+    torch.save(held, directory / 'epoch_3.pth')
+    return directory / 'epoch_3.pth', cfg, held['state_dict']
 
 
 def test_published_file_is_plain_and_whole(trained, tmp_path):
@@ -231,8 +231,8 @@ from mmdet.apis import DetInferencer
 process = runpy.run_path(tool)['process_checkpoint']
 process(checkpoint, 'from_training.pth')
 process(published, 'from_published.pth')
-picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-found = DetInferencer(weights=published)(picture, no_save_vis=True, print_result=False)
+image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+found = DetInferencer(weights=published)(image, no_save_vis=True, print_result=False)
 print('boxes', len(found['predictions'][0]['bboxes']))
 """
 

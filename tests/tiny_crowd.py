@@ -111,13 +111,15 @@ HEADS = dict(
 )
 
 
-def make_crowd(folder: Path, train: int = 6, val: int = 3) -> None:
-    """Generate pictures into ``folder / 'crowd'``."""
-    build_dataset(str(folder / 'crowd'), train, val, CrowdParams(width=160, height=120), workers=1)
+def make_crowd(directory: Path, train: int = 6, val: int = 3) -> None:
+    """Generate images into ``directory / 'crowd'``."""
+    build_dataset(
+        str(directory / 'crowd'), train, val, CrowdParams(width=160, height=120), workers=1
+    )
 
 
-def tiny_config(folder: Path, head: str = 'lla') -> Config:
-    """A config for the crowd in ``folder`` that trains without weights from elsewhere."""
+def tiny_config(directory: Path, head: str = 'lla') -> Config:
+    """A config for the crowd in ``directory`` that trains without weights from elsewhere."""
     cfg = Config.fromfile(ROOT / 'configs/demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py')
     resize = dict(type='Resize', scale=(160, 120), keep_ratio=True)
     load, boxes = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
@@ -126,7 +128,7 @@ def tiny_config(folder: Path, head: str = 'lla') -> Config:
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     )
     flip = dict(type='RandomFlip', prob=0.5)
-    root = f'{folder}/crowd/'
+    root = f'{directory}/crowd/'
     for loader, pipeline in (
         (cfg.train_dataloader, [load, boxes, resize, flip, pack]),
         (cfg.val_dataloader, [load, resize, boxes, pack]),
@@ -136,7 +138,7 @@ def tiny_config(folder: Path, head: str = 'lla') -> Config:
     cfg.merge_from_dict(
         dict(
             test_dataloader=cfg.val_dataloader,
-            work_dir=str(folder / 'work'),
+            work_dir=str(directory / 'work'),
             val_evaluator=dict(ann_file=f'{root}annotation_val.odgt'),
             test_evaluator=dict(ann_file=f'{root}annotation_val.odgt'),
             optim_wrapper=dict(

@@ -30,14 +30,14 @@ def started(command, **kwargs):
         process.wait(60)
 
 
-def running_in(folder):
-    """Command lines of processes that name something in a folder."""
+def running_in(directory):
+    """Command lines of processes that name something in a directory."""
     found = []
     for path in Path('/proc').glob('[0-9]*/cmdline'):
         try:
             words = path.read_bytes().split(b'\0')
         except OSError:  # it is gone
             continue
-        if any(word.startswith(str(folder).encode()) for word in words):
+        if any(word.startswith(str(directory).encode()) for word in words):
             found.append(words)
     return found

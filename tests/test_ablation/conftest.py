@@ -25,8 +25,8 @@ def ray_cluster():
 
 
 @pytest.fixture
-def study_folder(tmp_path, monkeypatch):
-    """A folder with a study of stand-ins, which is the current one."""
+def study_dir(tmp_path, monkeypatch):
+    """A directory with a study of stand-ins, which is the current one."""
     monkeypatch.chdir(tmp_path)
     make_study(tmp_path)
     return tmp_path

@@ -128,7 +128,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     ):
         assert words in text, words
 
-    # Nothing is trained to write it again, and the pictures stay though the checkpoints are gone.
+    # Nothing is trained to write it again, and the images stay though the checkpoints are gone.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CROWD_ROOT', f'{tmp_path}/crowd/')
     options = {
@@ -142,13 +142,13 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     assert (work / 'report.html').read_text().count('image/jpeg') == kinds.count('image/jpeg')
 
 
-def test_pictures_are_of_few_and_many_people_who_overlap():
-    def picture(img_id, count, overlap):
+def test_images_are_of_few_and_many_people_who_overlap():
+    def image(img_id, count, overlap):
         left = [10 * (1 - overlap) * i for i in range(count)]
         return CrowdAnnotation.create(img_id, [[x, 0, x + 10, 30] for x in left])
 
-    crowded = [picture(f'crowded {n}', n, 0.6) for n in range(2, 22)]
-    others = [picture(f'other {n}', n, 0.0) for n in range(0, 40)]
+    crowded = [image(f'crowded {n}', n, 0.6) for n in range(2, 22)]
+    others = [image(f'other {n}', n, 0.0) for n in range(0, 40)]
     chosen = select_images(others + crowded, 3)
     assert len(chosen) == 3 and all(img_id.startswith('crowded') for img_id in chosen)
     counts = [int(img_id.split()[1]) for img_id in chosen]

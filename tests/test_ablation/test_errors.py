@@ -23,11 +23,11 @@ def stand_in(annotations):
     return tested
 
 
-def crowd(num_pictures=12):
-    """Pictures of six people in a row."""
+def crowd(num_images=12):
+    """Images of six people in a row."""
     left = 60.0 * np.arange(6)
     boxes = np.stack([left, 0 * left, left + 40, 100 + 0 * left], axis=1)
-    return [CrowdAnnotation.create(i, boxes) for i in range(num_pictures)]
+    return [CrowdAnnotation.create(i, boxes) for i in range(num_images)]
 
 
 def detected(annotations, seed, twice=0, missed=0):
@@ -87,7 +87,7 @@ def test_a_trade_is_told_from_noise():
     assert other.means['rate']['missed'].value == pytest.approx(1 / 6)
 
 
-def test_what_has_other_pictures_is_not_compared():
+def test_what_has_other_images_is_not_compared():
     few, many = crowd(3), crowd(4)
     runs = {
         name: {0: find_run_errors(stand_in(some), detected(some, 0), 4)}

@@ -18,7 +18,7 @@ def estimate(value, spread=0.01, seeds=3):
     return Estimate(value, value - spread, value + spread, seeds)
 
 
-def study(folder, shift=0.0, baseline='LLA'):
+def study(directory, shift=0.0, baseline='LLA'):
     """A study of two configs, the second better in AP and worse in MR by 0.1."""
 
     def plain(values):
@@ -37,9 +37,9 @@ def study(folder, shift=0.0, baseline='LLA'):
             significance={},
         ),
     }
-    folder.mkdir()
-    (folder / 'results.json').write_text(json.dumps(dict(runs=[], estimates=estimates)))
-    return folder
+    directory.mkdir()
+    (directory / 'results.json').write_text(json.dumps(dict(runs=[], estimates=estimates)))
+    return directory
 
 
 def test_table_marks_what_is_no_noise(tmp_path):

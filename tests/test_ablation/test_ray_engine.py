@@ -112,24 +112,24 @@ def test_a_cluster_of_its_own_has_time_to_start(monkeypatch, failing):
 
 
 @pytest.mark.slow
-def test_a_lost_node_loses_no_run(ray_cluster, study_folder):
+def test_a_lost_node_loses_no_run(ray_cluster, study_dir):
     from ray_nodes import CPUS, another_node
 
     room = CPUS + 1  # a run fits on the nodes alone that are lost and come
-    engine = RayEngine(study_folder / 'work', cpus_per_run=room, gpus_per_run=0)
-    study = study_of(study_folder, {'model.waits_after': 2}, seeds=[0], engine=engine)
+    engine = RayEngine(study_dir / 'work', cpus_per_run=room, gpus_per_run=0)
+    study = study_of(study_dir, {'model.waits_after': 2}, seeds=[0], engine=engine)
     failures = []
     thread = threading.Thread(target=lambda: failures.extend(study.execute(Silent())), daemon=True)
 
     def epochs():
-        return [path.read_text().split() for path in study_folder.glob('work/*/*/epochs')]
+        return [path.read_text().split() for path in study_dir.glob('work/*/*/epochs')]
 
     with another_node(ray_cluster, num_cpus=room) as node:
         thread.start()
         wait_until(lambda: epochs() == [['1', '2']], 'one run has trained two epochs')
         ray_cluster.remove_node(node, allow_graceful=False)
-        wait_until(lambda: running_in(study_folder) == [], 'its tool has ended', 60)
-    (study_folder / 'go').touch()
+        wait_until(lambda: running_in(study_dir) == [], 'its tool has ended', 60)
+    (study_dir / 'go').touch()
     with another_node(ray_cluster, num_cpus=room):  # comes late, and takes over
         thread.join(240)
         assert not thread.is_alive(), 'the study did not end in 240 s'

@@ -27,11 +27,11 @@ from mmdet_lla.evaluation.annotations import CrowdAnnotation, CrowdDetections
 from mmdet_lla.evaluation.crowd import evaluate_crowd
 
 
-def measured(effects, pictures, num_samples=400, seed=0):
-    """Points and values of runs whose metric is a mean over pictures."""
-    pictures = np.asarray(effects, float)[:, None] + pictures
-    counts = resample_images(pictures.shape[1], num_samples, seed)
-    return pictures.mean(axis=1), pictures @ counts.T / pictures.shape[1]
+def measured(effects, images, num_samples=400, seed=0):
+    """Points and values of runs whose metric is a mean over images."""
+    images = np.asarray(effects, float)[:, None] + images
+    counts = resample_images(images.shape[1], num_samples, seed)
+    return images.mean(axis=1), images @ counts.T / images.shape[1]
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
@@ -45,7 +45,7 @@ def test_draws_add_up_and_repeat(size, num_samples, seed):
 
 
 @pytest.mark.parametrize(
-    'num_seeds, seed_noise, picture_noise, noise_of_both',
+    'num_seeds, seed_noise, image_noise, noise_of_both',
     [
         (1, 0, 5, 0.3),
         (2, 1, 0.01, 0.3),
@@ -59,19 +59,19 @@ def test_draws_add_up_and_repeat(size, num_samples, seed):
     ],
 )
 def test_interval_holds_the_truth_about_19_times_in_20(
-    num_seeds, seed_noise, picture_noise, noise_of_both
+    num_seeds, seed_noise, image_noise, noise_of_both
 ):
     """Also with few seeds, where plain percentiles hold it in 3 of 4 cases."""
     rng = np.random.default_rng(num_seeds)
     held, widths = 0, []
     for repeat in range(200):
-        pictures = rng.normal(0, picture_noise, 60) + rng.normal(0, noise_of_both, (num_seeds, 60))
-        found = estimate(*measured(rng.normal(0, seed_noise, num_seeds), pictures, 300, repeat))
+        images = rng.normal(0, image_noise, 60) + rng.normal(0, noise_of_both, (num_seeds, 60))
+        found = estimate(*measured(rng.normal(0, seed_noise, num_seeds), images, 300, repeat))
         held += found.low <= 0 <= found.high
         widths.append(found.high - found.low)
     assert 0.89 <= held / 200 <= 1
     # and is not much wider than it must be: than Student's interval of the true error
-    error = np.sqrt(picture_noise**2 / 60 + (seed_noise**2 + noise_of_both**2 / 60) / num_seeds)
+    error = np.sqrt(image_noise**2 / 60 + (seed_noise**2 + noise_of_both**2 / 60) / num_seeds)
     student = {1: 1.96, 2: 12.71, 3: 4.30, 5: 2.78, 10: 2.26}[num_seeds]
     assert np.mean(widths) < 2 * 1.1 * student * error
 
@@ -84,11 +84,11 @@ def test_factor_is_students_and_tends_to_one():
 
 
 def test_shared_noise_cancels_in_paired_differences():
-    """A config that is better by a little in every run, on pictures that differ by much."""
+    """A config that is better by a little in every run, on images that differ by much."""
     rng = np.random.default_rng(1)
-    pictures, effects = rng.normal(0, 10, (1, 50)), rng.normal(0, 3, 3)
-    base = measured(effects, pictures)
-    better = measured(effects + 0.1, pictures + rng.normal(0, 0.05, (3, 50)))
+    images, effects = rng.normal(0, 10, (1, 50)), rng.normal(0, 3, 3)
+    base = measured(effects, images)
+    better = measured(effects + 0.1, images + rng.normal(0, 0.05, (3, 50)))
     found = paired_difference(*better, *base)
     assert not found.is_inconclusive and found.low > 0.05 and found.high < 0.15
     assert estimate(*better).low < estimate(*base).value  # not to be seen without pairing
@@ -184,7 +184,7 @@ def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
     assert ap.value == pytest.approx(np.mean(points)) and ap.low < ap.value < ap.high
 
 
-def test_differences_are_over_common_seeds_and_pictures(crowd):
+def test_differences_are_over_common_seeds_and_images(crowd):
     base = results_of_config(crowd, 'base', 0.6)
     few, other, elsewhere = (
         results_of_config(crowd, 'few', 0.6, seeds=(2, 7)),
@@ -218,7 +218,7 @@ def test_mean_curves_read_what_the_runs_reach(crowd):
     assert (np.diff(rates) <= 0).all()
     last = [1 - result.scores().recall for result in (one, other)]
     assert rates[-1] == pytest.approx(np.mean(last))
-    # At 0.01 false positives a picture: until the first of them, among 30 pictures.
+    # At 0.01 false positives an image: until the first of them, among 30 images.
     curve = one.curve()
     expected = curve.miss_rate[np.searchsorted(curve.fppi, 0.01)]
     assert mean_miss_rate([one], np.array([0.01]))[0] == pytest.approx(expected)

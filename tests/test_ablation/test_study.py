@@ -29,14 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def engine(request, study_folder):
+def engine(request, study_dir):
     """Two runs at once, of the engine that a test is parametrized with, or of the local one."""
     if getattr(request, 'param', 'local') == 'local':
         return LocalEngine(jobs=2)
     request.getfixturevalue('ray_cluster')
     from mmdet_lla.ablation.engines.ray_engine import RayEngine
 
-    return RayEngine(study_folder / 'work', jobs=2, cpus_per_run=1)
+    return RayEngine(study_dir / 'work', jobs=2, cpus_per_run=1)
 
 
 EVERY_ENGINE = pytest.mark.parametrize('engine', ['local', 'ray'], indirect=True)
@@ -50,8 +50,8 @@ def epochs_of(study):
 
 
 @EVERY_ENGINE
-def test_runs_every_config_with_every_seed_once(study_folder, engine):
-    study, progress = study_of(study_folder, engine=engine), Silent()
+def test_runs_every_config_with_every_seed_once(study_dir, engine):
+    study, progress = study_of(study_dir, engine=engine), Silent()
     assert [(run.variant.name, run.seed) for run in study.runs] == [
         ('one', 0),
         ('two', 0),
@@ -72,17 +72,17 @@ def test_runs_every_config_with_every_seed_once(study_folder, engine):
     assert len(progress.lines) == 4
 
     # Nothing is done twice.
-    again = study_of(study_folder, engine=engine)
+    again = study_of(study_dir, engine=engine)
     assert again.execute(Silent()) == []
     assert epochs_of(again) == dict.fromkeys(epochs_of(again), ['1', '2', '3', '4'])
 
 
 @EVERY_ENGINE
-def test_a_failed_run_is_named_and_the_others_go_on(study_folder, engine):
-    (study_folder / 'one.py').write_text(
-        CONFIG.format(quality=1, folder=study_folder) + "model['dies_after'] = 2\n"
+def test_a_failed_run_is_named_and_the_others_go_on(study_dir, engine):
+    (study_dir / 'one.py').write_text(
+        CONFIG.format(quality=1, directory=study_dir) + "model['dies_after'] = 2\n"
     )
-    study, progress = study_of(study_folder, engine=engine, seeds=[0]), Silent()
+    study, progress = study_of(study_dir, engine=engine, seeds=[0]), Silent()
     (failure,) = study.execute(progress)
     assert failure.run.variant.name == 'one'
     assert 'exit status 1' in failure.reason and failure.reason.endswith('no more paper')
@@ -92,31 +92,31 @@ def test_a_failed_run_is_named_and_the_others_go_on(study_folder, engine):
     assert progress.fraction() == 1
 
 
-def test_goes_on_after_the_last_whole_checkpoint(study_folder, engine):
-    study = study_of(study_folder, {'model.dies_after': 3}, seeds=[0], engine=engine)
+def test_goes_on_after_the_last_whole_checkpoint(study_dir, engine):
+    study = study_of(study_dir, {'model.dies_after': 3}, seeds=[0], engine=engine)
     assert len(study.execute(Silent())) == 2
-    folder = study.runs[0].work_dir
+    directory = study.runs[0].work_dir
     # What kill -9 leaves of a checkpoint, and a note that leads nowhere.
-    (folder / 'epoch_3.pth').write_bytes(b'PK\x03\x04 and no more')
+    (directory / 'epoch_3.pth').write_bytes(b'PK\x03\x04 and no more')
     (study.runs[1].work_dir / 'epoch_3.pth').unlink()
-    (study_folder / 'tools' / 'train.py').write_text(TRAIN.replace('dies_after', 'dies_not'))
+    (study_dir / 'tools' / 'train.py').write_text(TRAIN.replace('dies_after', 'dies_not'))
     assert study.execute(Silent()) == []
-    assert (folder / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
+    assert (directory / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
     assert (study.runs[1].work_dir / 'epochs').read_text().split() == ['1', '2', '3', '3', '4']
     assert study.runs[0].result()['attempts'] == 2
 
 
-def test_a_finished_training_whose_test_failed_is_only_tested(study_folder, engine):
-    (study_folder / 'tools' / 'test.py').write_text('raise SystemExit("later")')
-    study = study_of(study_folder, engine=engine, seeds=[0])
+def test_a_finished_training_whose_test_failed_is_only_tested(study_dir, engine):
+    (study_dir / 'tools' / 'test.py').write_text('raise SystemExit("later")')
+    study = study_of(study_dir, engine=engine, seeds=[0])
     assert len(study.execute(Silent())) == 2
-    (study_folder / 'tools' / 'test.py').write_text(TEST)
-    (study_folder / 'tools' / 'train.py').write_text('raise SystemExit("never")')
+    (study_dir / 'tools' / 'test.py').write_text(TEST)
+    (study_dir / 'tools' / 'train.py').write_text('raise SystemExit("never")')
     assert study.execute(Silent()) == []
 
 
-def test_without_checkpoints_those_of_one_seed_stay(study_folder, engine):
-    study = study_of(study_folder, engine=engine, keep_checkpoints=False, kept_seed=0)
+def test_without_checkpoints_those_of_one_seed_stay(study_dir, engine):
+    study = study_of(study_dir, engine=engine, keep_checkpoints=False, kept_seed=0)
     study.execute(Silent())
     assert [bool(list(run.work_dir.glob('*.pth'))) for run in study.runs] == [
         True,
@@ -124,36 +124,36 @@ def test_without_checkpoints_those_of_one_seed_stay(study_folder, engine):
         False,
         False,
     ]
-    assert study_of(study_folder, engine=engine).execute(Silent()) == []
+    assert study_of(study_dir, engine=engine).execute(Silent()) == []
     assert epochs_of(study)['one', 1] == ['1', '2', '3', '4']
 
 
-def test_a_changed_config_or_annotation_is_trained_anew(study_folder):
-    study = study_of(study_folder, seeds=[0])
+def test_a_changed_config_or_annotation_is_trained_anew(study_dir):
+    study = study_of(study_dir, seeds=[0])
     study.execute(Silent())
-    write_configs(study_folder, one=0)
-    changed = study_of(study_folder, seeds=[0])
+    write_configs(study_dir, one=0)
+    changed = study_of(study_dir, seeds=[0])
     one, two = changed.runs
     assert one.result() is None and two.result() is not None
-    assert find_outdated(one.variant, study_folder / 'work') == [study.runs[0].work_dir.parent]
-    assert find_outdated(two.variant, study_folder / 'work') == []
+    assert find_outdated(one.variant, study_dir / 'work') == [study.runs[0].work_dir.parent]
+    assert find_outdated(two.variant, study_dir / 'work') == []
     changed.execute(Silent())
     assert one.result()['metrics']['recall'] == 0
     # Back again, the old results are found again.
-    write_configs(study_folder)
-    assert all(run.result() for run in study_of(study_folder, seeds=[0]).runs)
-    annotations = study_folder / 'annotation_val.odgt'
+    write_configs(study_dir)
+    assert all(run.result() for run in study_of(study_dir, seeds=[0]).runs)
+    annotations = study_dir / 'annotation_val.odgt'
     annotations.write_text(annotations.read_text().replace('"a"', '"b"'))
-    assert not any(run.result() for run in study_of(study_folder, seeds=[0]).runs)
+    assert not any(run.result() for run in study_of(study_dir, seeds=[0]).runs)
 
 
-def test_weights_of_another_study_are_tested_elsewhere(study_folder):
-    trained = study_of(study_folder)
+def test_weights_of_another_study_are_tested_elsewhere(study_dir):
+    trained = study_of(study_dir)
     trained.execute(Silent())
     variants = [run.variant for run in trained.runs[:2]]
     diffs = {variant.name: {} for variant in variants}
-    rows = result_rows(trained.runs, diffs, study_folder / 'work')
-    write_results(study_folder / 'work', rows, [])
+    rows = result_rows(trained.runs, diffs, study_dir / 'work')
+    write_results(study_dir / 'work', rows, [])
 
     # As mmengine writes a config again when it trains.
     for run in trained.runs:
@@ -161,15 +161,15 @@ def test_weights_of_another_study_are_tested_elsewhere(study_folder):
             file.write("launcher = 'none'\n")
 
     # Elsewhere only the first of the two people is there.
-    (study_folder / 'other').mkdir()
-    picture = json.loads((study_folder / 'annotation_val.odgt').read_text())
-    picture['gtboxes'].pop()
-    (study_folder / 'other' / 'people.odgt').write_text(json.dumps(picture) + '\n')
-    options = {'test_evaluator.ann_file': str(study_folder / 'other' / 'people.odgt')}
+    (study_dir / 'other').mkdir()
+    image = json.loads((study_dir / 'annotation_val.odgt').read_text())
+    image['gtboxes'].pop()
+    (study_dir / 'other' / 'people.odgt').write_text(json.dumps(image) + '\n')
+    options = {'test_evaluator.ann_file': str(study_dir / 'other' / 'people.odgt')}
 
     def elsewhere(options):
         runs = plan_runs(load_variants(['one.py', 'two.py'], options), (0, 1), Path('elsewhere'))
-        return Study(use_weights_of(runs, study_folder / 'work'), tools=study_folder / 'tools')
+        return Study(use_weights_of(runs, study_dir / 'work'), tools=study_dir / 'tools')
 
     study = elsewhere(options)
     assert study.execute(Silent()) == []
@@ -189,7 +189,7 @@ def test_weights_of_another_study_are_tested_elsewhere(study_folder):
         elsewhere(options)
     runs = plan_runs(variants, (7,), Path('elsewhere'))
     with pytest.raises(ValueError, match='no finished run one, seed 7; available: one, seed 0'):
-        use_weights_of(runs, study_folder / 'work')
+        use_weights_of(runs, study_dir / 'work')
     with pytest.raises(
         FileNotFoundError, match='results.json not found: expected the work directory'
     ):
@@ -197,12 +197,12 @@ def test_weights_of_another_study_are_tested_elsewhere(study_folder):
     assert not Path('nowhere').exists()
 
 
-def test_equal_configs_are_trained_once(study_folder, engine):
-    write_configs(study_folder, one=2, two=2)
-    study = study_of(study_folder, engine=engine, seeds=[0])
+def test_equal_configs_are_trained_once(study_dir, engine):
+    write_configs(study_dir, one=2, two=2)
+    study = study_of(study_dir, engine=engine, seeds=[0])
     assert len(study.runs) == 1
     study.execute(Silent())
-    runs = plan_runs(load_variants(['one.py', 'two.py']), [0], study_folder / 'work')
+    runs = plan_runs(load_variants(['one.py', 'two.py']), [0], study_dir / 'work')
     assert len(runs) == 2 and all(run.result() for run in runs)
 
 
@@ -212,13 +212,13 @@ from pathlib import Path
 from stand_in_study import Silent, study_of
 from mmdet_lla.ablation.engines import LocalEngine
 signal.signal(signal.SIGINT, signal.default_int_handler)
-folder, (sys.executable, name, *address) = Path.cwd(), sys.argv[1:]  # stand-ins import little
+directory, (sys.executable, name, *address) = Path.cwd(), sys.argv[1:]  # stand-ins import little
 if name == 'ray':
     from mmdet_lla.ablation.engines.ray_engine import RayEngine
-    engine = RayEngine(folder / 'work', *address, jobs=1, cpus_per_run=1)
+    engine = RayEngine(directory / 'work', *address, jobs=1, cpus_per_run=1)
 else:
     engine = LocalEngine(jobs=2)
-study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Silent())
+study_of(directory, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Silent())
 """
 
 
@@ -226,13 +226,13 @@ study_of(folder, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(Sil
 @EVERY_ENGINE
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_interruption_leaves_nothing_running_and_is_resumed(
-    study_folder, engine, number, python, request
+    study_dir, engine, number, python, request
 ):
     address, at_once = [], 2
     if engine.name == 'ray':  # one at a time: each that a driver starts imports torch
         address, at_once = [request.getfixturevalue('ray_cluster').address], 1
     path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
-    work, log = study_folder / 'work', study_folder / 'log'
+    work, log = study_dir / 'work', study_dir / 'log'
 
     def epochs():
         return [path.read_text().split() for path in sorted(work.glob('*/seed0/epochs'))]
@@ -241,7 +241,7 @@ def test_interruption_leaves_nothing_running_and_is_resumed(
         open(log, 'w') as file,
         started(
             [python, '-c', DRIVER, sys.executable, engine.name, *address],
-            cwd=study_folder,
+            cwd=study_dir,
             env={**os.environ, 'PYTHONPATH': path},
             stderr=file,
         ) as driver,
@@ -254,12 +254,12 @@ def test_interruption_leaves_nothing_running_and_is_resumed(
         driver.send_signal(number)
         assert driver.wait(timeout=120) != 0
     # They notice that their driver is gone: those of Ray that it is closed, others that it died.
-    wait_until(lambda: running_in(study_folder) == [], 'the tools have ended', 60)
+    wait_until(lambda: running_in(study_dir) == [], 'the tools have ended', 60)
     if number == signal.SIGINT:  # Ctrl-C lets tools end in order
         assert len(list(work.glob('*/seed0/ended'))) == at_once, log.read_text()[-3000:]
-    (study_folder / 'go').touch()
+    (study_dir / 'go').touch()
 
-    study = study_of(study_folder, {'model.waits_after': 2}, seeds=[0], engine=engine)
+    study = study_of(study_dir, {'model.waits_after': 2}, seeds=[0], engine=engine)
     assert study.execute(Silent()) == []
     assert sorted(run.result()['attempts'] for run in study.runs) == [at_once, 2]
     # no epoch was made twice

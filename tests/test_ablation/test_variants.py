@@ -153,7 +153,7 @@ def test_csv_keeps_commas_and_says_what_differs():
         train_seconds=12.3,
         differs={'model.topk': '5', 'model.x': ABSENT},
         path='a.py',
-        folder='/somewhere',
+        directory='/somewhere',
     )
     (read,) = csv.DictReader(io.StringIO(to_csv([row])))
     assert read == {
@@ -172,10 +172,10 @@ def test_csv_keeps_commas_and_says_what_differs():
 
 def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
     def write(stamp, records, end=''):
-        folder = tmp_path / stamp / 'vis_data'
-        folder.mkdir(parents=True)
+        directory = tmp_path / stamp / 'vis_data'
+        directory.mkdir(parents=True)
         lines = [json.dumps(record) for record in records]
-        (folder / 'scalars.json').write_text('\n'.join(lines) + '\n' + end)
+        (directory / 'scalars.json').write_text('\n'.join(lines) + '\n' + end)
 
     write(
         '20260101_000000',

@@ -102,9 +102,9 @@ def plain(calls: list, form: str, with_bboxes: bool) -> dict:
     st.sampled_from(['points', 'strided', 'one_stride', 'boxes']),
     st.booleans(),
 )
-def test_sums_of_pictures_are_those_of_a_loop(pictures, num_priors, form, with_bboxes):
+def test_sums_of_images_are_those_of_a_loop(images, num_priors, form, with_bboxes):
     calls = [
-        make_call(seed, num_boxes, num_priors, form, with_bboxes) for seed, num_boxes in pictures
+        make_call(seed, num_boxes, num_priors, form, with_bboxes) for seed, num_boxes in images
     ]
     sums = torch.stack([sum_statistics(*call) for call in calls]).sum(0)
     expected = plain(calls, form, with_bboxes)

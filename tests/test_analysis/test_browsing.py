@@ -12,15 +12,15 @@ from mmdet_lla.analysis.samples import build_plain_dataset, find_indices
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('browsing')
-    make_crowd(folder)
-    return folder
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp('browsing')
+    make_crowd(directory)
+    return directory
 
 
-def test_assigners_stand_side_by_side_and_the_unfit_are_told(folder):
+def test_assigners_stand_side_by_side_and_the_unfit_are_told(directory):
     browsed = browse(
-        tiny_config(folder),
+        tiny_config(directory),
         assigners=[
             "dict(type='ATSSAssigner', topk=5)",
             'LLAAssigner',
@@ -28,7 +28,7 @@ def test_assigners_stand_side_by_side_and_the_unfit_are_told(folder):
             'MaxIoUAssigner',
         ],
         number=2,
-        out_dir=folder / 'out',
+        out_dir=directory / 'out',
         columns=2,
         width=640,
     )
@@ -50,36 +50,36 @@ def test_assigners_stand_side_by_side_and_the_unfit_are_told(folder):
         ('tood', "dict(type='TaskAlignedAssigner', topk=5)"),
     ],
 )
-def test_any_head_shows_its_own_and_others(folder, head, other):
+def test_any_head_shows_its_own_and_others(directory, head, other):
     unfit = "dict(type='RegionAssigner', center_ratio=0.2)"
     browsed = browse(
-        tiny_config(folder, head), assigners=[other, unfit], number=1, out_dir=folder / head
+        tiny_config(directory, head), assigners=[other, unfit], number=1, out_dir=directory / head
     )
-    own = describe(tiny_config(folder, head).model.train_cfg.assigner)
+    own = describe(tiny_config(directory, head).model.train_cfg.assigner)
     assert list(browsed.summaries) == [own, describe(read_assigner(other))]
     assert list(browsed.failures) == ['RegionAssigner(center_ratio=0.2)']
 
 
-def test_weights_of_the_checkpoint_are_shown(folder):
-    cfg = tiny_config(folder)
+def test_weights_of_the_checkpoint_are_shown(directory):
+    cfg = tiny_config(directory)
     model = MODELS.build(cfg.model)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    path = folder / 'weights.pth'
+    path = directory / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
     one, other = (
-        browse(cfg, weights, number=1, out_dir=folder / 'weights').summaries
+        browse(cfg, weights, number=1, out_dir=directory / 'weights').summaries
         for weights in (str(path), None)
     )
     assert one['LLAAssigner'] != other['LLAAssigner']
     weights = dict(list(model.state_dict().items())[:3])
     torch.save(dict(state_dict=weights), path)
     with pytest.raises(ValueError, match='[0-9]+ of [0-9]+ tensors are missing'):
-        browse(cfg, str(path), out_dir=folder / 'weights')
+        browse(cfg, str(path), out_dir=directory / 'weights')
 
 
-def test_pictures_come_by_id_or_name_and_boxes_lie_on_them(folder):
-    cfg = tiny_config(folder)
+def test_images_come_by_id_or_name_and_boxes_lie_on_them(directory):
+    cfg = tiny_config(directory)
     cfg.train_dataloader.dataset = dict(
         type='MultiImageMixDataset', dataset=cfg.train_dataloader.dataset, pipeline=[]
     )
@@ -123,6 +123,6 @@ def test_the_assigner_of_two_stages_is_the_rpns():
 
 
 @pytest.mark.parametrize('name', ['number', 'width'])
-def test_bad_arguments_are_named(folder, name):
+def test_bad_arguments_are_named(directory, name):
     with pytest.raises(ValueError, match=name):
-        browse(tiny_config(folder), **{name: 0})
+        browse(tiny_config(directory), **{name: 0})

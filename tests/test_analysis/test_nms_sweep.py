@@ -33,14 +33,14 @@ GAUSSIAN = dict(nms=dict(type='soft_nms', iou_threshold=0.5, method='gaussian'))
 
 @pytest.fixture(scope='module')
 def crowd(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('sweep')
-    make_crowd(folder, train=1, val=3)
-    return folder
+    directory = tmp_path_factory.mktemp('sweep')
+    make_crowd(directory, train=1, val=3)
+    return directory
 
 
-def config(folder, head):
+def config(directory, head):
     """A detector that was never trained, whose scores lie around a half."""
-    cfg = tiny_config(folder, head)
+    cfg = tiny_config(directory, head)
     cfg.model.test_cfg = ConfigDict(
         nms_pre=300,
         min_bbox_size=0,
@@ -54,7 +54,7 @@ def config(folder, head):
     for name, parameter in model.bbox_head.named_parameters():
         if 'cls' in name or 'score' in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    path = folder / f'{head}.pth'
+    path = directory / f'{head}.pth'
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
     return cfg, str(path)
 
@@ -137,22 +137,22 @@ def test_settings_that_change_nothing_are_left_out(crowd):
     ]
 
 
-def test_density_divides_the_pictures_with_people():
-    def picture(img_id, step, count=4):
+def test_density_divides_the_images_with_people():
+    def image(img_id, step, count=4):
         left = step * np.arange(count)
         return CrowdAnnotation.create(
             img_id, np.stack([left, 0 * left, left + 10, 30 + 0 * left], 1)
         )
 
-    pictures = [picture(i, step) for i, step in enumerate((5, 20, 9, 20, 8, 2))]
-    groups = group_by_density([*pictures, CrowdAnnotation.create('empty', [])])
+    images = [image(i, step) for i, step in enumerate((5, 20, 9, 20, 8, 2))]
+    groups = group_by_density([*images, CrowdAnnotation.create('empty', [])])
     assert [name.split()[0] for name in groups] == ['sparse', 'medium', 'dense']
     assert [counts.tolist() for counts in groups.values()] == [
         [0, 1, 0, 1, 0, 0, 0],
         [0, 0, 1, 0, 1, 0, 0],
         [1, 0, 0, 0, 0, 1, 0],
     ]
-    assert list(group_by_density(pictures[:1])) == ['sparse (0.33 to 0.33)']
+    assert list(group_by_density(images[:1])) == ['sparse (0.33 to 0.33)']
 
 
 def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys):

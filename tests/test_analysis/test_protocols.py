@@ -27,18 +27,18 @@ def detections_of(samples):
     ]
 
 
-def random_task(folder, seed):
-    """Equal scores, pictures with nobody, nothing detected: each in some of them."""
+def random_task(directory, seed):
+    """Equal scores, images with nobody, nothing detected: each in some of them."""
     records, samples = random_crowd(
         seed,
-        num_pictures=1 + seed % 4,
+        num_images=1 + seed % 4,
         num_dets=(25, 60, 0)[seed % 3],
         ignored=(0.2, 0.9, 0)[seed % 3],
         score_steps=(None, 4)[seed % 2],
     )
     if seed % 4 == 3:
         records[0]['gtboxes'] = []
-    path = write_odgt(folder / f'{seed}.odgt', records)
+    path = write_odgt(directory / f'{seed}.odgt', records)
     return Task(load_odgt(path), detections_of(samples), path)
 
 
@@ -60,7 +60,7 @@ def test_rules_come_to_the_numbers_of_the_evaluations_own_code(tmp_path, seed):
 
 
 def test_a_failing_evaluation_is_named_and_the_others_go_on(tmp_path):
-    records, samples = random_crowd(0, num_pictures=2)
+    records, samples = random_crowd(0, num_images=2)
     records[1]['gtboxes'] = []
     path = write_odgt(tmp_path / 'a.odgt', records)
     rows = {row.name: row for row in compare(Task(load_odgt(path), detections_of(samples), path))}

@@ -49,7 +49,7 @@ def sample(
 
 
 @pytest.mark.parametrize('name', ['lla-fcos', 'lla-retinanet', 'atss'])
-def test_one_assignment_a_picture_and_no_trace(name, monkeypatch):
+def test_one_assignment_an_image_and_no_trace(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     model = build(name).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -75,7 +75,7 @@ def test_a_head_without_assigner_is_named():
 
 @pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
 def test_levels_are_told_where_some_priors_are_left_out(name):
-    """In a batch of unlike pictures, the smaller one's priors are a part of the grid."""
+    """In a batch of unlike images, the smaller one's priors are a part of the grid."""
     small, large = compute_assignments(build_head(name), [sample(0, 64, 96), sample(1)])
     assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
     assert small.levels.bincount(minlength=5).tolist() == [96, 24, 6, 2, 1]

@@ -39,7 +39,7 @@ def records():
 
 
 def coco(**changes):
-    """CityPersons' JSON, which is COCO's as well; one person and one ignore region a image."""
+    """CityPersons' JSON, which is COCO's as well; one person and one ignore region an image."""
     seen = dict(bbox=BOX, vis_bbox=[4, 5, 20, 15], height=30, vis_ratio=0.5, category_id=1)
     content = dict(
         images=[
@@ -223,7 +223,7 @@ def test_random_damage_has_one_answer(directory, suffix):
 
 
 def mat(change=lambda rows: rows, variable='anno_val_aligned'):
-    """CityPersons' MAT file; one person and one ignore region a image."""
+    """CityPersons' MAT file; one person and one ignore region an image."""
     cells = np.empty((1, 2), dtype=object)
     for index, name in enumerate(('bonn_0_0_leftImg8bit', 'koeln_0_1_leftImg8bit')):
         rows = [[1, *BOX, 9, 4, 5, 20, 15], [0, *BOX, 9, 4, 5, 20, 15]]

@@ -1,4 +1,4 @@
-"""The recipes for each data set, on small data of its form, from annotations to loss and metric."""
+"""The recipes for each dataset, on small data of its form, from annotations to loss and metric."""
 
 import json
 from pathlib import Path

@@ -11,13 +11,13 @@ HEIGHT, WIDTH = 240, 320
 
 
 def random_crowd(
-    seed, num_pictures=4, num_dets=25, num_people=8, ignored=0.2, jitter=0.15, score_steps=None
+    seed, num_images=4, num_dets=25, num_people=8, ignored=0.2, jitter=0.15, score_steps=None
 ):
     """Make ground truth records and data samples.
 
     Args:
         seed (int): Seed.
-        num_pictures (int): Pictures.
+        num_images (int): Images.
         num_dets (int): Detections in each, at most.
         num_people (int): Boxes in each, at most; at least one, or mmdet's metric fails.
         ignored (float): Share of ignore regions.
@@ -26,7 +26,7 @@ def random_crowd(
     """
     rng = np.random.default_rng(seed)
     records, samples = [], []
-    for index in range(num_pictures):
+    for index in range(num_images):
         img_id = f'{seed},{index}'
         count = rng.integers(1, num_people + 1)
         size = rng.uniform((10, 30), (60, 160), (count, 2)).round()
@@ -79,21 +79,21 @@ def write_odgt(path, records):
     return str(path)
 
 
-def scores_of_mmdet(ann_file, samples, folder, **kwargs):
+def scores_of_mmdet(ann_file, samples, directory, **kwargs):
     """What mmdet's metric finds, before it rounds."""
     metric = CrowdHumanMetric(ann_file, **kwargs)
     metric.process(None, samples)
-    pictures = metric.load_eval_samples(metric.results2json(metric.results, str(folder / 'dets')))
-    matched = metric.compare(pictures)
-    num_gts = sum(p.gt_num - p.ign_num for p in pictures.values())
+    images = metric.load_eval_samples(metric.results2json(metric.results, str(directory / 'dets')))
+    matched = metric.compare(images)
+    num_gts = sum(p.gt_num - p.ign_num for p in images.values())
     means = []
     for i in range(10):
         # its own method, without its ten processes for each threshold
         results = queue.Queue()
-        metric.compute_ji_with_ignore(results, pictures, 1e-1 * i)
+        metric.compute_ji_with_ignore(results, images, 1e-1 * i)
         means.append(metric.gather(list(results.queue))[1])
     return dict(
-        mAP=metric.eval_ap(matched, num_gts, len(pictures)),
-        mMR=metric.eval_mr(matched, num_gts, len(pictures)),
+        mAP=metric.eval_ap(matched, num_gts, len(images)),
+        mMR=metric.eval_mr(matched, num_gts, len(images)),
         JI=max(means),
     )

@@ -22,7 +22,7 @@ def overlap(det, gt, of_detection):
 
 
 def plain_miss_rate(annotations, detections, setup, last_below_curve):
-    """One person, one detection, one picture at a time; None where nobody is in the group."""
+    """One person, one detection, one image at a time; None where nobody is in the group."""
     outcomes, num_gts = [], 0
     for annotation, found in zip(annotations, detections, strict=True):
         people, regions = [], []
@@ -103,21 +103,21 @@ def person(height, left=0.0, top=0.0):
     return [left, top, left + 40, top + height]
 
 
-def evaluate(people, boxes, scores=None, ignored=None, visible=None, num_pictures=100, **kwargs):
-    """One picture with something in it among many empty ones."""
+def evaluate(people, boxes, scores=None, ignored=None, visible=None, num_images=100, **kwargs):
+    """One image with something in it among many empty ones."""
     scores = np.linspace(0.9, 0.1, len(boxes)) if scores is None else scores
     visible = np.ones(len(people)) if visible is None else visible
     annotations = [CrowdAnnotation.create(0, people, ignored, visible)]
     detections = [CrowdDetections.create(0, boxes, scores, 1024, 2048)]
-    for img_id in range(1, num_pictures):
+    for img_id in range(1, num_images):
         annotations.append(CrowdAnnotation.create(img_id, []))
         detections.append(CrowdDetections.create(img_id, [], [], 1024, 2048))
     results = evaluate_citypersons(annotations, detections, **kwargs)
     return {name: result.miss_rate for name, result in results.items()}, results
 
 
-def test_false_positives_count_by_picture():
-    # found after 5 false ones in 100 pictures: 1 below 0.05 false ones a picture, 1/2 from there on
+def test_false_positives_count_by_image():
+    # found after 5 false ones in 100 images: 1 below 0.05 false ones an image, 1/2 from there on
     people = [person(100), person(100, left=100)]
     false = [person(100, left=500 + 100 * i) for i in range(5)]
     rates, _ = evaluate(people, [*false, people[0]])
@@ -174,22 +174,22 @@ def test_of_equal_overlaps_the_later_person_is_taken():
 
 
 def test_below_the_curve():
-    """With few pictures one false positive is beyond the first references already."""
+    """With few images one false positive is beyond the first references already."""
     arguments = [person(100)], [person(100, left=500), person(100)]
-    strict, _ = evaluate(*arguments, num_pictures=10)
+    strict, _ = evaluate(*arguments, num_images=10)
     assert strict['reasonable'] == 0.0  # found at the end of the curve
     people = [person(100), person(100, left=100)]
     boxes = [person(100, left=500), people[0]]
-    strict, _ = evaluate(people, boxes, num_pictures=10)
-    script, _ = evaluate(people, boxes, num_pictures=10, low_fppi='last')
-    # 0.1 false positives a picture from the start: four references lie below
+    strict, _ = evaluate(people, boxes, num_images=10)
+    script, _ = evaluate(people, boxes, num_images=10, low_fppi='last')
+    # 0.1 false positives an image from the start: four references lie below
     assert strict['reasonable'] == pytest.approx(0.5 ** (5 / 9))
     assert script['reasonable'] == pytest.approx(0.5)
-    many, _ = evaluate(people, boxes, num_pictures=100)
-    assert many == evaluate(people, boxes, num_pictures=100, low_fppi='last')[0]
+    many, _ = evaluate(people, boxes, num_images=100)
+    assert many == evaluate(people, boxes, num_images=100, low_fppi='last')[0]
 
 
-def test_only_the_thousand_best_of_a_picture():
+def test_only_the_thousand_best_of_an_image():
     boxes = [person(100, left=500)] * 1000 + [person(100)]
     rates, _ = evaluate([person(100)], boxes)
     assert rates['reasonable'] == 1.0
@@ -201,7 +201,7 @@ def test_own_setups():
     assert rates == dict(hidden=0.0)
 
 
-def test_no_pictures():
+def test_no_images():
     assert {r.miss_rate for r in evaluate_citypersons([], []).values()} == {1.0}
 
 

@@ -63,7 +63,7 @@ def test_broken_annotations_are_named_at_once(write, annotation, message):
 
 def test_from_config_to_numbers(write):
     metric = METRICS.build(dict(type='CityPersonsMetric', ann_file=write([PERSON, PERSON])))
-    # any order, and one picture twice
+    # any order, and one image twice
     for img_id, boxes in ((2, []), (1, [[10, 20, 50, 120]]), (2, [])):
         metric.process(None, [sample(img_id, boxes)])
     got = metric.evaluate(3)

@@ -28,7 +28,7 @@ def boxes(max_size):
 
 
 @st.composite
-def pictures(draw):
+def images(draw):
     result = []
     for index in range(draw(st.integers(1, 3))):
         gts, dets = draw(boxes(6)), draw(boxes(8))
@@ -64,7 +64,7 @@ def plain_labels(annotation, detections, iou_thr):
     return [labels[det] for det in range(len(dets))]
 
 
-@given(pictures(), st.sampled_from([0.25, 0.5, 0.75]))
+@given(images(), st.sampled_from([0.25, 0.5, 0.75]))
 @settings(max_examples=300, deadline=None)
 def test_greedy_rule(crowd, iou_thr):
     annotations, detections = zip(*crowd, strict=True)

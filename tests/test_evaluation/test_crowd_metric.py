@@ -39,7 +39,7 @@ def files(tmp_path):
 
 @given(
     seed=st.integers(0, 2**31),
-    num_pictures=st.integers(1, 6),
+    num_images=st.integers(1, 6),
     num_dets=st.integers(0, 40),
     num_people=st.integers(1, 15),
     ignored=st.sampled_from([0.0, 0.2, 0.6]),
@@ -111,18 +111,18 @@ def test_nothing_there_is_no_nan(files, gtboxes, boxes, expected):
     assert got == pytest.approx(expected, abs=1e-6)
 
 
-def test_no_pictures_at_all(files):
+def test_no_images_at_all(files):
     assert scores_of_ours(files(random_crowd(9)[0]), []) == NOTHING
 
 
-def test_two_pictures_of_one_id_are_refused(files):
+def test_two_images_of_one_id_are_refused(files):
     """One silently took the place of the other: two test sets joined, both numbered from 1."""
-    records, samples = random_crowd(9, num_pictures=4)
+    records, samples = random_crowd(9, num_images=4)
     for sample in samples:
         sample['gt_instances'] = dict(bboxes=torch.tensor([[10.0, 10, 60, 90]]))
     joined = [
-        dict(one, img_path=f'{folder}/{one["img_id"]}.jpg')
-        for folder in ('day', 'night')
+        dict(one, img_path=f'{directory}/{one["img_id"]}.jpg')
+        for directory in ('day', 'night')
         for one in samples
     ]
     said = rf"two images have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
@@ -132,7 +132,7 @@ def test_two_pictures_of_one_id_are_refused(files):
         # a distributed sampler hands over some twice
         expected = scores_of_ours(ann_file, joined[:4])
         assert scores_of_ours(ann_file, joined[:4] + joined[:2]) == expected
-    # without paths, sizes and ground truth tell pictures apart
+    # without paths, sizes and ground truth tell images apart
     moved = dict(samples[0], gt_instances=dict(bboxes=torch.tensor([[1.0, 2, 3, 4]])))
     larger = dict(samples[0], ori_shape=(999, 999))
     for twin in (moved, larger):
@@ -141,20 +141,20 @@ def test_two_pictures_of_one_id_are_refused(files):
 
 
 def test_order_and_repetition_do_not_matter(files):
-    records, samples = random_crowd(9, num_pictures=8, score_steps=3)
+    records, samples = random_crowd(9, num_images=8, score_steps=3)
     ann_file = files(records)
     expected = scores_of_ours(ann_file, samples)
     shuffled = [samples[i] for i in np.random.default_rng(0).permutation(8)]
     assert scores_of_ours(ann_file, shuffled + shuffled[:3]) == expected
 
 
-def test_a_subset_counts_only_its_pictures(files):
-    records, samples = random_crowd(9, num_pictures=6)
+def test_a_subset_counts_only_its_images(files):
+    records, samples = random_crowd(9, num_images=6)
     part = scores_of_ours(files(records), samples[2:4])
     assert part == scores_of_ours(files(records[2:4], 'part.odgt'), samples[2:4])
 
 
-def test_picture_of_another_set_is_named(files):
+def test_image_of_another_set_is_named(files):
     records, _ = random_crowd(0)
     with pytest.raises(ValueError, match=r"img_id 'stranger' \(1 such\)"):
         scores_of_ours(files(records), [sample_of('stranger', [], [])])
@@ -264,7 +264,7 @@ def test_detections_for_submission(tmp_path):
 
 
 def test_more_numbers_and_details(files, tmp_path):
-    records, samples = random_crowd(21, num_pictures=6)
+    records, samples = random_crowd(21, num_images=6)
     ann_file = files(records)
     details_file = tmp_path / 'details.json'
     got = scores_of_ours(
@@ -278,13 +278,13 @@ def test_more_numbers_and_details(files, tmp_path):
     assert got['AP_0.75'] == scores_of_ours(ann_file, samples, iou_thres=0.75)['mAP']
     details = json.loads(details_file.read_text())
     assert details['values'] == got
-    pictures = details['per_image']
-    assert [row['img_id'] for row in pictures] == [record['ID'] for record in records]
-    hits, people = (sum(row[key] for row in pictures) for key in ('num_tp', 'num_gts'))
+    images = details['per_image']
+    assert [row['img_id'] for row in images] == [record['ID'] for record in records]
+    hits, people = (sum(row[key] for row in images) for key in ('num_tp', 'num_gts'))
     assert people == details['num_gts']
     assert hits / people == pytest.approx(got['recall'])
-    counted = [row['ji'] for row in pictures if row['ji'] is not None]
-    assert len(counted) < len(pictures)  # one has nothing but an ignore region
+    counted = [row['ji'] for row in images if row['ji'] is not None]
+    assert len(counted) < len(images)  # one has nothing but an ignore region
     assert np.mean(counted) == pytest.approx(got['JI'])
     assert details['curve']['recall'][-1] == pytest.approx(got['recall'])
     assert max(details['jaccard']['ji']) == pytest.approx(got['JI'])
@@ -295,7 +295,7 @@ def test_more_numbers_and_details(files, tmp_path):
 
 def test_groups_divide_people(files):
     """Recalls of the groups, weighted by people, make up the recall of all."""
-    records, samples = random_crowd(22, num_pictures=6)
+    records, samples = random_crowd(22, num_images=6)
     annotations = load_odgt(files(records))
     detections = [
         CrowdDetections.create(

@@ -13,9 +13,9 @@ from mmdet_lla.evaluation.curves import (
 from mmdet_lla.evaluation.matching import FP, IGNORED, TP, CrowdMatches
 
 
-def curve(labels, num_gts, num_pictures):
+def curve(labels, num_gts, num_images):
     is_tp = np.array(labels, dtype=bool)
-    return Curve.from_labels(np.linspace(1, 0, len(labels)), is_tp, num_gts, num_pictures)
+    return Curve.from_labels(np.linspace(1, 0, len(labels)), is_tp, num_gts, num_images)
 
 
 def test_average_precision_by_hand():
@@ -26,10 +26,10 @@ def test_average_precision_by_hand():
 
 
 def test_miss_rate_by_hand():
-    # of 10 people 5 are found before anything false, then one false positive in each picture
+    # of 10 people 5 are found before anything false, then one false positive in each image
     labels = [1] * 5 + [0] * 100
     assert log_average_miss_rate(curve(labels, 10, 100)) == pytest.approx(0.5)
-    # nobody is found below 1 false positive a picture, everybody at it
+    # nobody is found below 1 false positive an image, everybody at it
     labels = [0] * 99 + [1] * 9 + [0]
     missed = np.array([1] * 8 + [0.1])
     assert log_average_miss_rate(curve(labels, 10, 100)) == pytest.approx(
@@ -60,10 +60,10 @@ def matches():
     label[label == TP] = FP
     label[hits] = TP
     gt[hits] = rng.permutation(num_gts)[: len(hits)]
-    picture = rng.integers(0, 5, count)
-    picture[hits] = gt_image[gt[hits]]
+    image = rng.integers(0, 5, count)
+    image[hits] = gt_image[gt[hits]]
     score = np.sort(rng.random(count))[::-1]
-    return CrowdMatches(score, label, picture, np.arange(count), gt, gt_image, 5, 0.5)
+    return CrowdMatches(score, label, image, np.arange(count), gt, gt_image, 5, 0.5)
 
 
 def test_some_people_only(matches):
@@ -76,19 +76,19 @@ def test_some_people_only(matches):
     assert some.fp[-1] == (matches.label == FP).sum()
 
 
-def test_drawn_pictures_count_as_copies():
-    """Drawing a picture twice is the same as evaluating two copies of it."""
+def test_drawn_images_count_as_copies():
+    """Drawing an image twice is the same as evaluating two copies of it."""
     rng = np.random.default_rng(3)
-    pictures = []
+    images = []
     for img_id in range(4):
         people = rng.uniform(0, 60, (5, 4))
         people[:, 2:] += people[:, :2] + 20
         boxes = people[rng.integers(0, 5, 12)] + rng.normal(0, 4, (12, 4))
-        pictures.append((img_id, people, boxes, rng.random(12)))
+        images.append((img_id, people, boxes, rng.random(12)))
     draw = [0, 2, 2, 3]
 
     def evaluate(indices):
-        chosen = [(place, *pictures[index][1:]) for place, index in enumerate(indices)]
+        chosen = [(place, *images[index][1:]) for place, index in enumerate(indices)]
         return evaluate_crowd(
             [CrowdAnnotation.create(i, people) for i, people, _, _ in chosen],
             [CrowdDetections.create(i, boxes, s, 200, 200) for i, _, boxes, s in chosen],

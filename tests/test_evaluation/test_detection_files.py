@@ -27,7 +27,7 @@ def write(path, content):
 
 @pytest.fixture(params=['pkl', 'numpy pkl', 'odgt', 'json', 'coco'])
 def file(request, tmp_path):
-    """The same two detections in one picture, none in another where the form can say so."""
+    """The same two detections in one image, none in another where the form can say so."""
     found = CrowdDetections.create('a', BOXES, SCORES, 100, 200)
     empty = CrowdDetections.create('b', [], [], 100, 200)
     if 'pkl' in request.param:

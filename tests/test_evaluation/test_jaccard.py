@@ -15,11 +15,11 @@ SIZE = dict(height=100, width=100)
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 7, 10_000]))
 @settings(max_examples=100, deadline=None)
-def test_one_graph_of_many_pictures_gives_each_its_own_matching(seed, pairs_per_call):
+def test_one_graph_of_many_images_gives_each_its_own_matching(seed, pairs_per_call):
     rng = np.random.default_rng(seed)
     pair_det, pair_gt, det_image, expected = [], [], [], {}
     det_start = gt_start = 0
-    for picture in range(rng.integers(1, 7)):
+    for image in range(rng.integers(1, 7)):
         links = rng.random(rng.integers(0, 12, 2)) < rng.uniform(0, 0.5)
         if links.size:
             alone = maximum_bipartite_matching(csr_matrix(links), perm_type='column')
@@ -27,7 +27,7 @@ def test_one_graph_of_many_pictures_gives_each_its_own_matching(seed, pairs_per_
         det, gt = np.nonzero(links)
         pair_det.append(det + det_start)
         pair_gt.append(gt + gt_start)
-        det_image += [picture] * links.shape[0]
+        det_image += [image] * links.shape[0]
         det_start += links.shape[0]
         gt_start += links.shape[1]
     with pytest.MonkeyPatch.context() as patch:

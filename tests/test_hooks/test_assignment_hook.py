@@ -36,20 +36,20 @@ class Witness(Hook):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('assignment_hook')
-    make_crowd(folder)
-    return folder
+def directory(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp('assignment_hook')
+    make_crowd(directory)
+    return directory
 
 
 def train(
-    folder: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1, **changes
+    directory: Path, name: str, head: str = 'lla', hook: dict = None, epochs: int = 1, **changes
 ) -> tuple[Runner, Witness]:
-    cfg = tiny_config(folder, head)
+    cfg = tiny_config(directory, head)
     cfg.merge_from_dict(
         dict(
-            work_dir=str(folder / name),
-            experiment_name=f'{folder.name}-{name}-{epochs}',
+            work_dir=str(directory / name),
+            experiment_name=f'{directory.name}-{name}-{epochs}',
             train_cfg=dict(max_epochs=epochs),
             **changes,
         )
@@ -75,10 +75,10 @@ def scalars(runner: Runner) -> dict[int, dict[str, float]]:
 
 
 @pytest.mark.parametrize('head', ['lla', 'yolox'])
-def test_a_training_is_the_same_with_and_without(folder, head):
+def test_a_training_is_the_same_with_and_without(directory, head):
     hook = dict(interval=1, draw_interval=2, draw_at=[1], num_images=1)
-    plain_run, plain = train(folder, f'{head}-plain', head)
-    watched_run, watched = train(folder, f'{head}-watched', head, hook)
+    plain_run, plain = train(directory, f'{head}-plain', head)
+    watched_run, watched = train(directory, f'{head}-watched', head, hook)
     assert len(plain.losses) == 3 and plain.losses == watched.losses
     states = (run.model.state_dict() for run in (plain_run, watched_run))
     for (name, value), other in zip(
@@ -88,9 +88,9 @@ def test_a_training_is_the_same_with_and_without(folder, head):
     assert list(scalars(watched_run)) == [1, 2, 3]
 
 
-def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
+def test_scalars_are_the_means_over_the_steps_since_the_last(directory):
     runner, witness = train(
-        folder,
+        directory,
         'values',
         hook=dict(interval=2),
         visualizer=dict(
@@ -134,8 +134,8 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(folder):
     assert hub.current() == found[3]['assign/priors_per_gt']
 
 
-def test_pictures_are_drawn_after_the_chosen_updates(folder):
-    runner, _ = train(folder, 'pictures', hook=dict(draw_at=[0, 2, 3], num_images=2))
+def test_images_are_drawn_after_the_chosen_updates(directory):
+    runner, _ = train(directory, 'images', hook=dict(draw_at=[0, 2, 3], num_images=2))
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     steps = sorted(
         (name[: -len(step) - 1], int(step))
@@ -147,10 +147,10 @@ def test_pictures_are_drawn_after_the_chosen_updates(folder):
     assert first.shape == last.shape and (first != last).any()
 
 
-def test_a_resumed_training_goes_on_counting(folder):
-    train(folder, 'resumed', hook=dict(interval=3))
+def test_a_resumed_training_goes_on_counting(directory):
+    train(directory, 'resumed', hook=dict(interval=3))
     runner, witness = train(
-        folder, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2, resume=True
+        directory, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2, resume=True
     )
     assert len(witness.losses) == 3
     assert list(scalars(runner)) in ([6], [3, 6])  # both, where they began in the same second

@@ -12,9 +12,9 @@ from mmdet_lla.hooks import NaNGuardHook, NonFiniteError
 names = (f'nan_{i}' for i in itertools.count())
 
 
-def fail(folder, monkeypatch, break_at, iteration=4, **kwargs):
+def fail(directory, monkeypatch, break_at, iteration=4, **kwargs):
     """Train with a fault in an iteration; the runner, its weights before, and the report."""
-    runner = make_runner(folder, next(names), max_epochs=3, **kwargs)
+    runner = make_runner(directory, next(names), max_epochs=3, **kwargs)
     forward, before = Line.forward, {}
 
     def broken(self, inputs, index=None, mode='loss'):

@@ -31,13 +31,13 @@ class Count(Hook):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """Work directory of three epochs with a checkpoint each."""
-    folder = tmp_path_factory.mktemp('trained')
-    make_runner(folder, next(names), max_epochs=3, interval=1).train()
-    return folder
+    directory = tmp_path_factory.mktemp('trained')
+    make_runner(directory, next(names), max_epochs=3, interval=1).train()
+    return directory
 
 
 @pytest.fixture
-def folder(trained, tmp_path):
+def directory(trained, tmp_path):
     """A copy of it whose last_checkpoint names the copy."""
     for path in sorted(trained.glob('*.pth'), key=os.path.getmtime):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -46,9 +46,9 @@ def folder(trained, tmp_path):
     return tmp_path
 
 
-def resumed(folder, **kwargs):
+def resumed(directory, **kwargs):
     """Path that a training resumes from, and what it logs."""
-    runner = make_runner(folder, next(names), max_epochs=4, resume=True, **kwargs)
+    runner = make_runner(directory, next(names), max_epochs=4, resume=True, **kwargs)
     said = []
     runner.logger.warning = said.append
     hook = next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
@@ -96,74 +96,74 @@ def flip(path, place):
     path.write_bytes(content)
 
 
-def test_last_checkpoint_is_taken(folder):
-    assert resumed(folder) == (str(folder / 'epoch_3.pth'), True, '')
+def test_last_checkpoint_is_taken(directory):
+    assert resumed(directory) == (str(directory / 'epoch_3.pth'), True, '')
 
 
 @pytest.mark.parametrize('size', [0, 1, 1000, -1000, -1])
-def test_torn_checkpoint_is_named_and_the_one_before_used(folder, size):
-    cut(folder / 'epoch_3.pth', size)
-    path, resume, said = resumed(folder)
-    assert (path, resume) == (str(folder / 'epoch_2.pth'), True)
-    assert f'Cannot resume from {folder}/epoch_3.pth: it is cut off' in said
-    assert f'Going on from {folder}/epoch_2.pth' in said
+def test_torn_checkpoint_is_named_and_the_one_before_used(directory, size):
+    cut(directory / 'epoch_3.pth', size)
+    path, resume, said = resumed(directory)
+    assert (path, resume) == (str(directory / 'epoch_2.pth'), True)
+    assert f'Cannot resume from {directory}/epoch_3.pth: it is cut off' in said
+    assert f'Going on from {directory}/epoch_2.pth' in said
 
 
-def test_damage_inside_is_noticed(folder):
-    size = (folder / 'epoch_3.pth').stat().st_size
-    whole = (folder / 'epoch_3.pth').read_bytes()
+def test_damage_inside_is_noticed(directory):
+    size = (directory / 'epoch_3.pth').stat().st_size
+    whole = (directory / 'epoch_3.pth').read_bytes()
     noticed = 0
     for place in range(0, size, size // 50):
-        (folder / 'epoch_3.pth').write_bytes(whole)
-        flip(folder / 'epoch_3.pth', place)
-        noticed += checkpoint_fault(folder / 'epoch_3.pth') is not None
+        (directory / 'epoch_3.pth').write_bytes(whole)
+        flip(directory / 'epoch_3.pth', place)
+        noticed += checkpoint_fault(directory / 'epoch_3.pth') is not None
     # The rest is padding between the parts of the file.
     assert noticed >= 10
     where = whole.index(b'epoch')
-    (folder / 'epoch_3.pth').write_bytes(whole)
-    flip(folder / 'epoch_3.pth', where)
-    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
+    (directory / 'epoch_3.pth').write_bytes(whole)
+    flip(directory / 'epoch_3.pth', where)
+    assert resumed(directory)[0] == str(directory / 'epoch_2.pth')
 
 
-def test_last_checkpoint_that_names_a_missing_file(folder):
-    (folder / 'epoch_3.pth').unlink()
-    path, _, said = resumed(folder)
-    assert path == str(folder / 'epoch_2.pth') and 'epoch_3.pth: it does not exist' in said
+def test_last_checkpoint_that_names_a_missing_file(directory):
+    (directory / 'epoch_3.pth').unlink()
+    path, _, said = resumed(directory)
+    assert path == str(directory / 'epoch_2.pth') and 'epoch_3.pth: it does not exist' in said
 
 
 @pytest.mark.parametrize('content', [None, ''])
-def test_without_last_checkpoint_the_newest_is_taken(folder, content):
-    (folder / 'last_checkpoint').unlink()
+def test_without_last_checkpoint_the_newest_is_taken(directory, content):
+    (directory / 'last_checkpoint').unlink()
     if content is not None:
-        (folder / 'last_checkpoint').write_text(content)
-    assert resumed(folder)[0] == str(folder / 'epoch_3.pth')
+        (directory / 'last_checkpoint').write_text(content)
+    assert resumed(directory)[0] == str(directory / 'epoch_3.pth')
 
 
-def test_all_torn_is_an_error_and_none_a_new_start(folder):
-    for path in folder.glob('*.pth'):
+def test_all_torn_is_an_error_and_none_a_new_start(directory):
+    for path in directory.glob('*.pth'):
         cut(path, 100)
     with pytest.raises(CheckpointError, match='epoch_3.pth(.|\n)*epoch_1.pth(.|\n)*No whole'):
-        resumed(folder)
-    for path in folder.iterdir():
+        resumed(directory)
+    for path in directory.iterdir():
         if path.is_file():
             path.unlink()
-    assert resumed(folder) == (None, False, '')
+    assert resumed(directory) == (None, False, '')
 
 
-def test_torn_checkpoint_that_was_asked_for_is_an_error(folder):
-    cut(folder / 'epoch_2.pth', 500)
+def test_torn_checkpoint_that_was_asked_for_is_an_error(directory):
+    cut(directory / 'epoch_2.pth', 500)
     with pytest.raises(CheckpointError, match='epoch_2.pth: it is cut off.*beside it is .*epoch_3'):
-        resumed(folder, load_from=str(folder / 'epoch_2.pth'))
+        resumed(directory, load_from=str(directory / 'epoch_2.pth'))
 
 
-def test_weights_alone_are_no_checkpoint_to_resume(folder):
-    torch.save(dict(state_dict={}), folder / 'epoch_3.pth')
-    assert 'it has no meta, message_hub, meta.epoch, meta.iter' in resumed(folder)[2]
+def test_weights_alone_are_no_checkpoint_to_resume(directory):
+    torch.save(dict(state_dict={}), directory / 'epoch_3.pth')
+    assert 'it has no meta, message_hub, meta.epoch, meta.iter' in resumed(directory)[2]
 
 
-def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(folder):
+def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(directory):
     """A bit of it may ask for a decompression that stumbles."""
-    path = folder / 'epoch_3.pth'
+    path = directory / 'epoch_3.pth'
     whole, faults = path.read_bytes(), 0
     entry = whole.index(b'PK\x01\x02')
     while entry >= 0:
@@ -172,7 +172,7 @@ def test_any_damage_to_the_directory_of_a_checkpoint_is_no_traceback(folder):
             faults += checkpoint_fault(path) is not None
         entry = whole.find(b'PK\x01\x02', entry + 1)
     assert faults > 20
-    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
+    assert resumed(directory)[0] == str(directory / 'epoch_2.pth')
 
 
 class Evil:
@@ -180,25 +180,25 @@ class Evil:
         return os.mkdir, (os.environ['EVIL'],)
 
 
-def test_foreign_classes_are_refused_and_not_executed(folder, monkeypatch):
-    monkeypatch.setenv('EVIL', str(folder / 'evil'))
-    torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), folder / 'epoch_3.pth')
-    path, _, said = resumed(folder)
-    assert path == str(folder / 'epoch_2.pth') and 'more than tensors and plain values' in said
-    with open(folder / 'epoch_3.pth', 'wb') as file:  # the format before zip files
+def test_foreign_classes_are_refused_and_not_executed(directory, monkeypatch):
+    monkeypatch.setenv('EVIL', str(directory / 'evil'))
+    torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), directory / 'epoch_3.pth')
+    path, _, said = resumed(directory)
+    assert path == str(directory / 'epoch_2.pth') and 'more than tensors and plain values' in said
+    with open(directory / 'epoch_3.pth', 'wb') as file:  # the format before zip files
         pickle.dump(Evil(), file)
-    assert resumed(folder)[0] == str(folder / 'epoch_2.pth')
-    assert not (folder / 'evil').exists()
+    assert resumed(directory)[0] == str(directory / 'epoch_2.pth')
+    assert not (directory / 'evil').exists()
 
 
-def test_code_in_a_checkpoint_is_not_executed(folder):
+def test_code_in_a_checkpoint_is_not_executed(directory):
     """``Runner.resume`` executes meta.config, which mmengine never writes."""
-    state = torch.load(folder / 'epoch_3.pth', weights_only=True)
-    state['meta']['config'] = f'import os\nos.mkdir({str(folder / "evil")!r})'
-    torch.save(state, folder / 'epoch_3.pth')
-    runner = make_runner(folder, next(names), max_epochs=4, resume=True)
+    state = torch.load(directory / 'epoch_3.pth', weights_only=True)
+    state['meta']['config'] = f'import os\nos.mkdir({str(directory / "evil")!r})'
+    torch.save(state, directory / 'epoch_3.pth')
+    runner = make_runner(directory, next(names), max_epochs=4, resume=True)
     runner.train()
-    assert runner.epoch == 4 and not (folder / 'evil').exists()
+    assert runner.epoch == 4 and not (directory / 'evil').exists()
 
 
 def test_full_disk_ends_with_a_message_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
@@ -206,7 +206,7 @@ def test_full_disk_ends_with_a_message_and_the_last_checkpoint_stays(tmp_path, m
 
     def fsync(fd):
         written.append(fd)
-        if len(written) > 9:  # two a file, and one a folder; two files a checkpoint
+        if len(written) > 9:  # two a file, and one a directory; two files a checkpoint
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', fsync)
@@ -271,9 +271,9 @@ ACCURACY, LOSS = [0.3, 0.5, 0.4, 0.6], [4.0, 3.0, 5.0, 2.0]
 SCORES = dict(acc=ACCURACY), dict(acc=ACCURACY, loss=LOSS)
 
 
-def validated(folder, scores, **kwargs):
+def validated(directory, scores, **kwargs):
     return make_runner(
-        folder,
+        directory,
         next(names),
         max_epochs=4,
         interval=1,
@@ -307,29 +307,29 @@ def die_at(monkeypatch, moment):
     monkeypatch.setattr(LocalBackend, 'remove', mortal(LocalBackend.remove))
 
 
-def best_files(folder):
-    return {path.name for path in folder.glob('best_*.pth')}
+def best_files(directory):
+    return {path.name for path in directory.glob('best_*.pth')}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('scores', SCORES, ids=len)
 def test_a_whole_best_checkpoint_at_every_moment(tmp_path, monkeypatch, scores):
     for moment in itertools.count(1):
-        folder = tmp_path / str(moment)
+        directory = tmp_path / str(moment)
         with monkeypatch.context() as patch:
             die_at(patch, moment)
             try:
-                validated(folder, scores).train()
+                validated(directory, scores).train()
             except Killed:
                 pass
             else:
                 break
-        found = best_files(folder)
-        assert all(checkpoint_fault(folder / name) is None for name in found)
+        found = best_files(directory)
+        assert all(checkpoint_fault(directory / name) is None for name in found)
         assert len(found) <= 2 * len(scores)
-        if not (folder / 'last_checkpoint').exists():
+        if not (directory / 'last_checkpoint').exists():
             continue
-        last = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)
+        last = torch.load((directory / 'last_checkpoint').read_text(), weights_only=True)
         known = {
             os.path.basename(path)
             for name, path in last['message_hub']['runtime_info'].items()
@@ -339,10 +339,10 @@ def test_a_whole_best_checkpoint_at_every_moment(tmp_path, monkeypatch, scores):
         if last['meta']['epoch'] > 1:  # every metric has found a best one by then
             assert len(known) == len(scores)
         if moment % 7 == 0 and last['meta']['epoch'] < 4:
-            validated(folder, scores, resume=True).train()
-            assert {f'best_{name}_epoch_4.pth' for name in scores} <= best_files(folder)
+            validated(directory, scores, resume=True).train()
+            assert {f'best_{name}_epoch_4.pth' for name in scores} <= best_files(directory)
     assert moment > 30
-    assert best_files(folder) == {f'best_{name}_epoch_4.pth' for name in scores}
+    assert best_files(directory) == {f'best_{name}_epoch_4.pth' for name in scores}
 
 
 def test_a_best_checkpoint_that_cannot_be_written(tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
 """Training steps of a small detector and an evaluation, by one process, by two and by four.
 
-    python tests/test_reliability/distributed_steps.py FOLDER
+    python tests/test_reliability/distributed_steps.py DIRECTORY
 
-Writes, to PROCESSES.json in FOLDER, what does not depend on the number of processes: the mean
+Writes, to PROCESSES.json in DIRECTORY, what does not depend on the number of processes: the mean
 losses over the processes, the sum of all updated weights' squares, the weights themselves, and the
 metrics.
 """
@@ -57,18 +57,18 @@ MODEL = dict(
     test_cfg=dict(),
 )
 
-#: Name: boxes of each of the four pictures, and how many of them are to be ignored. Process 1 of 2
-#: has pictures 1 and 3, process 3 of 4 picture 3.
+#: Name: boxes of each of the four images, and how many of them are to be ignored. Process 1 of 2
+#: has images 1 and 3, process 3 of 4 image 3.
 SCENES = {
     'crowds': ([9, 4, 2, 7], [1, 0, 0, 2]),
     'a process without boxes': ([6, 0, 5, 0], [0, 0, 1, 0]),
     'a process with ignore boxes alone': ([6, 3, 5, 4], [0, 3, 1, 4]),
-    'one picture with boxes': ([5, 0, 0, 0], [0, 0, 0, 0]),
+    'one image with boxes': ([5, 0, 0, 0], [0, 0, 0, 0]),
     'an uneven last batch': ([4, 6, 3], [0, 1, 0]),
 }
 
 
-def picture(index, boxes, ignored):
+def image(index, boxes, ignored):
     draw = torch.Generator().manual_seed(index)
     corner = torch.rand(boxes, 2, generator=draw) * 70
     size = 8 + torch.rand(boxes, 2, generator=draw) * 40
@@ -94,12 +94,10 @@ def train(scene, rank, world, dtype):
     shards = list(zip(*SCENES[scene], strict=True))[rank::world]
     logs = []
     for step in range(2):
-        pictures = [
-            picture(10 * step + rank + world * i, *counts) for i, counts in enumerate(shards)
-        ]
+        images = [image(10 * step + rank + world * i, *counts) for i, counts in enumerate(shards)]
         batch = dict(
-            inputs=[one['inputs'].to(dtype) for one in pictures],
-            data_samples=[one['data_samples'] for one in pictures],
+            inputs=[one['inputs'].to(dtype) for one in images],
+            data_samples=[one['data_samples'] for one in images],
         )
         terms = model.train_step(batch, wrapper)
         values = torch.stack([terms[name].detach() for name in sorted(terms)])
@@ -111,7 +109,7 @@ def train(scene, rank, world, dtype):
 
 
 def evaluate(path):
-    records, samples = random_crowd(5, num_pictures=7)
+    records, samples = random_crowd(5, num_images=7)
     path.write_text(''.join(json.dumps(record) + '\n' for record in records))
     metric = CrowdMetric(ann_file=str(path))
     for index in DefaultSampler(samples, shuffle=False):
@@ -119,31 +117,33 @@ def evaluate(path):
     return metric.evaluate(len(samples))
 
 
-def work(folder, rank, world):
+def work(directory, rank, world):
     """What one of the processes does."""
     if world > 1:
-        meet = f'file://{folder}/meet_{world}'
+        meet = f'file://{directory}/meet_{world}'
         dist.init_process_group('gloo', init_method=meet, rank=rank, world_size=world)
     result = {
         scene: train(scene, rank, world, torch.float64)
         for scene in SCENES
         if world < 4 or scene != 'an uneven last batch'
     }
-    result['metrics'] = evaluate(folder / f'{world}_{rank}.odgt')
+    result['metrics'] = evaluate(directory / f'{world}_{rank}.odgt')
     if rank == 0:
-        (folder / f'{world}.json').write_text(json.dumps(result))
+        (directory / f'{world}.json').write_text(json.dumps(result))
     if world > 1:
         dist.destroy_process_group()
 
 
 def main():
-    folder = Path(sys.argv[1])
+    directory = Path(sys.argv[1])
     register_all_modules()
     compat.apply()
     torch.set_num_threads(1)
     fork = get_context('fork')  # to import everything once
     for world in WORLDS:
-        started = [fork.Process(target=work, args=(folder, rank, world)) for rank in range(world)]
+        started = [
+            fork.Process(target=work, args=(directory, rank, world)) for rank in range(world)
+        ]
         for process in started:
             process.start()
         for process in started:

@@ -138,19 +138,19 @@ def check_assigner(seed):
 
 
 def check_batch(seed):
-    """All pictures at once decide as each alone; what is wrong is told of the first that is."""
+    """All images at once decide as each alone; what is wrong is told of the first that is."""
     rng = np.random.default_rng(seed)
     num_priors, num_classes = int(rng.choice([1, 3, 30, 200])), int(rng.choice([1, 3]))
     points = torch.tensor(rng.uniform((0, 0), (128, 96), (num_priors, 2)), dtype=torch.float32)
     points = points[np.lexsort((points / 8).round().T.numpy())]
-    num_pictures = int(rng.choice([1, 2, 3, 5]))
+    num_images = int(rng.choice([1, 2, 3, 5]))
     spread = rng.choice([0.5, 3, 1000])
-    preds = torch.stack([hostile_boxes(rng, num_priors) for _ in range(num_pictures)])
+    preds = torch.stack([hostile_boxes(rng, num_priors) for _ in range(num_images)])
     preds = preds.clamp(-3e4, 3e4)
-    size = num_pictures, num_priors, num_classes
+    size = num_images, num_priors, num_classes
     scores = torch.tensor(rng.normal(-2, spread, size), dtype=torch.float32)
     gts, ignored = [], []
-    for _ in range(num_pictures):
+    for _ in range(num_images):
         boxes = hostile_boxes(rng, int(rng.choice([0, 1, 5, 40])), inverted=False)
         labels = torch.tensor(rng.integers(0, num_classes, len(boxes)))
         gts.append(InstanceData(bboxes=boxes, labels=labels))
@@ -169,12 +169,12 @@ def check_batch(seed):
         try:
             assigner.assign_batch(points, preds, scores, gts, ignored)
         except ImageError as error:
-            assert error.img == num_pictures - 1
+            assert error.img == num_images - 1
         else:
             raise AssertionError('no error')
         return
     batch = assigner.assign_batch(points, preds, scores, gts, ignored)
-    for index in range(num_pictures):
+    for index in range(num_images):
         alone = assigner.assign(
             InstanceData(priors=points, bboxes=preds[index], scores=scores[index]),
             gts[index],
@@ -210,13 +210,13 @@ def check_head(seed):
     rng = np.random.default_rng(seed)
     strides = [(8,), (8, 16), (8, 16, 32, 64, 128)][int(rng.integers(3))]
     side = int(rng.choice([1, 32, 64]))
-    pictures = int(rng.choice([1, 2, 3]))
+    images = int(rng.choice([1, 2, 3]))
     sizes = [-(-side // stride) for stride in strides]
     scale = rng.choice([0.1, 3, 50])
 
     def maps(channels, positive=False):
         values = [
-            torch.tensor(rng.normal(0, scale, (pictures, channels, n, n)), dtype=torch.float32)
+            torch.tensor(rng.normal(0, scale, (images, channels, n, n)), dtype=torch.float32)
             for n in sizes
         ]
         return [
@@ -226,14 +226,14 @@ def check_head(seed):
 
     preds = [maps(2), maps(4, positive=True), maps(1)]
     gts, ignored = [], []
-    for _ in range(pictures):
+    for _ in range(images):
         boxes = hostile_boxes(rng, int(rng.choice([0, 1, 4, 30])), side, side, inverted=False)
         wrap = HorizontalBoxes if seed % 2 else torch.as_tensor
         gts.append(
             InstanceData(bboxes=wrap(boxes), labels=torch.tensor(rng.integers(0, 2, len(boxes))))
         )
         ignored.append(InstanceData(bboxes=wrap(hostile_boxes(rng, int(rng.choice([0, 2]))))))
-    metas = [dict(img_shape=(side, side))] * pictures
+    metas = [dict(img_shape=(side, side))] * images
     head = make_head(strides)
     if seed % 4 == 0 and len(gts[0]):
         which = int(rng.integers(3))
@@ -293,7 +293,7 @@ def check_metric(seed):
     assert {'mAP', 'mMR', 'JI', 'recall'} <= set(result), result
     assert all(0 <= value <= 1 for value in result.values()), result
     assert evaluate(samples[::-1]) == result
-    assert evaluate(samples + samples[:1]) == result  # a picture handed over twice counts once
+    assert evaluate(samples + samples[:1]) == result  # an image handed over twice counts once
 
 
 CHECKS = dict(

@@ -26,8 +26,8 @@ def head():
     )
 
 
-def pictures(count):
-    """Predictions and boxes; every third picture has none."""
+def images(count):
+    """Predictions and boxes; every third image has none."""
     draw = torch.Generator().manual_seed(0)
     maps = [
         [torch.randn(count, channels, n, n, generator=draw) for n in SIZES]
@@ -48,7 +48,7 @@ def pictures(count):
 
 @pytest.mark.parametrize('processes', [8, 64, pytest.param(512, marks=pytest.mark.slow)])
 def test_mean_over_processes_is_the_loss_of_all(head, monkeypatch, processes):
-    maps, gts = pictures(processes + 3)  # some processes have one picture more
+    maps, gts = images(processes + 3)  # some processes have one image more
 
     def losses(chosen):
         part = [[level[chosen] for level in levels] for levels in maps]

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
 
 @pytest.fixture
 def load(monkeypatch, tmp_path):
-    """Import a script and hand it a command line, in a folder of its own."""
+    """Import a script and hand it a command line, in a directory of its own."""
     threads = torch.get_num_threads()
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.syspath_prepend(str(BENCHMARKS / 'reliability'))

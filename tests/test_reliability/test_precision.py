@@ -27,7 +27,7 @@ def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
         )
     )
     head.init_weights()
-    # One that is watched is called picture by picture.
+    # One that is watched is called image by image.
     seen, assign = [], head.assigner.assign
 
     def record(*args, **kwargs):

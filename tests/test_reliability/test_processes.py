@@ -1,4 +1,4 @@
-"""Several processes train and test as one does on the same pictures."""
+"""Several processes train and test as one does on the same images."""
 
 import json
 import os
@@ -16,9 +16,9 @@ ROOT = SCRIPT.parents[2]
 @pytest.fixture(scope='module')
 def results(tmp_path_factory, python):
     """Of each number of processes."""
-    folder = tmp_path_factory.mktemp('steps')
+    directory = tmp_path_factory.mktemp('steps')
     done = subprocess.run(
-        [python, '-W', 'ignore', SCRIPT, folder],
+        [python, '-W', 'ignore', SCRIPT, directory],
         env=dict(
             os.environ,
             OMP_NUM_THREADS='1',
@@ -31,7 +31,7 @@ def results(tmp_path_factory, python):
         timeout=500,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return {world: json.loads((folder / f'{world}.json').read_text()) for world in WORLDS}
+    return {world: json.loads((directory / f'{world}.json').read_text()) for world in WORLDS}
 
 
 @pytest.mark.parametrize('processes', WORLDS[1:])

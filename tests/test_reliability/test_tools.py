@@ -57,14 +57,14 @@ work_dir = 'work'
 
 @pytest.fixture(scope='module')
 def crowd(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('crowd')
-    build_dataset(str(folder), 4, 3, CrowdParams(width=96, height=96), workers=1)
-    return folder
+    directory = tmp_path_factory.mktemp('crowd')
+    build_dataset(str(directory), 4, 3, CrowdParams(width=96, height=96), workers=1)
+    return directory
 
 
 @pytest.fixture
 def scene(crowd, tmp_path, monkeypatch):
-    """The current folder, with config.py."""
+    """The current directory, with config.py."""
     (tmp_path / 'config.py').write_text(CONFIG.format(root=ROOT, crowd=crowd))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Config, 'pretty_text', property(str))
@@ -94,7 +94,7 @@ class Evil:
 
 @pytest.fixture
 def evil(scene):
-    """A checkpoint that makes a folder when it is unpickled."""
+    """A checkpoint that makes a directory when it is unpickled."""
     torch.save(dict(meta={}, message_hub={}, state_dict=Evil(scene / 'made')), scene / 'evil.pth')
     return 'evil.pth'
 

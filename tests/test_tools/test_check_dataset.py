@@ -1,4 +1,4 @@
-"""The command line of the data set check: table, problems, files, exit status."""
+"""The command line of the dataset check: table, problems, files, exit status."""
 
 import json
 import zlib

@@ -43,16 +43,16 @@ def run(python: str, tool: Path, *args, cwd: Path, ok: bool = True) -> str:
 
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('end_to_end')
-    build_dataset(str(folder / 'crowd'), 8, 4, CrowdParams(width=160, height=120), workers=1)
-    (folder / 'config.py').write_text(
+    directory = tmp_path_factory.mktemp('end_to_end')
+    build_dataset(str(directory / 'crowd'), 8, 4, CrowdParams(width=160, height=120), workers=1)
+    (directory / 'config.py').write_text(
         CONFIG_TEXT.format(root=ROOT) + 'train_cfg = dict(max_epochs=1, val_interval=1)\n'
     )
-    return folder
+    return directory
 
 
-def metrics(folder: Path) -> dict:
-    newest = max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+def metrics(directory: Path) -> dict:
+    newest = max(directory.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     return json.loads(newest.read_text().splitlines()[-1])
 
 
