@@ -61,16 +61,8 @@ def wheel(sources, tmp_path_factory):
     directory = tmp_path_factory.mktemp('wheel')
     subprocess.run(
         [
-            sys.executable,
-            '-m',
-            'pip',
-            '-q',
-            'wheel',
-            '--no-deps',
-            '--no-build-isolation',
-            '--wheel-dir',
-            str(directory),
-            str(sources),
+            *(sys.executable, '-m', 'pip', '-q', 'wheel', '--no-deps', '--no-build-isolation'),
+            *('--wheel-dir', str(directory), str(sources)),
         ],
         check=True,
         capture_output=True,

@@ -61,22 +61,15 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
         'PYTHONPATH': str(ROOT),
         'PYTHONWARNINGS': 'ignore',
     }
+    options = {
+        'train_cfg.max_epochs': 2,
+        'param_scheduler.1.end': 2,
+        'train_dataloader.batch_size': 1,
+    }
     command = [
-        python,
-        ROOT / 'tools/ablate.py',
-        'crowd_lla.py',
-        'K 3=crowd_k3.py',
-        '--seeds',
-        '0',
-        '--jobs',
-        '2',
-        '--work-dir',
-        'work',
-        '--no-checkpoints',
-        '--cfg-options',
-        'train_cfg.max_epochs=2',
-        'param_scheduler.1.end=2',
-        'train_dataloader.batch_size=1',
+        *(python, ROOT / 'tools/ablate.py', 'crowd_lla.py', 'K 3=crowd_k3.py'),
+        *'--seeds 0 --jobs 2 --work-dir work --no-checkpoints --cfg-options'.split(),
+        *(f'{key}={value}' for key, value in options.items()),
     ]
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500
@@ -131,11 +124,6 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     # Nothing is trained to write it again, and the images stay though the checkpoints are gone.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CROWD_ROOT', f'{tmp_path}/crowd/')
-    options = {
-        'train_cfg.max_epochs': 2,
-        'param_scheduler.1.end': 2,
-        'train_dataloader.batch_size': 1,
-    }
     assert (
         ablate(['crowd_lla.py', 'K 3=crowd_k3.py'], [0], work, options=options, train=False) == []
     )

@@ -16,8 +16,6 @@ from tiny_crowd import make_crowd, tiny_config
 from mmdet_lla.analysis.inputs import read_aligned_detections
 from mmdet_lla.analysis.nms import (
     collect_raw_predictions,
-    evaluate_settings,
-    find_best_trials,
     plan_settings,
 )
 from mmdet_lla.analysis.nms.sweep import ALL, group_by_density
@@ -182,13 +180,3 @@ def test_the_tool_from_a_config_to_the_page(crowd, tmp_path, monkeypatch, capsys
 
     assert run('nowhere.pth') == 2
     assert 'checkpoint not found: nowhere.pth' in capsys.readouterr().err
-
-
-def test_best_settings_have_the_interval_of_their_change(crowd):
-    cfg, checkpoint = config(crowd, 'lla')
-    settings = plan_settings(cfg.model.test_cfg, [0.3, 0.9])
-    trials = evaluate_settings(collect_raw_predictions(cfg, checkpoint), settings, TestSet(cfg))
-    best = find_best_trials(trials, num_samples=20)
-    assert best['recall'].low <= best['recall'].delta <= best['recall'].high
-    alone = find_best_trials(trials[:1], num_samples=5)
-    assert all(one.trial is trials[0] and one.delta == 0 for one in alone.values())

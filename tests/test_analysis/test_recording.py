@@ -65,14 +65,6 @@ def test_one_assignment_an_image_and_no_trace(name, monkeypatch):
         assert torch.equal(value, before[key]), key
 
 
-def test_a_head_without_assigner_is_named():
-    with (
-        pytest.raises(ValueError, match='Linear has no assigner'),
-        record_assignments(torch.nn.Linear(1, 1)),
-    ):
-        pass
-
-
 @pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
 def test_levels_are_told_where_some_priors_are_left_out(name):
     """In a batch of unlike images, the smaller one's priors are a part of the grid."""

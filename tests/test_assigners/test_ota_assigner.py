@@ -5,8 +5,7 @@ import torch
 from golden import OTA, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from lla_heads import build_head
 from mmengine.structures import InstanceData
 
 from mmdet_lla.assigners import OTAAssigner
@@ -68,16 +67,8 @@ def test_every_prior_goes_where_the_reference_sent_it(name, form):
 @pytest.mark.parametrize('name', OTA)
 def test_losses_and_gradients_are_the_references(name):
     z = load(name)
-    head = MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=z['cls_logits'].size(1),
-            in_channels=32,
-            feat_channels=32,
-            stacked_convs=1,
-            train_cfg=ConfigDict(assigner=dict(type='OTAAssigner', **knobs_of(z))),
-        )
-    )
+    assigner = dict(type='OTAAssigner', **knobs_of(z))
+    head = build_head(num_classes=z['cls_logits'].size(1), train_cfg=dict(assigner=assigner))
     leaves = [z[key].clone().requires_grad_() for key in ('cls_logits', 'ltrb', 'iou_logits')]
     outs = [to_levels(leaf.reshape(len(leaf), -1), z) for leaf in leaves]
     boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])

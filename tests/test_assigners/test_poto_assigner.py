@@ -5,8 +5,7 @@ import torch
 from golden import POTO, expected_gt_inds, load, predicted_boxes, split_boxes, to_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from lla_heads import build_head, point_generator
 from mmengine.structures import InstanceData
 
 from mmdet_lla.assigners import POTOAssigner
@@ -77,18 +76,11 @@ def test_losses_and_gradients_are_the_references(name, rule):
     if z.get(f'forced_{rule}', torch.zeros(1)).any() or f'loss_cls_{rule}' not in z:
         assert name in ('poto_more_boxes_than_priors', 'poto_tiny_and_outside', 'poto_no_gt')
         return
-    head = MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=z['cls_logits'].size(1),
-            in_channels=32,
-            feat_channels=32,
-            stacked_convs=1,
-            anchor_generator=dict(
-                type='MlvlPointGenerator', offset=0.5, strides=[8, 16, 32, 64, 128]
-            ),
-            train_cfg=ConfigDict(assigner=dict(type='POTOAssigner', **knobs_of(z, rule))),
-        )
+    assigner = dict(type='POTOAssigner', **knobs_of(z, rule))
+    head = build_head(
+        num_classes=z['cls_logits'].size(1),
+        anchor_generator=point_generator(8, 16, 32, 64, 128, offset=0.5),
+        train_cfg=dict(assigner=assigner),
     )
     leaves = [z[key].clone().requires_grad_() for key in ('cls_logits', 'ltrb')]
     outs = [to_levels(leaf, z) for leaf in (*leaves, torch.zeros(len(leaves[0]), 1))]

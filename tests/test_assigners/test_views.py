@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import lla_heads
 import pytest
 import torch
 from mmdet.models.task_modules import AnchorGenerator, MlvlPointGenerator
@@ -15,7 +16,7 @@ from mmdet.models.task_modules.assigners import (
     PointAssigner,
     SimOTAAssigner,
 )
-from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.registry import TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
@@ -111,16 +112,12 @@ CASES = {
 
 
 def build_head(assigner: dict, **kwargs):
-    cfg = dict(
-        type='LLAHead',
+    defaults = dict(
         num_classes=CLASSES,
-        in_channels=32,
-        feat_channels=32,
-        stacked_convs=1,
-        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
-        train_cfg=ConfigDict(assigner=assigner),
+        anchor_generator=lla_heads.point_generator(*STRIDES),
+        train_cfg=dict(assigner=assigner),
     )
-    return MODELS.build({**cfg, **kwargs})
+    return lla_heads.build_head(**{**defaults, **kwargs})
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from lla_heads import build_head
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
@@ -16,17 +15,10 @@ LLA = dict(type='LLAAssigner')
 
 def build(num_classes=2, train_cfg=None, **kwargs) -> LLAHead:
     torch.manual_seed(0)
-    head = MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=num_classes,
-            in_channels=32,
-            feat_channels=32,
-            stacked_convs=1,
-            train_cfg=ConfigDict(train_cfg or dict(assigner=LLA)),
-            **{'test_cfg': ConfigDict(score_thr=0.0, nms_pre=100, max_per_img=5), **kwargs},
-        )
-    )
+    defaults = dict(test_cfg=dict(score_thr=0.0, nms_pre=100, max_per_img=5))
+    if train_cfg is not None:
+        defaults['train_cfg'] = train_cfg
+    head = build_head(num_classes=num_classes, **{**defaults, **kwargs})
     head.init_weights()
     return head
 

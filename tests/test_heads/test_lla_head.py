@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from golden import expected_gt_inds, load, split_boxes
-from mmdet.registry import MODELS
+from lla_heads import build_head
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -63,16 +63,9 @@ REFERENCE_NAMES = dict(
 )
 
 
-def build(num_classes=1, in_channels=32, **kwargs) -> LLAHead:
-    cfg = dict(
-        type='LLAHead',
-        num_classes=num_classes,
-        in_channels=in_channels,
-        feat_channels=32,
-        train_cfg=TRAIN_CFG,
-        test_cfg=TEST_CFG,
-    )
-    return MODELS.build({**cfg, **kwargs})
+def build(num_classes=1, **kwargs) -> LLAHead:
+    defaults = dict(stacked_convs=4, train_cfg=TRAIN_CFG, test_cfg=TEST_CFG)
+    return build_head(num_classes=num_classes, **{**defaults, **kwargs})
 
 
 def our_name(name: str) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lla_heads import build_head
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
@@ -40,18 +41,12 @@ ANCHORS = dict(
 
 def build(one_to_one=dict(), train=dict(), test=dict(), **kwargs) -> LLAHead:
     torch.manual_seed(0)
-    head = MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=2,
-            in_channels=32,
-            feat_channels=32,
-            stacked_convs=1,
-            one_to_one=one_to_one,
-            train_cfg=ConfigDict(assigner=dict(type='LLAAssigner'), **train),
-            test_cfg=ConfigDict({**TEST_CFG, **test}),
-            **kwargs,
-        )
+    head = build_head(
+        num_classes=2,
+        one_to_one=one_to_one,
+        train_cfg=dict(assigner=dict(type='LLAAssigner'), **train),
+        test_cfg={**TEST_CFG, **test},
+        **kwargs,
     )
     head.init_weights()
     return head

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
+from lla_heads import TINY, build_head, point_generator
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.utils import register_all_modules
 from mmengine.structures import InstanceData
@@ -191,17 +191,8 @@ HEADS = {}
 
 def make_head(strides):
     if strides not in HEADS:
-        HEADS[strides] = MODELS.build(
-            dict(
-                type='LLAHead',
-                num_classes=2,
-                in_channels=4,
-                feat_channels=4,
-                stacked_convs=0,
-                norm_cfg=None,
-                train_cfg=dict(assigner=dict(type='LLAAssigner')),
-                anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=list(strides)),
-            )
+        HEADS[strides] = build_head(
+            num_classes=2, **TINY, anchor_generator=point_generator(*strides)
         )
     return HEADS[strides]
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from lla_heads import TINY, build_head, point_generator
 from mmengine.structures import InstanceData
 
 from mmdet_lla.heads import lla_head
@@ -12,18 +12,7 @@ SIZES = (4, 2)
 
 @pytest.fixture(scope='module')
 def head():
-    return MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=1,
-            in_channels=4,
-            feat_channels=4,
-            stacked_convs=0,
-            norm_cfg=None,
-            train_cfg=dict(assigner=dict(type='LLAAssigner')),
-            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16]),
-        )
-    )
+    return build_head(**TINY, anchor_generator=point_generator(8, 16))
 
 
 def images(count):

@@ -14,6 +14,7 @@ from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'benchmarks' / 'reliability' / 'kills.py'
+ONLY = 'epochs, checkpoints within'
 
 
 @pytest.mark.slow
@@ -22,11 +23,7 @@ def test_killed_training_ends_with_the_same_weights(python):
         [
             python,
             str(SCRIPT),
-            '--kills',
-            '3',
-            '--per-run',
-            '3',
-            '--only',
+            *'--kills 3 --per-run 3 --only'.split(),
             'epochs, checkpoints within',
         ],
         capture_output=True,

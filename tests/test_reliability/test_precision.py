@@ -5,7 +5,7 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
+from lla_heads import build_head
 from mmengine.structures import InstanceData
 from test_reliability.hostile import hostile_boxes
 
@@ -15,17 +15,8 @@ from mmdet_lla.assigners import LLAAssigner
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
     torch.manual_seed(0)
-    head = MODELS.build(
-        dict(
-            type='LLAHead',
-            num_classes=3,
-            in_channels=16,
-            feat_channels=16,
-            stacked_convs=1,
-            norm_cfg=dict(type='GN', num_groups=4),
-            train_cfg=dict(assigner=dict(type='LLAAssigner')),
-        )
-    )
+    norm = dict(type='GN', num_groups=4)
+    head = build_head(num_classes=3, in_channels=16, feat_channels=16, norm_cfg=norm)
     head.init_weights()
     # One that is watched is called image by image.
     seen, assign = [], head.assigner.assign

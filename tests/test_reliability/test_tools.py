@@ -179,14 +179,8 @@ def test_full_disk_and_nan_end_with_a_message(call, scene, python):
     assert checkpoint_fault('work/epoch_1.pth') is None and not list(scene.rglob('.*.part*'))
     assert call('train.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=2') is None
 
-    said = call(
-        'train.py',
-        '--cfg-options',
-        'train_cfg.max_epochs=20',
-        'work_dir=wild',
-        'optim_wrapper.optimizer.lr=1e20',
-        'optim_wrapper.clip_grad=None',
-    )
+    options = 'train_cfg.max_epochs=20 work_dir=wild optim_wrapper.optimizer.lr=1e20'
+    said = call('train.py', '--cfg-options', *options.split(), 'optim_wrapper.clip_grad=None')
     assert 'Training stopped in iteration' in said and 'annotation' not in said
     assert 'first module with such an output: ' in said and '.jpg' in said and 'hint: ' in said
 
@@ -275,14 +269,8 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
             *[
                 launch(
                     'dist_train.sh',
-                    'config.py',
-                    '1',
-                    '--work-dir',
-                    'two',
-                    *HALF,
-                    NNODES='2',
-                    NODE_RANK=str(rank),
-                    MASTER_ADDR='127.0.0.1',
+                    *('config.py', '1', '--work-dir', 'two', *HALF),
+                    **dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1'),
                 )
                 for rank in range(2)
             ]
@@ -293,27 +281,15 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
         wait(
             launch(
                 'slurm_train.sh',
-                'cluster',
-                'crowds',
-                'config.py',
-                'two',
-                *HALF,
+                *('cluster', 'crowds', 'config.py', 'two', *HALF),
                 SRUN_ARGS='--gres=none --requeue',
             )
         )
         said = Path('srun.txt').read_text().splitlines()
-        assert said[: said.index('python')] == [
-            '-p',
-            'cluster',
-            '--job-name=crowds',
-            '--gres=gpu:2',
-            '--ntasks=2',
-            '--ntasks-per-node=2',
-            '--cpus-per-task=5',
-            '--kill-on-bad-exit=1',
-            '--gres=none',
-            '--requeue',
-        ]
+        assert ' '.join(said[: said.index('python')]) == (
+            '-p cluster --job-name=crowds --gres=gpu:2 --ntasks=2 --ntasks-per-node=2 '
+            '--cpus-per-task=5 --kill-on-bad-exit=1 --gres=none --requeue'
+        )
     steps = [json.loads(Path(name, 'steps.json').read_text()) for name in ('one', 'two')]
     assert len(steps[0]) == 4 and min(step[0] for step in steps[0]) > 10
     np.testing.assert_allclose(steps[1], steps[0], rtol=1e-5)
@@ -323,24 +299,12 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
     ]
     for name, value in states[0].items():  # a ReLU of an input of some 1e-7 may turn
         torch.testing.assert_close(states[1][name], value, rtol=1e-5, atol=1e-5)
-    if how == 'Slurm on one':
-        wait(
-            launch(
-                'slurm_test.sh',
-                'cluster',
-                'crowds',
-                'config.py',
-                'one/epoch_2.pth',
-                '--work-dir',
-                'tested_by_two',
-            )
-        )
-    else:
-        wait(
-            launch(
-                'dist_test.sh', 'config.py', 'one/epoch_2.pth', '2', '--work-dir', 'tested_by_two'
-            )
-        )
+    script, args = (
+        ('slurm_test.sh', 'cluster crowds config.py one/epoch_2.pth')
+        if how == 'Slurm on one'
+        else ('dist_test.sh', 'config.py one/epoch_2.pth 2')
+    )
+    wait(launch(script, *args.split(), '--work-dir', 'tested_by_two'))
     assert call('test.py', 'one/epoch_2.pth', '--work-dir', 'tested_by_one') is None
     results = [
         json.loads(next(Path(f'tested_by_{name}').glob('*/*.json')).read_text())

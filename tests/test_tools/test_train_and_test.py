@@ -68,12 +68,7 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
 
     output = call(
         theirs / 'train.py',
-        'config.py',
-        '--work-dir',
-        'work',
-        '--resume',
-        '--cfg-options',
-        'train_cfg.max_epochs=2',
+        *'config.py --work-dir work --resume --cfg-options train_cfg.max_epochs=2'.split(),
         cwd=scene,
     )
     assert 'resumed epoch: 1' in output
@@ -84,14 +79,8 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
     for name, tools in dict(ours=ours, theirs=theirs).items():
         call(
             tools / 'test.py',
-            'config.py',
-            'work/epoch_2.pth',
-            '--work-dir',
-            name,
-            '--out',
-            'results.pkl',
-            '--show-dir',
-            'shown',
+            *f'config.py work/epoch_2.pth --work-dir {name} --out results.pkl'.split(),
+            *('--show-dir', 'shown'),
             cwd=scene,
         )
         results.append(metrics(scene / name))
