@@ -47,7 +47,7 @@ def test_examples_of(load, name):
     assert found.attempted and not found.failed
 
 
-def test_peak_memory_is_that_of_known_allocations(load):
+def test_peak_memory_equals_known_allocations(load):
     def call():
         first = torch.empty(10 << 20, dtype=torch.uint8)
         second = torch.empty(20 << 20, dtype=torch.uint8)

@@ -57,7 +57,7 @@ class Call:
     ],
     ids=['os.system', 'getattr of a module', '__init__', '__reduce__', 'eval'],
 )
-def test_anything_else_is_refused(tmp_path, content):
+def test_other_pickles_are_rejected(tmp_path, content):
     try:
         torch.save(dict(loss=content), tmp_path / 'checkpoint.pth')
     except (pickle.PicklingError, TypeError) as error:
@@ -69,7 +69,7 @@ def test_anything_else_is_refused(tmp_path, content):
         torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
 
 
-def test_mmengine_loads_what_torch_does_and_no_more(patched, tmp_path):
+def test_mmengine_loads_only_safe_checkpoints(patched, tmp_path):
     """Its maintained fork goes round torch's refusal, and forgets what is allowed, unless told."""
     log, run = tmp_path / 'log.pth', tmp_path / 'run'
     torch.save(dict(loss=HistoryBuffer([3.0, 1.0], [1, 1])), log)

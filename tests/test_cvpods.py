@@ -118,7 +118,7 @@ def detect(cfg, model, path, scale):
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_the_references_checkpoint_gives_its_detections(name, image, scale):
+def test_reference_checkpoint_gives_the_reference_detections(name, image, scale):
     weights = read_weights(CHECKPOINT, 'model')['model']
     cfg, changes = adapt_config(read(**THIN), weights)
     assert not changes
@@ -131,7 +131,7 @@ def test_the_references_checkpoint_gives_its_detections(name, image, scale):
 
 
 @released
-def test_the_plain_network_is_the_references():
+def test_plain_network_equals_the_reference():
     """So that what is tested against it without the checkpoint is tested against the reference."""
     weights = read_weights(CHECKPOINT, 'model')['model']
     golden = load('released/golden_detections')
@@ -153,7 +153,7 @@ def assert_same_outputs(weights, image, size, golden):
 
 @pytest.mark.parametrize('p6', ['on_output', 'on_input'])
 @pytest.mark.parametrize('path, offset', [(RECIPE, None), (FCOS, 0.5)], ids=['LLAHead', 'FCOSHead'])
-def test_converted_weights_compute_what_they_did(path, offset, p6):
+def test_converted_weights_give_the_same_outputs(path, offset, p6):
     weights = random_weights(read(path, **THIN, **{'model.neck.add_extra_convs': p6}))
     assert weights['backbone.top_block.p6.weight'].shape[1] == (64 if p6 == 'on_output' else 256)
     cfg, changes = adapt_config(read(path, **THIN), weights, offset)
@@ -206,7 +206,7 @@ def test_full_size_models_fit_the_shipped_configs(path, name, offset):
     }
 
 
-def test_the_way_back_gives_the_same_bits(tmp_path, run):
+def test_conversion_back_gives_the_same_bits(tmp_path, run):
     weights = random_weights(read(**THIN))
     there, here, back = tmp_path / 'model_final.pth', tmp_path / 'lla.pth', tmp_path / 'back.pth'
     parallel = {f'module.{name}': tensor for name, tensor in weights.items()}
@@ -231,7 +231,7 @@ def test_the_way_back_gives_the_same_bits(tmp_path, run):
     assert sorted(os.listdir(tmp_path)) == ['back.pth', 'lla.pth', 'lla.py', 'model_final.pth']
 
 
-def test_what_weights_cannot_tell_is_asked_for():
+def test_missing_prior_offset_is_asked_for():
     weights = keys('fcos_atss')
     with pytest.raises(ValueError, match='give the prior offset, 0 .* or 0.5'):
         adapt_config(read(), weights)
@@ -274,7 +274,7 @@ def test_the_recipes_for_other_data_are_the_same_network(data):
         (FCOS, {'model.bbox_head.strides': [4, 8, 16, 32, 64]}, r'strides is \[4, 8'),
     ],
 )
-def test_configs_that_compute_something_else_are_refused(path, options, message):
+def test_configs_of_other_networks_are_rejected(path, options, message):
     with pytest.raises(ValueError, match=f'the config does not fit: .*{message}'):
         build_model(read(path, **{**(THIN if path in (RECIPE, FCOS) else {}), **options}))
 
@@ -325,7 +325,7 @@ def test_nothing_but_tensors_and_plain_values_is_read(tmp_path):
         read_weights(path, 'model')
 
 
-def test_where_something_is_wrong_nothing_is_written(tmp_path, run):
+def test_failed_conversions_write_nothing(tmp_path, run):
     path, out = tmp_path / 'a.pth', tmp_path / 'b.pth'
     torch.save(dict(model={'head.ious_pred.weight': torch.zeros(1)}), path)
     status, said = run(path, out, '--config', CONFIGS / RECIPE)

@@ -45,7 +45,7 @@ def test_a_config_of_ours():
         ('mmdet::override_category', ValueError, 'mmdet has . configs override_category.py'),
     ],
 )
-def test_what_is_no_config_says_what_was_looked_for(tmp_path, monkeypatch, name, error, words):
+def test_missing_configs_name_the_search(tmp_path, monkeypatch, name, error, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
         config_path(name)

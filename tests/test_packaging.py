@@ -217,7 +217,7 @@ def test_make_test_sets_up_the_environment_that_it_uses(options, environment, fi
     assert f'{environment}/bin/python -m pytest' in commands
 
 
-def test_make_says_what_it_can_do():
+def test_make_lists_its_targets():
     shown = subprocess.run(['make'], cwd=REPO, capture_output=True, text=True).stdout
     for target in ('demo', 'test', 'docs', 'lint', 'setup', 'clean'):
         assert f'make {target} ' in shown

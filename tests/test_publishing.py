@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
     return directory / 'epoch_3.pth', cfg, held['state_dict']
 
 
-def test_published_file_is_plain_and_whole(trained, tmp_path):
+def test_published_file_is_plain_and_complete(trained, tmp_path):
     checkpoint, cfg, weights = trained
     path = publish(checkpoint, tmp_path, score_threshold=0.4, metrics={'crowd_human/mMR': 0.5})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
@@ -122,7 +122,7 @@ def test_half_keeps_statistics_and_what_would_overflow(trained, tmp_path):
             torch.testing.assert_close(value.float(), weights[key], rtol=1e-3, atol=1e-6)
 
 
-def test_what_cannot_be_published_is_named(trained, tmp_path):
+def test_unusable_checkpoints_are_named(trained, tmp_path):
     checkpoint, cfg, _ = trained
     held = read_checkpoint(checkpoint)
     with pytest.raises(FileNotFoundError, match='no checkpoint .*none.pth here'):
@@ -166,7 +166,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=40)
 @given(value=VALUES)
-def test_config_text_is_read_as_what_it_says(value):
+def test_config_text_is_parsed_literally(value):
     if 'inf' in repr(value):
         return
     assert parse_config(f'value = {value!r}\nmodel = dict(type="A", value={value!r})') == dict(
@@ -205,7 +205,7 @@ def test_every_config_reads_as_data():
         assert parse_config(cfg.pretty_text) == cfg.to_dict(), path
 
 
-def test_plain_names_what_is_not():
+def test_to_plain_names_unsupported_values():
     with pytest.raises(ValueError, match=r'meta.a\[1\] is a PosixPath'):
         to_plain(dict(a=[1, Path('x')]), 'meta')
     assert to_plain(dict(a=(np.float32(1), np.arange(2))), 'meta') == dict(a=(1.0, [0, 1]))
@@ -238,7 +238,7 @@ print('boxes', len(found['predictions'][0]['bboxes']))
 
 
 @pytest.mark.slow
-def test_fresh_process_publishes_and_detects_with_mmdets_own(trained, tmp_path, python):
+def test_mmdets_tools_accept_published_files_in_a_new_process(trained, tmp_path, python):
     """mmdet's own tools take what we wrote, where nobody has imported mmdet_lla."""
     make_runner(tmp_path / 'toy', 'fresh_toy', max_iters=2).train()
     done = subprocess.run(

@@ -130,7 +130,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     assert (work / 'report.html').read_text().count('image/jpeg') == kinds.count('image/jpeg')
 
 
-def test_images_are_of_few_and_many_people_who_overlap():
+def test_selected_images_have_few_and_many_overlapping_people():
     def image(img_id, count, overlap):
         left = [10 * (1 - overlap) * i for i in range(count)]
         return CrowdAnnotation.create(img_id, [[x, 0, x + 10, 30] for x in left])

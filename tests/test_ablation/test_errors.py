@@ -44,7 +44,7 @@ def detected(annotations, seed, twice=0, missed=0):
     return found
 
 
-def test_rates_and_impacts_are_those_of_the_errors():
+def test_rates_and_impacts_equal_the_errors():
     annotations = crowd()
     detections = detected(annotations, 0, twice=2, missed=1)
     run = find_run_errors(stand_in(annotations), detections[::-1], num_samples=8)
@@ -64,7 +64,7 @@ def test_rates_and_impacts_are_those_of_the_errors():
     assert row[2] == pytest.approx(-impacts['duplicate']['MR']) and row[2] > 0
 
 
-def test_a_trade_is_told_from_noise():
+def test_significant_differences_are_found():
     annotations = crowd()
     tested = stand_in(annotations)
 
@@ -87,7 +87,7 @@ def test_a_trade_is_told_from_noise():
     assert other.means['rate']['missed'].value == pytest.approx(1 / 6)
 
 
-def test_what_has_other_images_is_not_compared():
+def test_runs_on_other_images_are_not_compared():
     few, many = crowd(3), crowd(4)
     runs = {
         name: {0: find_run_errors(stand_in(some), detected(some, 0), 4)}

@@ -29,7 +29,7 @@ def results_of(engine, call, count):
         (['GPU-8f', 'GPU-91'], 2, ['GPU-8f,GPU-91']),
     ],
 )
-def test_every_run_has_gpus_of_its_own(gpus, each, groups):
+def test_local_runs_have_their_own_gpus(gpus, each, groups):
     engine = LocalEngine(gpus=gpus, gpus_per_run=each)
     together = threading.Barrier(len(groups), timeout=60)
     held, lock = set(), threading.Lock()
@@ -55,7 +55,7 @@ def test_runs_share_gpus_that_are_too_few():
     assert set(seen) <= {'0', '1'} and engine.groups == [['0'], ['1']] * 2
 
 
-def test_without_gpus_a_run_is_not_told_what_to_see(monkeypatch):
+def test_without_gpus_cuda_visible_devices_is_not_set(monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     engine = LocalEngine(gpus=[])
     assert (engine.jobs, engine.gpus_per_run) == (1, 0)
@@ -67,7 +67,7 @@ def test_without_gpus_a_run_is_not_told_what_to_see(monkeypatch):
     'visible, words, jobs',
     [(None, [], 4), ('2,3,6,7', [], 4), (None, ['--gpus-per-run', '2'], 2)],
 )
-def test_as_many_runs_at_once_as_there_are_gpus(monkeypatch, visible, words, jobs):
+def test_number_of_parallel_runs_is_the_number_of_gpus(monkeypatch, visible, words, jobs):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if visible:
@@ -77,7 +77,7 @@ def test_as_many_runs_at_once_as_there_are_gpus(monkeypatch, visible, words, job
     assert sum(engine.groups, []) == (visible or '0,1,2,3').split(',')
 
 
-def test_more_gpus_than_there_are_is_named():
+def test_too_many_gpus_per_run_are_rejected():
     with pytest.raises(ValueError, match='gpus_per_run is 3, expected 0 to 2'):
         LocalEngine(gpus=['0', '1'], gpus_per_run=3)
 

@@ -42,7 +42,7 @@ def study(directory, shift=0.0, baseline='LLA'):
     return directory
 
 
-def test_table_marks_what_is_no_noise(tmp_path):
+def test_table_marks_significant_differences(tmp_path):
     lines = markdown_table(read_comparisons(study(tmp_path / 'a'))).splitlines()
     assert lines == [
         '|  | AP ↑ | MR ↓ | JI ↑ | recall ↑ |',
@@ -73,7 +73,7 @@ def test_figure_has_a_point_for_each_config_in_each_study(tmp_path):
     assert bars == [[1, 1], [1, 1], [0.35, 0.35], [0.35, 0.35]]
 
 
-def test_studies_of_other_baselines_or_without_a_comparison_are_refused(tmp_path):
+def test_studies_with_other_baselines_or_no_comparison_are_rejected(tmp_path):
     a, b = (read_comparisons(study(tmp_path / name, baseline=name)) for name in ('A', 'B'))
     with pytest.raises(ValueError, match=r"baselines \['A', 'B'\]"):
         plots.studies(dict(a=a, b=b), METRICS)
@@ -96,7 +96,7 @@ def test_command_prints_tables_and_draws(tmp_path, capsys):
 @pytest.mark.parametrize(
     'content, message', [(None, 'results.json not found'), ('{"runs": []}', 'no estimates')]
 )
-def test_command_says_what_is_missing(tmp_path, capsys, content, message):
+def test_command_names_missing_files(tmp_path, capsys, content, message):
     if content:
         (tmp_path / 'results.json').write_text(content)
     assert compare_studies.main([str(tmp_path)]) == 2

@@ -20,7 +20,7 @@ ray_engine = pytest.importorskip(
 RayEngine = ray_engine.RayEngine
 
 
-def test_jobs_are_told_of_once(ray_cluster, tmp_path):
+def test_each_job_ends_with_one_event(ray_cluster, tmp_path):
     note = tmp_path / 'note'
     jobs = [Job('a', answer), Job('b', complain), Job('c', partial(die, note=note))]
     engine = RayEngine(tmp_path, cpus_per_run=2, retries=1)
@@ -35,9 +35,7 @@ def test_jobs_are_told_of_once(ray_cluster, tmp_path):
 
 
 @pytest.mark.parametrize('status, waits', [(-signal.SIGKILL, True), (-signal.SIGTERM, False)])
-def test_a_worker_may_end_before_it_says_that_its_tool_was_killed(
-    monkeypatch, tmp_path, status, waits
-):
+def test_a_worker_waits_before_it_reports_a_killed_tool(monkeypatch, tmp_path, status, waits):
     """One that loses its node kills its tools first, and what it says is not tried again."""
     error = ToolFailed('train.py', status, tmp_path / 'train.log', '')
 
@@ -53,14 +51,14 @@ def test_a_worker_may_end_before_it_says_that_its_tool_was_killed(
     assert slept == [ray_engine.WORKER_EXIT_S] * waits
 
 
-def test_a_run_has_gpus_of_its_own(ray_cluster, tmp_path):
+def test_each_run_has_its_own_gpus(ray_cluster, tmp_path):
     engine = RayEngine(tmp_path, cpus_per_run=1, gpus_per_run=2)
     events = engine.run([Job('a', gpus), Job('b', gpus)])
     results = [event.result for event in events if isinstance(event, JobResult)]
     assert [(count, sorted(seen)) for count, seen in results] == [(2, ['0', '1'])] * 2
 
 
-def test_what_a_node_does_not_see_is_named(ray_cluster, tmp_path):
+def test_paths_missing_on_a_node_are_named(ray_cluster, tmp_path):
     job = Job('a', answer, (tmp_path / 'data' / 'Images',))
     with pytest.raises(ValueError, match=r'node \S+ does not see .*data/Images'):
         list(RayEngine(tmp_path).run([job]))

@@ -36,7 +36,7 @@ def measured(effects, images, num_samples=400, seed=0):
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_draws_add_up_and_repeat(size, num_samples, seed):
+def test_bootstrap_samples_add_up_and_repeat(size, num_samples, seed):
     for draw in (resample_images, resample_seeds):
         counts = draw(size, num_samples, seed)
         assert counts.shape == (num_samples, size)
@@ -58,9 +58,7 @@ def test_draws_add_up_and_repeat(size, num_samples, seed):
         (10, 1, 0.01, 0.3),
     ],
 )
-def test_interval_holds_the_truth_about_19_times_in_20(
-    num_seeds, seed_noise, image_noise, noise_of_both
-):
+def test_intervals_have_95_percent_coverage(num_seeds, seed_noise, image_noise, noise_of_both):
     """Also with few seeds, where plain percentiles hold it in 3 of 4 cases."""
     rng = np.random.default_rng(num_seeds)
     held, widths = 0, []
@@ -83,7 +81,7 @@ def test_factor_is_students_and_tends_to_one():
     assert small_sample_factor(1000) == pytest.approx(1, abs=0.01)
 
 
-def test_shared_noise_cancels_in_paired_differences():
+def test_paired_differences_cancel_shared_noise():
     """A config that is better by a little in every run, on images that differ by much."""
     rng = np.random.default_rng(1)
     images, effects = rng.normal(0, 10, (1, 50)), rng.normal(0, 3, 3)
@@ -102,7 +100,7 @@ def test_interval_of_a_fraction_ends_where_fractions_do():
     assert estimate(*misses).low < 0 and estimate_fraction(*misses).low == 0
 
 
-def test_refuses_what_does_not_fit():
+def test_wrong_shapes_are_rejected():
     with pytest.raises(ValueError, match='points have shape'):
         estimate(np.zeros(0), np.zeros((0, 5)))
     with pytest.raises(ValueError, match='points have shape'):
@@ -121,7 +119,7 @@ def test_refuses_what_does_not_fit():
         ('AP', 0, 0, 'equal'),
     ],
 )
-def test_says_it_in_a_word(metric, low, high, word):
+def test_significance_has_one_word(metric, low, high, word):
     assert significance(metric, Estimate((low + high) / 2, low, high, 3)) == word
     alone = significance(metric, Estimate((low + high) / 2, low, high, 1))
     assert alone == ('equal' if word == 'equal' else 'one seed')
@@ -159,7 +157,7 @@ def results_of_config(annotations, name, quality, seeds=(0, 1, 2)):
     return RunResults(name, {s: detected(annotations, quality, s) for s in seeds})
 
 
-def test_equal_runs_differ_by_exactly_nothing_and_better_ones_do(crowd):
+def test_equal_runs_have_zero_difference_and_better_runs_do_not(crowd):
     base = results_of_config(crowd, 'base', 0.6)
     comparisons = compare_runs(
         [
@@ -197,7 +195,7 @@ def test_differences_are_over_common_seeds_and_images(crowd):
     assert other.differences is None and elsewhere.differences is None
 
 
-def test_groups_hold_everybody_and_their_own_recall(crowd):
+def test_groups_contain_every_gt_and_their_recalls_add_up(crowd):
     one = results_of_config(crowd, 'base', 0.6)
     for attribute in ('crowded', 'height', 'visible'):
         groups = evaluate_groups(one, attribute, num_samples=20)
@@ -208,7 +206,7 @@ def test_groups_hold_everybody_and_their_own_recall(crowd):
         assert all(g.means['AP'].low <= g.means['AP'].high for g in groups)
 
 
-def test_mean_curves_read_what_the_runs_reach(crowd):
+def test_mean_curves_interpolate_the_runs(crowd):
     one, other = (detected(crowd, quality, 0) for quality in (0.5, 0.9))
     recall = np.array([0.1, 0.4, 0.8])
     precision = mean_precision([one, other], recall)
@@ -226,7 +224,7 @@ def test_mean_curves_read_what_the_runs_reach(crowd):
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(0, 100))
 @settings(max_examples=50, deadline=None)
-def test_smoothing_keeps_within_the_values(values, width):
+def test_smoothing_stays_within_the_values(values, width):
     steps = np.arange(len(values)) * 3.0
     smooth = _smooth(steps, np.array(values), width)
     assert smooth.shape == steps.shape

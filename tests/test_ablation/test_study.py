@@ -78,7 +78,7 @@ def test_runs_every_config_with_every_seed_once(study_dir, engine):
 
 
 @EVERY_ENGINE
-def test_a_failed_run_is_named_and_the_others_go_on(study_dir, engine):
+def test_a_failed_run_is_named_and_the_others_continue(study_dir, engine):
     (study_dir / 'one.py').write_text(
         CONFIG.format(quality=1, directory=study_dir) + "model['dies_after'] = 2\n"
     )
@@ -92,7 +92,7 @@ def test_a_failed_run_is_named_and_the_others_go_on(study_dir, engine):
     assert progress.fraction() == 1
 
 
-def test_goes_on_after_the_last_whole_checkpoint(study_dir, engine):
+def test_resumes_from_the_last_complete_checkpoint(study_dir, engine):
     study = study_of(study_dir, {'model.dies_after': 3}, seeds=[0], engine=engine)
     assert len(study.execute(Silent())) == 2
     directory = study.runs[0].work_dir
@@ -225,7 +225,7 @@ study_of(directory, {'model.waits_after': 2}, seeds=[0], engine=engine).execute(
 @pytest.mark.slow
 @EVERY_ENGINE
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
-def test_interruption_leaves_nothing_running_and_is_resumed(
+def test_an_interrupted_study_ends_its_tools_and_resumes(
     study_dir, engine, number, python, request
 ):
     address, at_once = [], 2
@@ -266,7 +266,7 @@ def test_interruption_leaves_nothing_running_and_is_resumed(
     assert epochs() == [['1', '2', '3', '4']] * 2
 
 
-def test_repairs_only_what_is_broken(tmp_path):
+def test_only_broken_checkpoints_are_removed(tmp_path):
     repair_checkpoints(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / 'epoch_2.pth').write_bytes(b'')
@@ -298,7 +298,7 @@ def test_reads_how_far_a_tool_is():
     assert parse_step('Saving checkpoint at 2 epochs') is None
 
 
-def test_a_killed_tool_says_so(tmp_path):
+def test_a_killed_tool_is_reported(tmp_path):
     tool = tmp_path / 'tool.py'
     tool.write_text('import os\nprint("so far", flush=True)\nos.kill(os.getpid(), 9)')
     lines = ToolRunner().run([tool], tmp_path / 'log')
@@ -317,7 +317,7 @@ def test_stopped_processes_start_nothing_more(tmp_path):
         next(tools.run([tool], tmp_path / 'log'))
 
 
-def test_progress_counts_only_what_is_done_now():
+def test_progress_estimates_from_this_session_only():
     class Clock:
         now = 0.0
 

@@ -42,11 +42,11 @@ test_dataloader, test_evaluator = dict(dataset=dict()), dict()
         (['topk-1.py', 'topk-10.py'], ['1', '10']),
     ],
 )
-def test_names_are_what_differs(paths, names):
+def test_short_names_are_the_differing_parts(paths, names):
     assert short_names(paths) == names
 
 
-def test_names_of_ones_own(tmp_path):
+def test_custom_names(tmp_path):
     (tmp_path / 'a.py').write_text(CONFIG)
     (tmp_path / 'b=c.py').write_text(CONFIG)
     first, second = load_variants([f'my K 5={tmp_path}/a.py', f'{tmp_path}/b=c.py'])
@@ -62,7 +62,7 @@ def test_names_of_ones_own(tmp_path):
         load_variants([f'{tmp_path}/a.py'])
 
 
-def test_missing_data_is_said_before_anything_is_trained(tmp_path):
+def test_missing_data_is_reported_before_training(tmp_path):
     (tmp_path / 'a.py').write_text(
         CONFIG + 'test_dataloader = dict(dataset=dict(\n'
         "    type='CrowdDataset', ann_file='/nowhere/val.odgt'))"
@@ -71,7 +71,7 @@ def test_missing_data_is_said_before_anything_is_trained(tmp_path):
         load_variants([f'{tmp_path}/a.py'])
 
 
-def test_digest_is_of_what_a_config_says_not_of_its_seed(tmp_path):
+def test_digest_covers_config_and_annotations_but_not_the_seed(tmp_path):
     def digest(**entries):
         return compute_digest(Config(dict(model=dict(topk=10), **entries)))
 
@@ -130,7 +130,7 @@ def test_differences_are_readable():
     assert {key: pair[::-1] for key, pair in back.items()} == diff_configs(base, other)
 
 
-def test_tuples_and_lists_say_the_same():
+def test_tuples_and_lists_are_equal():
     assert diff_configs(dict(model=dict(scale=(1, 2))), dict(model=dict(scale=[1, 2]))) == {}
     assert diff_configs(dict(model=dict(a=None)), dict(model={})) == {'model.a': ('None', ABSENT)}
 
@@ -142,7 +142,7 @@ def test_values_format_value():
     assert format_value(None) == 'None' and format_value('x') == 'x'
 
 
-def test_csv_keeps_commas_and_says_what_differs():
+def test_csv_keeps_commas_and_lists_differences():
     row = dict(
         config='K, 5',
         seed=1,
@@ -170,7 +170,7 @@ def test_csv_keeps_commas_and_says_what_differs():
     assert format_diffs({}) == ''
 
 
-def test_scalars_of_a_resumed_training_are_those_that_counted(tmp_path):
+def test_scalars_of_repeated_iterations_are_the_last_ones(tmp_path):
     def write(stamp, records, end=''):
         directory = tmp_path / stamp / 'vis_data'
         directory.mkdir(parents=True)

@@ -102,7 +102,7 @@ def plain(calls: list, form: str, with_bboxes: bool) -> dict:
     st.sampled_from(['points', 'strided', 'one_stride', 'boxes']),
     st.booleans(),
 )
-def test_sums_of_images_are_those_of_a_loop(images, num_priors, form, with_bboxes):
+def test_statistics_equal_a_loop(images, num_priors, form, with_bboxes):
     calls = [
         make_call(seed, num_boxes, num_priors, form, with_bboxes) for seed, num_boxes in images
     ]
@@ -113,7 +113,7 @@ def test_sums_of_images_are_those_of_a_loop(images, num_priors, form, with_bboxe
     assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-5, abs=1e-7)
 
 
-def test_without_wishes_nothing_is_said_of_contests():
+def test_contested_needs_candidates():
     call, wanted = make_call(0, 3, 20, 'points', False)
     assert 'contested' in summarize(sum_statistics(call, wanted))
     assert 'contested' not in summarize(sum_statistics(call))
@@ -136,7 +136,7 @@ def test_centres_of_every_form_of_priors(priors, centers):
 
 
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), min_size=1))
-def test_agreement_is_symmetric_and_whole_with_itself(pairs):
+def test_agreement_is_symmetric_and_one_with_itself(pairs):
     first, second = torch.tensor(pairs).T
     value = compute_agreement(first, second)
     assert value == compute_agreement(second, first) and compute_agreement(first, first) == 1

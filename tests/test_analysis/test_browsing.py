@@ -18,7 +18,7 @@ def directory(tmp_path_factory):
     return directory
 
 
-def test_assigners_stand_side_by_side_and_the_unfit_are_told(directory):
+def test_assigners_are_drawn_side_by_side_and_failures_are_listed(directory):
     browsed = browse(
         tiny_config(directory),
         assigners=[
@@ -50,7 +50,7 @@ def test_assigners_stand_side_by_side_and_the_unfit_are_told(directory):
         ('tood', "dict(type='TaskAlignedAssigner', topk=5)"),
     ],
 )
-def test_any_head_shows_its_own_and_others(directory, head, other):
+def test_any_head_is_drawn_with_other_assigners(directory, head, other):
     unfit = "dict(type='RegionAssigner', center_ratio=0.2)"
     browsed = browse(
         tiny_config(directory, head), assigners=[other, unfit], number=1, out_dir=directory / head
@@ -78,7 +78,7 @@ def test_weights_of_the_checkpoint_are_shown(directory):
         browse(cfg, str(path), out_dir=directory / 'weights')
 
 
-def test_images_come_by_id_or_name_and_boxes_lie_on_them(directory):
+def test_images_are_found_by_id_and_boxes_follow_the_resize(directory):
     cfg = tiny_config(directory)
     cfg.train_dataloader.dataset = dict(
         type='MultiImageMixDataset', dataset=cfg.train_dataloader.dataset, pipeline=[]
@@ -114,7 +114,7 @@ def test_assigners_are_read_from_words_dicts_and_configs():
             read_assigner(text)
 
 
-def test_the_assigner_of_two_stages_is_the_rpns():
+def test_the_assigner_of_a_two_stage_detector_is_the_rpn_assigner():
     rpn = dict(assigner=dict(type='MaxIoUAssigner'))
     model = ConfigDict(type='FasterRCNN', train_cfg=dict(rpn=rpn, rcnn={}))
     assert get_assigner_cfg(model) is model.train_cfg.rpn

@@ -70,7 +70,7 @@ def runner_of_a_test(cfg, checkpoint):
     ('head', 'others'),
     [('lla', [{}, GAUSSIAN, dict(sqrt_score=False)]), ('atss', []), ('yolox', [])],
 )
-def test_settings_are_those_of_a_test_to_the_last_digit(crowd, head, others):
+def test_settings_give_exactly_the_detections_of_a_test(crowd, head, others):
     cfg, checkpoint = config(crowd, head)
     raw = collect_raw_predictions(cfg, checkpoint)
     runner = runner_of_a_test(cfg, checkpoint)
@@ -102,7 +102,7 @@ def test_a_lower_score_threshold_needs_another_pass(crowd):
     )
 
 
-def test_what_has_no_such_nms_is_told(crowd):
+def test_models_without_nms_and_wrong_settings_are_rejected(crowd):
     cfg, checkpoint = config(crowd, 'lla')
     cfg.model.bbox_head.one_to_one = dict(stacked_convs=1)
     with pytest.raises(ValueError, match='predicts without NMS'):
@@ -119,7 +119,7 @@ def test_what_has_no_such_nms_is_told(crowd):
         plan_settings(ConfigDict(nms=None))
 
 
-def test_settings_that_change_nothing_are_left_out(crowd):
+def test_settings_without_effect_are_skipped(crowd):
     cfg, _ = config(crowd, 'lla')
     planned = plan_settings(
         cfg.model.test_cfg, [0.5, 0.6], ['linear'], [100, 300, 1000], [0.1, 0.2], plain_product=True

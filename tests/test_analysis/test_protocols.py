@@ -59,7 +59,7 @@ def test_rules_come_to_the_numbers_of_the_evaluations_own_code(tmp_path, seed):
     assert all(row.name in format_text(rows) for row in rows)
 
 
-def test_a_failing_evaluation_is_named_and_the_others_go_on(tmp_path):
+def test_a_failing_evaluation_is_named_and_the_others_continue(tmp_path):
     records, samples = random_crowd(0, num_images=2)
     records[1]['gtboxes'] = []
     path = write_odgt(tmp_path / 'a.odgt', records)

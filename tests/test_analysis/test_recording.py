@@ -49,7 +49,7 @@ def sample(
 
 
 @pytest.mark.parametrize('name', ['lla-fcos', 'lla-retinanet', 'atss'])
-def test_one_assignment_an_image_and_no_trace(name, monkeypatch):
+def test_one_assignment_per_image_and_no_side_effects(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     model = build(name).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -66,7 +66,7 @@ def test_one_assignment_an_image_and_no_trace(name, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
-def test_levels_are_told_where_some_priors_are_left_out(name):
+def test_levels_are_known_when_some_priors_are_excluded(name):
     """In a batch of unlike images, the smaller one's priors are a part of the grid."""
     small, large = compute_assignments(build_head(name), [sample(0, 64, 96), sample(1)])
     assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
@@ -87,7 +87,7 @@ def test_priors_off_the_grid_have_no_level():
     assert calls[0].levels.tolist() == [0, -1, -1]
 
 
-def test_each_box_alone_takes_its_k_cheapest():
+def test_candidates_are_the_k_cheapest_priors():
     boxes = ((10.0, 10.0, 40.0, 80.0), (20.0, 12.0, 50.0, 82.0), (0.0, 0.0, 3.0, 3.0))
     model = build_head('lla')
     (call,) = compute_assignments(model, [sample(0, boxes=boxes)])
@@ -99,7 +99,7 @@ def test_each_box_alone_takes_its_k_cheapest():
     assert not (call.result.gt_inds[taken.sum(0) == 0] > 0).any()
 
 
-def test_ignore_boxes_wish_for_nothing():
+def test_ignored_gts_have_no_candidates():
     one = sample(0)
     one['data_samples'].ignored_instances = InstanceData(
         bboxes=torch.tensor([[60.0, 10.0, 100.0, 80.0]]), labels=torch.tensor([0])
@@ -122,7 +122,7 @@ def test_recordings_may_end_in_any_order():
     assert 'assign' not in vars(model.bbox_head.assigner)
 
 
-def test_both_assigners_of_tood_are_seen(monkeypatch):
+def test_both_assigners_of_tood_are_recorded(monkeypatch):
     model = build_head('tood')
     for epoch, assigner in ((0, 'initial_assigner'), (1, 'alignment_assigner')):
         monkeypatch.setattr(
@@ -142,7 +142,7 @@ def dict_with_info(**info):
     return type('Hub', (), dict(get_info=lambda self, key: info[key]))()
 
 
-def test_the_rpn_of_two_stages_is_looked_at():
+def test_the_rpn_of_a_two_stage_detector_is_recorded():
     cfg = Config.fromfile(
         ROOT / 'configs/baselines/faster-rcnn_r50-caffe_fpn_8xb2-30k_crowdhuman.py'
     ).model

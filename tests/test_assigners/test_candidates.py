@@ -32,7 +32,7 @@ def one_by_one(boxes, points):
 
 @pytest.mark.parametrize('kind', PRIORS)
 @pytest.mark.parametrize('size', [3.0, 20.0, 60.0])
-def test_listed_pairs_are_those_inside_in_order(kind, size):
+def test_listed_pairs_are_the_inside_pairs_in_order(kind, size):
     for seed in range(5):
         scene = make_scene(seed, kind, 15, 1, 1.0, size)
         points = centers(scene['priors'], kind)
@@ -42,7 +42,7 @@ def test_listed_pairs_are_those_inside_in_order(kind, size):
             assert torch.equal(ours, plain)
 
 
-def test_borders_fall_as_the_very_test_does():
+def test_borders_are_exact():
     """Boxes whose sides lie a rounding error from the margin, at coordinates of any size."""
     x = torch.tensor([0.0, 0.01, 8.0, 1e3, 1e3, 65536.0, 1e7])
     points = torch.stack(torch.meshgrid(x, x, indexing='xy'), -1).view(-1, 2)
@@ -90,7 +90,7 @@ def test_grids_of_all_lengths_take_little_memory():
         assert torch.equal(ours, plain)
 
 
-def test_near_a_center_is_mmdets():
+def test_near_center_equals_mmdet():
     simota = SimOTAAssigner(center_radius=1.5)
     for seed in range(5):
         scene = make_scene(seed, 'strided', 15, 1, 1.0, 40.0)

@@ -83,7 +83,7 @@ def test_scores_are_left_as_they_are():
             assert torch.equal(scores, before)
 
 
-def test_iou_is_mmdets():
+def test_iou_equals_mmdet():
     boxes1, boxes2 = random_boxes(40), random_boxes(40, 1)
     torch.testing.assert_close(
         pair_iou(with_area(boxes1), with_area(boxes2)),
@@ -94,7 +94,7 @@ def test_iou_is_mmdets():
     )
 
 
-def test_box_costs_are_those_of_mmdets_overlaps():
+def test_box_costs_equal_mmdet():
     boxes1, boxes2 = random_boxes(60), random_boxes(60, 1)
     ious = bbox_overlaps(boxes1, boxes2)
     assert (ious == 0).any() and (ious > 0.3).any()
@@ -112,7 +112,7 @@ def test_box_costs_are_those_of_mmdets_overlaps():
         assert (same >= 0).all()
 
 
-def test_boxes_without_area_meet_nothing():
+def test_boxes_without_area_overlap_nothing():
     boxes = with_area(
         torch.tensor([[5.0, 5.0, 5.0, 5.0], [9.0, 9.0, 3.0, 3.0], [0.0, 0.0, 10.0, 10.0]])
     )

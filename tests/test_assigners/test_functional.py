@@ -52,7 +52,7 @@ def test_the_reference_decides_the_same(seed):
     )
 
 
-def test_settings_are_those_of_the_assigner():
+def test_settings_equal_the_assigner():
     scene = make_scene(5, 'anchors', 12, 2, 2.0, 40.0)
     settings = dict(topk='dynamic', contested='picked', cls_cost='bce')
     inputs = {name: scene[name] for name in ('priors', 'preds', 'scores', 'boxes', 'classes')}

@@ -129,7 +129,7 @@ def test_overlap(name):
 
 @pytest.mark.parametrize('ignore', ['compete', 'overlap'])
 @pytest.mark.parametrize('name', KNOWS)
-def test_the_switch_and_an_assigners_own_knob_say_the_same(name, ignore):
+def test_head_switch_and_assigner_argument_agree(name, ignore):
     gt_instances = crowd(1, 20)
     own, *_ = decide({**ASSIGNERS[name], 'ignore': ignore}, gt_instances, REGIONS)
     switched, *_ = decide({**ASSIGNERS[name], 'ignore': 'unused'}, gt_instances, REGIONS, ignore)
@@ -140,7 +140,7 @@ def test_the_switch_and_an_assigners_own_knob_say_the_same(name, ignore):
     assert torch.equal(own, viewed)
 
 
-def test_overlap_is_max_ious_own():
+def test_overlap_equals_max_iou_assigner():
     gt_instances = crowd(1, 20)
     own, *_ = decide({**MAX_IOU, 'ignore_iof_thr': 0.3}, gt_instances, REGIONS)
     switched, *_ = decide(MAX_IOU, gt_instances, REGIONS, 'overlap', ignore_iof_thr=0.3)
@@ -150,7 +150,7 @@ def test_overlap_is_max_ious_own():
 
 
 @pytest.mark.parametrize('name', ASSIGNERS)
-def test_everything_is_covered_or_nothing_is_given(name):
+def test_all_priors_covered_or_no_gts(name):
     whole = InstanceData(bboxes=torch.tensor([[-900.0, -900.0, 900.0, 900.0]]))
     gt_inds, *_ = decide(ASSIGNERS[name], crowd(1, 20), whole, 'overlap')
     assert (gt_inds == -1).all()

@@ -91,7 +91,7 @@ def needed_margin(spread, knobs):
     size=st.sampled_from([3.0, 20.0, 60.0]),
     knobs=st.fixed_dictionaries({name: st.sampled_from(values) for name, values in KNOBS.items()}),
 )
-def test_every_combination_decides_as_the_oracle_does(
+def test_every_combination_equals_the_oracle(
     seed, kind, num_boxes, num_classes, spread, size, knobs
 ):
     if knobs['candidates'] == 'center':

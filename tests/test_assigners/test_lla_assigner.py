@@ -29,7 +29,7 @@ def gt_inds_of(owner, ignored):
 
 
 @pytest.mark.parametrize('name', ASSIGN)
-def test_every_prior_goes_where_the_reference_sent_it(name):
+def test_assignment_equals_the_reference(name):
     z = load(name)
     boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
     preds = torch.cat([z['points'] - z['ltrb'][:, :2], z['points'] + z['ltrb'][:, 2:]], 1)
@@ -45,7 +45,7 @@ def test_every_prior_goes_where_the_reference_sent_it(name):
 
 
 @pytest.mark.parametrize('size', [3.0, 40.0])
-def test_equal_costs_go_to_the_lower_index(size):
+def test_equal_costs_select_the_lower_index(size):
     scene = make_scene(0, 'points', 8, 1, spread=0.0, size=size)
     scene['preds'][:] = torch.tensor([500.0, 500.0, 510.0, 510.0])  # meets no box: all costs equal
     scene['ignored'][:] = False
@@ -59,7 +59,7 @@ def test_equal_costs_go_to_the_lower_index(size):
     assert torch.equal(assign(scene).gt_inds, answer.owner + 1)
 
 
-def test_contested_prior_goes_to_a_box_that_did_not_pick_it():
+def test_contested_priors_go_to_the_cheapest_gt():
     """Boxes 0 and 1 want the one prior that lies in them; box 2 is cheaper there, full as it is."""
     priors = torch.tensor([[50.0, 50.0], [60.0, 60.0], [200.0, 200.0], [300.0, 300.0]])
     preds = torch.tensor(

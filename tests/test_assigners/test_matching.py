@@ -81,7 +81,7 @@ def random_case(seed, num_boxes=12, num_priors=60, levels=4):
 
 @pytest.mark.parametrize('topk', [1, 5, 100])
 @pytest.mark.parametrize('chunk', [None, 7])
-def test_sparse_answer_is_that_of_the_full_table(topk, chunk, monkeypatch):
+def test_sparse_matching_equals_the_full_table(topk, chunk, monkeypatch):
     if chunk:
         monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
         monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)
@@ -117,7 +117,7 @@ def test_a_dynamic_number_is_the_sum_of_the_largest_ious(chunk, monkeypatch):
 @pytest.mark.parametrize('contested', ['all', 'picked'])
 @pytest.mark.parametrize('chunk', [None, 7])
 @pytest.mark.parametrize('way', ['sparse', 'exhaustive', 'some priors excluded'])
-def test_images_of_a_batch_are_matched_each_for_itself(contested, chunk, way, monkeypatch):
+def test_images_of_a_batch_are_matched_separately(contested, chunk, way, monkeypatch):
     if chunk:
         monkeypatch.setattr(matching, 'PAIR_CHUNK', chunk)
         monkeypatch.setattr(matching, 'TABLE_CHUNK', chunk)

@@ -53,7 +53,7 @@ def scenes_of(num_imgs, num_boxes, num_classes, kind='points'):
 
 
 @pytest.mark.parametrize('num_classes', [1, 3])
-def test_a_batch_of_any_size_is_150_operators_and_waits_once(simulated, num_classes):
+def test_a_batch_takes_150_operators_and_one_synchronization(simulated, num_classes):
     """Boxes of all kinds, those with too few priors inside among them, and contested priors."""
     seen = set()
     for num_imgs in (1, 2, 16):
@@ -86,7 +86,7 @@ KNOBS = {
 
 @pytest.mark.parametrize('knobs', KNOBS.values(), ids=KNOBS)
 @pytest.mark.parametrize('num_classes', [1, 3])
-def test_decides_as_on_the_host_and_waits_once(simulated, knobs, num_classes):
+def test_device_equals_cpu_with_one_synchronization(simulated, knobs, num_classes):
     kind = 'strided' if 'prior_form' in knobs else 'points'
     batch = scenes_of(3, 20, num_classes, kind)
     expected = LLAAssigner(**knobs).assign_batch(*batch)
@@ -102,7 +102,7 @@ def test_decides_as_on_the_host_and_waits_once(simulated, knobs, num_classes):
         assert torch.equal(getattr(found, name).host, getattr(expected, name))
 
 
-def test_simota_decides_as_on_the_host(simulated):
+def test_simota_on_the_device_equals_cpu(simulated):
     batch = scenes_of(3, 20, 2, 'strided')
     batch = (*batch[:2], batch[2].sigmoid(), *batch[3:])
     expected = LLAAssigner.simota().assign_batch(*batch)
@@ -125,7 +125,7 @@ def batch_of(num_imgs, head):
 
 
 @pytest.mark.parametrize('form', [{}, ANCHORS], ids=['points', 'anchors'])
-def test_the_losses_of_a_batch_wait_twice_whatever_its_size(simulated, form):
+def test_losses_of_a_batch_take_two_synchronizations(simulated, form):
     """For the assignment, and for the number of positive priors."""
     head = build(num_classes=3, **form)
     seen = []
@@ -148,9 +148,7 @@ def test_the_losses_of_a_batch_wait_twice_whatever_its_size(simulated, form):
 
 
 @pytest.mark.parametrize('assigner, synchronizations', [('LLAAssigner', 2), ('POTOAssigner', None)])
-def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(
-    simulated, assigner, synchronizations
-):
+def test_one_to_one_loss_on_the_device_equals_cpu(simulated, assigner, synchronizations):
     """POTO's matching is the host's, image by image."""
     train_cfg = ConfigDict(TRAIN_CFG, one_to_one=dict(assigner=dict(type=assigner)))
     head = build(num_classes=3, one_to_one=dict(), train_cfg=train_cfg)
@@ -175,7 +173,7 @@ def test_the_one_to_one_branch_takes_a_batch_as_the_head_does(
 
 
 @pytest.mark.parametrize('assigner', list(ASSIGNERS)[1:])
-def test_the_losses_mix_no_devices_under_any_assigner(simulated, assigner):
+def test_losses_mix_no_devices_under_any_assigner(simulated, assigner):
     head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
     outs, *rest = batch_of(2, head)
     expected = head.loss_by_feat(*outs, *rest)
@@ -186,7 +184,7 @@ def test_the_losses_mix_no_devices_under_any_assigner(simulated, assigner):
         torch.testing.assert_close(losses[name].host, loss, rtol=1e-6, atol=0)
 
 
-def test_the_heads_forward_does_not_wait(simulated):
+def test_forward_of_the_head_does_not_synchronize(simulated):
     head = build(stacked_convs=1)
     feats = [torch.randn(2, 32, 128 // s, 128 // s) for s in (8, 16, 32, 64, 128)]
     expected = head(feats)

@@ -45,7 +45,7 @@ def assign(scene, **kwargs):
 
 @pytest.mark.parametrize('form', ['points', 'boxes'])
 @pytest.mark.parametrize('name', OTA)
-def test_every_prior_goes_where_the_reference_sent_it(name, form):
+def test_assignment_equals_the_reference(name, form):
     z = load(name)
     boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
     result = OTAAssigner(prior_form=form, **knobs_of(z)).assign(
@@ -65,7 +65,7 @@ def test_every_prior_goes_where_the_reference_sent_it(name, form):
 
 
 @pytest.mark.parametrize('name', OTA)
-def test_losses_and_gradients_are_the_references(name):
+def test_losses_and_gradients_equal_the_reference(name):
     z = load(name)
     assigner = dict(type='OTAAssigner', **knobs_of(z))
     head = build_head(num_classes=z['cls_logits'].size(1), train_cfg=dict(assigner=assigner))
@@ -101,7 +101,7 @@ def test_losses_and_gradients_are_the_references(name):
         )
     ),
 )
-def test_decides_as_the_oracle_does(seed, num_boxes, num_classes, size, image, score_form, knobs):
+def test_assignment_equals_the_oracle(seed, num_boxes, num_classes, size, image, score_form, knobs):
     """Also where gts have no candidates."""
     scene = make_scene(seed, 'strided', num_boxes, num_classes, 1.0, size, *image)
     scene['ignored'][:] = False
@@ -125,7 +125,7 @@ def test_decides_as_the_oracle_does(seed, num_boxes, num_classes, size, image, s
     torch.testing.assert_close(result.max_overlaps, expected.float(), rtol=1e-4, atol=1e-5)
 
 
-def test_boxes_with_the_same_best_prior_go_to_the_first():
+def test_the_first_of_equal_gts_gets_the_shared_prior():
     """A box given twice: the first takes all; and the second nothing."""
     scene = make_scene(1, 'strided', 6, 1, 1.0, 40.0)
     scene['ignored'][:] = False
@@ -134,7 +134,7 @@ def test_boxes_with_the_same_best_prior_go_to_the_first():
     assert (gt_inds == 1).any() and not (gt_inds == 2).any()
 
 
-def test_more_is_supplied_than_there_are_priors():
+def test_more_supply_than_priors():
     """Nothing is left to the background, and the boxes share the priors; the reference gives all
     to the first."""
     priors = torch.tensor([[16.0, 16, 8, 8], [24, 16, 8, 8], [16, 24, 8, 8], [24, 24, 8, 8]])

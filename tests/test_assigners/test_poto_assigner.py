@@ -34,7 +34,7 @@ def knobs_of(z, rule) -> dict:
 
 @pytest.mark.parametrize('score_form', ['probs', 'logits'])
 @pytest.mark.parametrize('name, rule', CASES)
-def test_every_prior_goes_where_the_reference_sent_it(name, rule, score_form):
+def test_assignment_equals_the_reference(name, rule, score_form):
     z = load(name)
     boxes, ignored = split_boxes(z['gt_bboxes'], z['gt_labels'])
     scores = z['cls_logits'].sigmoid()
@@ -71,7 +71,7 @@ def test_every_prior_goes_where_the_reference_sent_it(name, rule, score_form):
 
 @pytest.mark.parametrize('rule', ['plain', 'aux'])
 @pytest.mark.parametrize('name', POTO)
-def test_losses_and_gradients_are_the_references(name, rule):
+def test_losses_and_gradients_equal_the_reference(name, rule):
     z = load(name)
     if z.get(f'forced_{rule}', torch.zeros(1)).any() or f'loss_cls_{rule}' not in z:
         assert name in ('poto_more_boxes_than_priors', 'poto_tiny_and_outside', 'poto_no_gt')
@@ -117,7 +117,7 @@ def assign(scene, probs, **kwargs):
     radius=st.sampled_from([0, 0.6, 1.5]),
     alpha=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
 )
-def test_no_matching_is_better(seed, kind, num_boxes, num_classes, size, image, radius, alpha):
+def test_matching_is_optimal(seed, kind, num_boxes, num_classes, size, image, radius, alpha):
     """Also where there are more boxes than priors; and what argmax and auxiliary rule say."""
     scene = make_scene(seed, kind, num_boxes, num_classes, 1.5, size, *image)
     radius = radius if kind == 'strided' else 0
@@ -155,7 +155,7 @@ def level_sizes(image) -> list[int]:
     return [(-(-height // stride)) * (-(-width // stride)) for stride in (8, 16, 32)]
 
 
-def test_a_box_without_a_free_candidate_takes_the_best_of_the_free_priors():
+def test_a_gt_without_candidates_takes_the_best_remaining_prior():
     """Boxes 0 and 1 lie between priors; box 2 has its own."""
     points = torch.tensor([[8.0, 8.0], [16.0, 8.0], [24.0, 8.0], [32.0, 8.0]])
     boxes = torch.tensor([[26.0, 9.0, 31.0, 15.0], [9.0, 9.0, 15.0, 15.0], [20.0, 4.0, 27.0, 12.0]])

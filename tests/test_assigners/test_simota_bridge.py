@@ -85,7 +85,7 @@ def simota_scene(seed, num_boxes, num_classes, size, height=256, width=320):
 @pytest.mark.parametrize('num_classes', [1, 80])
 @pytest.mark.parametrize('num_boxes', [0, 1, 50])
 @pytest.mark.parametrize('size', [2.0, 20.0, 90.0])
-def test_every_prior_goes_where_simota_sends_it(num_boxes, num_classes, size):
+def test_assignment_equals_simota(num_boxes, num_classes, size):
     for seed in range(6):
         check(simota_scene(seed, num_boxes, num_classes, size))
 

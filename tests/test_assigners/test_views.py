@@ -124,7 +124,7 @@ def build_head(assigner: dict, **kwargs):
     'seed, num, num_ignored', [(0, 0, 0), (1, 1, 6), (2, 30, 0), (3, 30, 6), (4, 0, 6)]
 )
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
-def test_decides_as_at_home(case, seed, num, num_ignored):
+def test_assigns_as_under_the_home_head(case, seed, num, num_ignored):
     gt_instances, ignored = crowd(seed, num), crowd(100 + seed, num_ignored)
     head = build_head(case.assigner, **case.form)
     view = head._view()
@@ -231,7 +231,7 @@ class MoreOfMaxIoU(MaxIoUAssigner):
     pass
 
 
-def test_an_unknown_assigner_is_told_how_to_declare_itself():
+def test_unknown_assigners_are_rejected_with_instructions():
     with pytest.raises(
         ValueError,
         match=(
@@ -259,7 +259,7 @@ def test_an_unknown_assigner_is_told_how_to_declare_itself():
     ],
 )
 @pytest.mark.parametrize('form', [{}, anchors(RETINA_ANCHORS)], ids=['points', 'anchors'])
-def test_ones_own_assigner_is_handed_what_it_declares(cfg, view, form):
+def test_custom_assigners_get_the_declared_inputs(cfg, view, form):
     head = build_head(None, train_cfg=ConfigDict(cfg), **form)
     assert head._view() == view
     gt_instances = crowd(0, 2)
@@ -282,7 +282,7 @@ def test_ones_own_assigner_is_handed_what_it_declares(cfg, view, form):
         assert kwargs['img_meta'] is META
 
 
-def test_copies_on_the_cpu_are_handed_over_and_the_result_comes_back(monkeypatch):
+def test_cpu_assigners_get_copies_and_the_result_is_moved_back(monkeypatch):
     asked = []
     for kind, name in ((InstanceData, 'cpu'), (torch.Tensor, 'to')):
         to = getattr(kind, name)

@@ -156,7 +156,7 @@ def test_exit_status_and_message(argv, status, words, tmp_path, monkeypatch, cap
         (['export', 'lla-s', 'a.onnx', '--limit', '0'], 'at least 1'),
     ],
 )
-def test_wrong_arguments_are_refused_while_parsing(argv, words, capsys):
+def test_wrong_arguments_are_rejected_while_parsing(argv, words, capsys):
     with pytest.raises(SystemExit) as end:
         main.main(argv)
     output = capsys.readouterr()
@@ -197,7 +197,7 @@ def test_devices_are_checked():
             options.resolve_device(name)
 
 
-def test_images_lie_beside_the_annotations(tmp_path):
+def test_images_are_found_beside_the_annotations(tmp_path):
     ann_file = str(tmp_path / 'a.odgt')
     assert find_img_dir(None, ann_file) is None
     (tmp_path / 'Images').mkdir()
@@ -253,7 +253,7 @@ def test_scripts_run_with_the_package_at_hand(tmp_path, python):
     assert 'LLAHead' in done.stdout and "['script.py', 'a']" in done.stdout, done.stderr
 
 
-def test_choices_are_those_of_the_package():
+def test_choices_match_the_package():
     """They are repeated in the commands, which import nothing to parse."""
     from mmdet_lla.cli.convert import LAYOUTS
     from mmdet_lla.datasets.converters import CONVERTERS

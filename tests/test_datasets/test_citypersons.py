@@ -136,7 +136,7 @@ def test_records_for_odgt(root):
     assert first['gtboxes'][0]['vbox'] == [10, 5, 20, 25]
 
 
-def test_missing_data_says_where_to_get_it(root):
+def test_missing_data_names_its_source(root):
     with pytest.raises(FileNotFoundError, match='cityscapes-dataset.com'):
         load(root, 'nowhere.mat')
     (root / 'leftImg8bit/train/aachen' / NAMES[0]).unlink()

@@ -267,7 +267,7 @@ def from_coco(tmp_path, run):
     return convert_coco
 
 
-def test_what_coco_marks_is_left_out(from_coco):
+def test_other_categories_and_empty_images_are_skipped(from_coco):
     result = from_coco(coco(), options=())
     assert result.status == 0 and result.people == 2
     assert '2 images, 2 people and 1 ignore regions' in result.text

@@ -108,7 +108,7 @@ def test_head_attribute_ignores_only_heads(write_crowd, load, tmp_path):
     assert flags == {'body': [0, 0], 'visible': [0, 0], 'head': [0, 1]}
 
 
-def test_unknown_box_choice_and_filter_are_refused(load, write_crowd):
+def test_unknown_boxes_and_filters_are_rejected(load, write_crowd):
     write_crowd()
     with pytest.raises(ValueError, match="'torso'"):
         load(box='torso')
@@ -222,7 +222,7 @@ def test_a_missing_image_is_reported_despite_a_cache(write_crowd, load, tmp_path
         load()
 
 
-def test_repeated_ids_are_refused_where_they_would_be_evaluated(write_crowd, load, tmp_path):
+def test_repeated_ids_are_rejected_in_test_mode(write_crowd, load, tmp_path):
     records = write_crowd()
     rewrite(tmp_path, [*records, records[0]])
     assert len(load()) == 4

@@ -73,7 +73,7 @@ def test_box_faults(crowd, change, kind):
         dict(hbox=[1, -9, 5, 5]),  # the head of a person cut off by the border
     ],
 )
-def test_what_crowdhuman_does_is_no_fault(crowd, change):
+def test_conventions_of_crowdhuman_are_no_faults(crowd, change):
     records, inspect = crowd
     records[2]['gtboxes'][3].update({**PERSON, **change})
     assert inspect().problems == []

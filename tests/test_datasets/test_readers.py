@@ -414,7 +414,7 @@ def test_malformed_values_of_a_json_file_are_named(directory, reader, content, m
         | dict(annotations=changed_annotation(category_id=0)['annotations']),
     ],
 )
-def test_what_is_marked_is_ignored_by_all(directory, content):
+def test_ignored_annotations_are_ignored_by_every_reader(directory, content):
     path = directory / 'marked.json'
     path.write_text(json.dumps(content))
     # The check takes a category by its name.
@@ -434,7 +434,7 @@ def test_a_json_without_sizes_has_those_of_its_images(directory):
     assert {(one['height'], one['width']) for one in dataset.data_list} == {(48, 64)}
 
 
-def test_the_check_names_what_readers_bear(directory):
+def test_the_check_reports_faults_that_readers_tolerate(directory):
     content = coco()
     content['annotations'][0]['vis_ratio'] = 0.9  # the boxes say 0.5
     content['images'][1]['height'] = 49

@@ -135,7 +135,7 @@ def test_perfect_detections_have_the_best_score(recipe):
 
 
 @pytest.mark.slow
-def test_a_loss_can_be_had(recipe):
+def test_recipe_gives_a_finite_loss(recipe):
     cfg, *_, people = recipe
     cfg.model.backbone.init_cfg = None
     dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -63,7 +63,7 @@ def test_pairs_equal_a_plain_count(boxes):
 
 
 @pytest.mark.parametrize('people', [0, 1, 5])
-def test_plots_of_anything(tmp_path, people):
+def test_plots_of_any_statistics(tmp_path, people):
     records = [{'ID': 'a', 'gtboxes': [person([i, 0, 10, 20]) for i in range(people)]}]
     plot_statistics(compute_statistics(records), str(tmp_path / 'plot.png'), 'people')
     assert (tmp_path / 'plot.png').stat().st_size > 5000

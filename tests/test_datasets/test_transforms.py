@@ -44,7 +44,7 @@ def test_image_without_boxes():
     assert results['gt_vboxes'].shape == results['gt_hboxes'].shape == (0, 4)
 
 
-def test_dropped_boxes_and_unknown_keys_are_refused(write_crowd, tmp_path):
+def test_dropped_boxes_and_unknown_keys_are_rejected(write_crowd, tmp_path):
     with pytest.raises(ValueError, match='mask'):
         LoadCrowdBoxes(keys=('mask',))
     with pytest.raises(ValueError, match='2 instances but 1 gt_bboxes'):

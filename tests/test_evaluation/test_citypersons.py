@@ -138,7 +138,7 @@ def test_false_positives_count_by_image():
         (20, 0.2, {'all'}),
     ],
 )
-def test_who_belongs_to_a_setup(height, visible, setups):
+def test_setups_select_by_height_and_visibility(height, visible, setups):
     _, results = evaluate([person(height)], [], visible=[visible])
     assert {name for name, result in results.items() if result.curve.num_gts} == setups
 

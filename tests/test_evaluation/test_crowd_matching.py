@@ -82,7 +82,7 @@ def test_greedy_rule(crowd, iou_thr):
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_deferred_acceptance_is_serial_dictatorship(data):
+def test_matching_by_score_is_serial_dictatorship(data):
     num_dets, num_gts = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 8))
     likes = [data.draw(st.permutations(range(num_gts))) for _ in range(num_dets)]
     likes = [row[: data.draw(st.integers(0, num_gts))] for row in likes]
@@ -108,7 +108,7 @@ def test_ignore_region_takes_any_number_but_only_leftovers():
     assert matches.label.tolist() == [TP, IGNORED, IGNORED]
 
 
-def test_iou_at_the_threshold_is_no_hit():
+def test_iou_at_the_threshold_is_no_match():
     annotation = CrowdAnnotation.create('a', [[0, 0, 10, 20]])
     detections = CrowdDetections.create('a', [[0, 0, 10, 10]], [0.9], **SIZE)
     assert match_crowd(collect_pairs([annotation], [detections])).label.tolist() == [FP]

@@ -105,7 +105,7 @@ def test_mmdets_own_config_runs_with_the_type_changed(files, tmp_path):
         ([BOX], [[10, 10, 50, 90]], dict(mAP=0.0, mMR=0.0, JI=1.0, recall=1.0)),
     ],
 )
-def test_nothing_there_is_no_nan(files, gtboxes, boxes, expected):
+def test_no_gts_or_detections_give_no_nan(files, gtboxes, boxes, expected):
     ann_file = files([dict(ID='a', gtboxes=gtboxes)])
     got = scores_of_ours(ann_file, [sample_of('a', boxes, [0.9] * len(boxes))])
     assert got == pytest.approx(expected, abs=1e-6)
@@ -115,7 +115,7 @@ def test_no_images_at_all(files):
     assert scores_of_ours(files(random_crowd(9)[0]), []) == NOTHING
 
 
-def test_two_images_of_one_id_are_refused(files):
+def test_two_images_of_one_id_are_rejected(files):
     """One silently took the place of the other: two test sets joined, both numbered from 1."""
     records, samples = random_crowd(9, num_images=4)
     for sample in samples:
@@ -200,7 +200,7 @@ def test_boxes_that_are_no_numbers_are_named():
 
 
 @pytest.mark.parametrize('eval_mode, hit', [('body', 0), ('visible', 1), ('head', 2), (1, 2)])
-def test_which_box_is_meant(files, eval_mode, hit):
+def test_eval_mode_selects_the_box(files, eval_mode, hit):
     boxes = [[10, 10, 50, 90], [10, 10, 50, 50], [20, 10, 30, 20]]
     ann_file = files([dict(ID='a', gtboxes=[BOX])])
     for index, box in enumerate(boxes):
@@ -293,7 +293,7 @@ def test_more_numbers_and_details(files, tmp_path):
         assert any(key.startswith(f'mMR_{trait}') for key in got)
 
 
-def test_groups_divide_people(files):
+def test_groups_partition_the_gts(files):
     """Recalls of the groups, weighted by people, make up the recall of all."""
     records, samples = random_crowd(22, num_images=6)
     annotations = load_odgt(files(records))

@@ -76,7 +76,7 @@ def test_some_people_only(matches):
     assert some.fp[-1] == (matches.label == FP).sum()
 
 
-def test_drawn_images_count_as_copies():
+def test_resampled_images_count_as_copies():
     """Drawing an image twice is the same as evaluating two copies of it."""
     rng = np.random.default_rng(3)
     images = []

@@ -58,7 +58,7 @@ def file(request, tmp_path):
     )
 
 
-def test_every_form_says_the_same(file):
+def test_every_format_has_the_same_detections(file):
     found = {one.img_id: one for one in read_detections(file)}
     np.testing.assert_allclose(found['a'].boxes, BOXES)
     np.testing.assert_allclose(found['a'].scores, SCORES)
@@ -66,7 +66,7 @@ def test_every_form_says_the_same(file):
         assert len(found['b'].boxes) == 0
 
 
-def test_sizes_are_the_files_own_or_those_given_or_bounds_that_cut_nothing(tmp_path):
+def test_sizes_come_from_the_file_or_the_arguments_or_are_unbounded(tmp_path):
     record = to_crowdhuman_record(CrowdDetections.create('a', BOXES, SCORES, 100, 200))
     (own,) = read_detections(write(tmp_path / 'a.json', [record]))
     assert (own.height, own.width) == (100, 200)
@@ -77,7 +77,7 @@ def test_sizes_are_the_files_own_or_those_given_or_bounds_that_cut_nothing(tmp_p
     assert min(unknown.height, unknown.width) >= 10**6
 
 
-def test_what_the_metric_writes_is_read(tmp_path):
+def test_files_of_the_metric_are_read(tmp_path):
     metric = CrowdMetric.__new__(CrowdMetric)
     found = [CrowdDetections.create('a', BOXES, SCORES, 100, 200)]
     for name in ('out.odgt', 'out.coco.json', 'out'):
@@ -112,6 +112,6 @@ def test_a_pickle_is_not_executed(tmp_path, monkeypatch):
         ('a.pkl', 'nothing', 'not a dump of test results'),
     ],
 )
-def test_what_is_broken_is_named(tmp_path, name, content, message):
+def test_broken_files_are_named(tmp_path, name, content, message):
     with pytest.raises(DetectionFileError, match=message):
         read_detections(write(tmp_path / name, content))

@@ -74,7 +74,7 @@ def test_nothing_to_match():
 
 
 @pytest.mark.parametrize('heights', [(20, 10), (10, 20)])
-def test_iou_of_exactly_a_half_is_enough(heights):
+def test_iou_of_exactly_half_matches(heights):
     person, box = ([0, 0, 10, height] for height in heights)
     result = index_of([person], [False], [box], [0.9])
     assert result.best() == pytest.approx(1, abs=1e-5)

@@ -184,7 +184,7 @@ def exported(directory, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_file_finds_what_the_checkpoint_finds(directory, exported):
+def test_exported_file_equals_the_checkpoint(directory, exported):
     """Of any size and batch, with both backends where they are installed."""
     detector, files = exported
     files = [one for one in files if one.precision == 'float32']
@@ -252,7 +252,7 @@ def test_rounding_at_the_score_threshold_is_no_error(mine, theirs, unmatched, bo
 
 
 @pytest.mark.parametrize('name', HEAD_NAMES)
-def test_nms_of_a_head_keeps_what_explains_itself(directory, name):
+def test_nms_of_a_head_is_consistent_with_explain(directory, name):
     """What a head hands to its NMS, read back: what it keeps is right, another choice is not."""
     detector = detector_of(config_of(directory, name))
     image = load_images(directory)[0]
@@ -294,7 +294,7 @@ def has(module: str) -> bool:
 
 
 @pytest.mark.slow
-def test_int8_says_what_it_loses_and_runtime_needs_no_torch(directory, exported, tmp_path):
+def test_int8_reports_its_loss_and_runtime_needs_no_torch(directory, exported, tmp_path):
     detector, (full, small, *_) = exported
     assert small.path.stat().st_size < 0.6 * full.path.stat().st_size
     assert Detector(small.path).metadata.precision == 'int8'
@@ -401,7 +401,7 @@ def test_symbolic_export_where_the_tracing_one_fails(exported, tmp_path, monkeyp
         np.testing.assert_allclose(value, expected.detach(), atol=1e-3)
 
 
-def test_network_whose_arithmetic_depends_on_the_size_is_refused(directory, tmp_path, monkeypatch):
+def test_size_dependent_networks_are_rejected(directory, tmp_path, monkeypatch):
     """As a file that only works at the size it was traced with."""
     detector = detector_of(config_of(directory, 'lla'))
     prepare = DetectorGraph.preprocess
@@ -451,7 +451,7 @@ def test_test_set_is_resolved_as_mmengine_does(directory):
     assert build_test_set(cfg).metainfo['classes'] == ('rider',)
 
 
-def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
+def test_nms_in_the_graph_equals_plain_nms():
     """On random crowds with many equal scores, several images and classes at once."""
     graph = DetectorGraph.__new__(DetectorGraph)
     torch.nn.Module.__init__(graph)
@@ -474,7 +474,7 @@ def test_nms_in_the_graph_keeps_what_a_plain_one_keeps():
             torch.testing.assert_close(found.scores[i, kept], scores[i, keep])
 
 
-def test_scores_are_those_of_the_head(directory):
+def test_combined_scores_equal_the_head(directory):
     cfg = config_of(directory, 'lla')
     head = MODELS.build(dict(cfg.model.bbox_head, test_cfg=dict(sqrt_score=False)))
     assert _combine_scores(head, torch.tensor(0.5), torch.tensor(0.5)) == 0.25
@@ -509,7 +509,7 @@ def test_keep_best_without_candidates():
         ),
     ],
 )
-def test_what_cannot_be_exported_says_why(directory, tmp_path, change, words):
+def test_unsupported_models_are_named(directory, tmp_path, change, words):
     cfg = tiny_config(directory)
     change(cfg)
     with pytest.raises(ValueError, match=words):

@@ -74,7 +74,7 @@ def test_one_iou_at_the_threshold_changes_those_that_follow(shift):
         (10, (), [0, 1, 2, 3]),
     ],
 )
-def test_what_rounding_does_not_explain_is_wrong(second, other, expected):
+def test_differences_beyond_rounding_are_wrong(second, other, expected):
     found = candidates_of(row(0, second, *CHAIN[2:]), SCORES)
     own = plain_nms(found.boxes, found.found.scores, found.found.labels, THRESHOLD, 9)
     wrong, _ = explain(found, own, mask(4, *other))

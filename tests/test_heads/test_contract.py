@@ -42,7 +42,7 @@ def make_batch(size=128, num=2):
     return feats, samples
 
 
-def test_positional_arguments_are_those_of_retina_head():
+def test_positional_arguments_equal_retina_head():
     head = LLAHead(1, 64, 2)
     assert len(head.cls_convs) == 2 and head.in_channels == 64
 
@@ -104,7 +104,7 @@ def test_inherited_methods_work_or_refuse():
 
 @pytest.mark.parametrize('one_to_one', [None, {}])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_losses_and_gradients_are_those_of_float32(dtype, one_to_one):
+def test_losses_and_gradients_equal_float32(dtype, one_to_one):
     """Of the same logits; one of -20 for a positive prior overflowed in float16."""
     feats, samples = make_batch()
     head = build(one_to_one=one_to_one)

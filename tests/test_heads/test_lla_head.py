@@ -287,7 +287,7 @@ def test_wrong_instances_are_rejected(assigner, label, box, said):
         head.loss_by_feat(*outs, [good, bad], metas, [EMPTY, EMPTY])
 
 
-def test_priors_are_the_same_tensor_from_call_to_call():
+def test_priors_are_cached_between_calls():
     """LLAAssigner and the like find out about the grids once."""
     head, seen = build(), []
     assign = head.assigner.assign

@@ -87,7 +87,7 @@ def test_every_parameter_is_trained(form, batch):
 
 
 @pytest.mark.parametrize('detach', [True, False])
-def test_who_trains_the_tower(detach):
+def test_detach_stops_the_gradient(detach):
     head = build(dict(detach=detach))
     head.loss(features(), BATCH)['loss_one_to_one'].backward()
     trained = {name.split('.')[0] for name, p in head.named_parameters() if p.grad is not None}
@@ -96,7 +96,7 @@ def test_who_trains_the_tower(detach):
     )
 
 
-def test_the_heads_own_losses_are_those_without_the_branch():
+def test_the_branch_does_not_change_the_other_losses():
     head, plain = build(), build(None)
     plain.load_state_dict(
         {k: v for k, v in head.state_dict().items() if not k.startswith('one_to_one')}
@@ -130,7 +130,7 @@ def test_the_loss_is_the_focal_loss_of_one_prior_a_box():
     torch.testing.assert_close(weighted.loss(features(), BATCH)['loss_one_to_one'], loss / 2)
 
 
-def test_ignore_regions_leave_the_loss_if_told():
+def test_ignored_regions_can_be_excluded_from_the_loss():
     losses = {
         ignore: build(train=dict(one_to_one=dict(ignore=ignore))).loss(features(), BATCH)
         for ignore in (None, 'overlap')
@@ -203,7 +203,7 @@ def test_one_to_one_predicts_without_nms_and_the_others_with_it():
     assert torch.equal(free.scores[:1], theirs.scores[:1])
 
 
-def test_it_learns_to_say_everybody_once():
+def test_the_branch_learns_one_detection_per_gt():
     """On the features of one image; the other branches say them several times."""
     head = build(test=dict(score_thr=0.3))
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
@@ -218,7 +218,7 @@ def test_it_learns_to_say_everybody_once():
     assert len(head.predict(feats, batch)[0]) > 2 * len(PEOPLE)
 
 
-def test_watchers_see_the_heads_own_assigner():
+def test_recordings_see_the_main_assigner():
     head = build()
     with record_assignments(head) as calls:
         head.loss(features(), BATCH)

@@ -39,7 +39,7 @@ def case_of(name):
 
 
 @pytest.mark.parametrize('name', ['street_small', 'synthetic_small'])
-def test_raw_outputs_become_the_references_detections(head, name):
+def test_raw_outputs_give_the_reference_detections(head, name):
     case, meta = case_of(name)
     outs = [[case[f'{kind}_{i}'] for i in range(5)] for kind in ('cls', 'box', 'iou')]
     (found,) = head.predict_by_feat(*outs, batch_img_metas=[meta], rescale=True)

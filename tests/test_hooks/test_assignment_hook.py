@@ -75,7 +75,7 @@ def scalars(runner: Runner) -> dict[int, dict[str, float]]:
 
 
 @pytest.mark.parametrize('head', ['lla', 'yolox'])
-def test_a_training_is_the_same_with_and_without(directory, head):
+def test_training_is_the_same_with_and_without_the_hook(directory, head):
     hook = dict(interval=1, draw_interval=2, draw_at=[1], num_images=1)
     plain_run, plain = train(directory, f'{head}-plain', head)
     watched_run, watched = train(directory, f'{head}-watched', head, hook)
@@ -88,7 +88,7 @@ def test_a_training_is_the_same_with_and_without(directory, head):
     assert list(scalars(watched_run)) == [1, 2, 3]
 
 
-def test_scalars_are_the_means_over_the_steps_since_the_last(directory):
+def test_scalars_are_means_since_the_last_log(directory):
     runner, witness = train(
         directory,
         'values',
@@ -134,7 +134,7 @@ def test_scalars_are_the_means_over_the_steps_since_the_last(directory):
     assert hub.current() == found[3]['assign/priors_per_gt']
 
 
-def test_images_are_drawn_after_the_chosen_updates(directory):
+def test_images_are_drawn_after_the_selected_updates(directory):
     runner, _ = train(directory, 'images', hook=dict(draw_at=[0, 2, 3], num_images=2))
     images = Path(runner.work_dir) / runner.timestamp / 'vis_data/vis_image'
     steps = sorted(
@@ -147,7 +147,7 @@ def test_images_are_drawn_after_the_chosen_updates(directory):
     assert first.shape == last.shape and (first != last).any()
 
 
-def test_a_resumed_training_goes_on_counting(directory):
+def test_a_resumed_training_continues_the_count(directory):
     train(directory, 'resumed', hook=dict(interval=3))
     runner, witness = train(
         directory, 'resumed', hook=dict(interval=3, draw_at=[0, 4]), epochs=2, resume=True

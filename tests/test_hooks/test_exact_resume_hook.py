@@ -188,7 +188,7 @@ def test_images_trained_on_are_not_read_again(tmp_path, monkeypatch):
     assert len(runner.model.seen) == 4 and read == trained
 
 
-def test_changed_data_set_goes_on_at_an_epoch(tmp_path):
+def test_a_changed_dataset_resumes_at_an_epoch(tmp_path):
     run(tmp_path, stop_at=6, **WITHIN)
     resumed = run(tmp_path, resume=True, size=20, **WITHIN)
     assert sorted(sum((batch for batch, _ in resumed.model.seen[:7]), [])) == list(range(20))

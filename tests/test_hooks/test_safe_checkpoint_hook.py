@@ -180,7 +180,7 @@ class Evil:
         return os.mkdir, (os.environ['EVIL'],)
 
 
-def test_foreign_classes_are_refused_and_not_executed(directory, monkeypatch):
+def test_foreign_classes_are_rejected_and_not_executed(directory, monkeypatch):
     monkeypatch.setenv('EVIL', str(directory / 'evil'))
     torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), directory / 'epoch_3.pth')
     path, _, said = resumed(directory)
@@ -235,7 +235,7 @@ def test_full_disk_ends_with_a_message_and_the_last_checkpoint_stays(tmp_path, m
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_4.pth', 'epoch_5.pth']
 
 
-def test_outdated_checkpoints_go_after_the_new_one_is_there(tmp_path, monkeypatch):
+def test_outdated_checkpoints_are_removed_after_the_new_one_is_written(tmp_path, monkeypatch):
     there = []
     remove = LocalBackend.remove
     monkeypatch.setattr(
@@ -313,7 +313,7 @@ def best_files(directory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('scores', SCORES, ids=len)
-def test_a_whole_best_checkpoint_at_every_moment(tmp_path, monkeypatch, scores):
+def test_a_complete_best_checkpoint_exists_at_every_moment(tmp_path, monkeypatch, scores):
     for moment in itertools.count(1):
         directory = tmp_path / str(moment)
         with monkeypatch.context() as patch:
@@ -379,7 +379,7 @@ def test_one_checkpoint_is_too_few():
         SafeCheckpointHook(max_keep_ckpts=1)
 
 
-def test_checkpoints_go_where_out_dir_says(tmp_path):
+def test_checkpoints_are_written_to_out_dir(tmp_path):
     kwargs = dict(interval=1, checkpoint=dict(out_dir=str(tmp_path / 'far')))
     make_runner(tmp_path / 'near', next(names), max_epochs=2, **kwargs).train()
     path = tmp_path / 'far' / 'near' / 'epoch_2.pth'

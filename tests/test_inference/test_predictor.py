@@ -250,7 +250,7 @@ def test_invalid_models(directory, monkeypatch, model, weights, words):
         Predictor(model, weights)
 
 
-def test_weights_of_another_model_are_refused(directory):
+def test_weights_of_another_model_are_rejected(directory):
     state = torch.load(directory / 'weights.pth', weights_only=True)['state_dict']
     name = 'bbox_head.retina_iou.weight'
     state[name] = state[name][:, :2]

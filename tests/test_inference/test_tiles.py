@@ -70,7 +70,7 @@ def count_errors(people: np.ndarray, found: np.ndarray) -> tuple[int, int]:
 
 @pytest.mark.parametrize('seed', range(6))
 @pytest.mark.parametrize('size', [800, 1300])
-def test_nobody_is_missed_or_duplicated(seed, size):
+def test_no_person_is_missed_or_duplicated(seed, size):
     people, tiles = crowd(seed), Tiles(size)
     merged = tiles.merge(*perfect_views(people, tiles, seed))
     assert len(people) > 150
@@ -117,7 +117,7 @@ def test_a_whole_box_replaces_a_cut_one():
         (['at 0.8', 'whole 0.4'], 0.4),
     ],
 )
-def test_scores_are_means_over_the_views_that_see_a_person_whole(views, score):
+def test_scores_are_means_over_views_with_the_complete_person(views, score):
     box = (200, 100, 220, 160)
     regions = {
         'whole': None,

@@ -172,7 +172,7 @@ def test_video_that_cannot_be_completed_is_an_error(tmp_path, monkeypatch):
         VideoWriter(tmp_path / 'missing' / 'a.mp4', (64, 48), 10)
 
 
-def test_names_that_are_not_utf8_are_refused_and_printable():
+def test_names_that_are_not_utf8_are_rejected_and_printable():
     with pytest.raises(ValueError, match=r'stra\\udcdfe.mp4: the name is not UTF-8'):
         VideoReader('stra\udcdfe.mp4')
     assert video.printable('stra\udcdfe') == 'stra\\udcdfe'

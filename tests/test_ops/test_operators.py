@@ -37,7 +37,7 @@ def test_nms_is_greedy_in_order_and_with_equal_scores(seed):
     assert torch.equal(dets, torch.cat([boxes, scores[:, None]], 1)[indices])
 
 
-def test_nms_keeps_what_touches_the_threshold():
+def test_nms_keeps_boxes_at_the_threshold():
     """0.6 as a float32 is a little more than 0.6, and so an IoU that rounds to it stays."""
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 6.0], [0.0, 0.0, 10.0, 6.1]])
     kept = ops.nms(boxes[:2], torch.tensor([0.9, 0.8]), 0.6, 0)
@@ -136,7 +136,7 @@ def test_deformable_convolution_without_shifts_is_a_convolution():
     torch.testing.assert_close(output, F.conv2d(maps, weight, None, 2, 1, 1, 2))
 
 
-def test_deformable_convolution_names_what_does_not_fit():
+def test_deformable_convolution_names_wrong_shapes():
     maps, weight = torch.rand(1, 2, 6, 6), torch.rand(2, 2, 3, 3)
     with pytest.raises(
         ValueError, match=r'offset has the shape \[1, 18, 5, 6\], not \[1, 18, 6, 6\]'
@@ -146,7 +146,7 @@ def test_deformable_convolution_names_what_does_not_fit():
 
 # ------------------------------------------------------------------------------ focal losses
 @pytest.mark.parametrize('gamma, alpha', [(2.0, 0.25), (0.0, 0.5), (1.5, 0.7)])
-def test_sigmoid_focal_loss_is_mmdets_in_value_and_gradient(gamma, alpha):
+def test_sigmoid_focal_loss_equals_mmdet(gamma, alpha):
     torch.manual_seed(0)
     logits = (torch.randn(50, 3, dtype=torch.float64) * 4).requires_grad_()
     target = torch.randint(4, (50,))
@@ -247,7 +247,7 @@ def test_tiny_gradients_of_the_focal_loss_survive_in_float32():
 
 
 # ------------------------------------------------------------------------------ the others
-def test_every_operator_that_mmcv_asks_for_is_there_or_says_what_it_is():
+def test_every_operator_of_mmcv_exists_or_names_the_remedy():
     text = ''.join(path.read_text() for path in Path(mmcv.ops.__file__).parent.glob('*.py'))
     names = {
         name
@@ -266,7 +266,7 @@ def test_every_operator_that_mmcv_asks_for_is_there_or_says_what_it_is():
     assert not hasattr(ops, '__path_of_nothing__')
 
 
-def test_mmcv_says_where_its_operators_come_from():
+def test_mmcv_reports_the_origin_of_its_operators():
     assert 'mmdet_lla' in ops.get_compiler_version()
     assert ops.get_compiling_cuda_version() == 'not available'
 

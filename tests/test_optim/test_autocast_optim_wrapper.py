@@ -77,7 +77,7 @@ def test_bfloat16_needs_no_scale():
     assert model.weight.isfinite().all() and model.weight.abs().max() > 1e20
 
 
-def test_state_goes_on_where_it_was():
+def test_state_is_restored():
     model, wrapper = make('float16')
     step(model, wrapper, factor=1e36)
     step(model, wrapper)
@@ -105,7 +105,7 @@ def test_unknown_type_is_named():
         make('float8')
 
 
-def test_several_processes_on_a_cpu_are_refused(monkeypatch):
+def test_several_processes_on_a_cpu_are_rejected(monkeypatch):
     monkeypatch.setattr('mmdet_lla.optim.autocast_optim_wrapper.get_world_size', lambda: 2)
     with pytest.raises(NotImplementedError, match='not in 2; use OptimWrapper'):
         make('bfloat16')

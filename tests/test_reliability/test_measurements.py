@@ -38,7 +38,7 @@ def test_metrics_agree_with_mmdets(load, monkeypatch, capsys):
     assert '3 pictures, ours alone' in said and 'CityPersonsMetric' in said
 
 
-def test_memory_is_told_of_windows(load, monkeypatch, capsys):
+def test_memory_is_reported_per_window(load, monkeypatch, capsys):
     memory = load('memory', '--iterations', '4')
     monkeypatch.setattr(memory, 'WINDOW', 2)
     memory.main()

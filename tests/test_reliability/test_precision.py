@@ -13,7 +13,7 @@ from mmdet_lla.assigners import LLAAssigner
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_assignment_under_autocast_is_that_of_float32(dtype, monkeypatch):
+def test_assignment_under_autocast_equals_float32(dtype, monkeypatch):
     torch.manual_seed(0)
     norm = dict(type='GN', num_groups=4)
     head = build_head(num_classes=3, in_channels=16, feat_channels=16, norm_cfg=norm)

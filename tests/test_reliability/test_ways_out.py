@@ -16,7 +16,7 @@ from mmdet_lla.utils.children import end_with_parent
 SCRIPT = Path(ways_out.__file__)
 
 
-def test_every_way_out_has_its_status():
+def test_every_exit_path_has_its_status():
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', str(SCRIPT), '2', '1'],
         env=dict(os.environ, OMP_NUM_THREADS='1'),

@@ -27,7 +27,7 @@ SIDES = st.integers(8, 120)
     divisor=st.sampled_from([None, 16]),
     square=st.booleans(),
 )
-def test_size_rule_is_mmdets(height, width, scale, keep_ratio, backend, divisor, square):
+def test_size_rule_equals_mmdet(height, width, scale, keep_ratio, backend, divisor, square):
     image = np.random.default_rng(height).integers(256, size=(height, width, 3), dtype=np.uint8)
     results = Resize(scale, keep_ratio=keep_ratio, backend=backend)(dict(img=image.copy()))
     if divisor or square:
@@ -117,7 +117,7 @@ def test_truncated_pil_image_is_named(tmp_path):
         to_bgr(Image.open(tmp_path / 'cut.png'))
 
 
-def test_metadata_survives_json_and_others_are_refused():
+def test_metadata_survives_json_and_other_text_is_rejected():
     metadata = Metadata(('person', 'rider'), SizeRule((640, 480)), 0.4, dict(AP=0.5), 'lla')
     assert Metadata.loads(metadata.dumps(), 'x.onnx') == metadata
     for text in (None, '', '[]', '{"classes": []}', 'null'):

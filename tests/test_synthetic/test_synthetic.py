@@ -60,7 +60,7 @@ def test_same_files_whatever_the_number_of_workers(dataset, tmp_path):
     assert digest(tmp_path / 'again') == digest(dataset)
 
 
-def test_a_seed_and_a_split_decide_the_pictures(dataset, tmp_path):
+def test_seed_and_split_determine_the_images(dataset, tmp_path):
     build_dataset(tmp_path / 'other', 1, 1, SMALL, seed=6, progress=False)
     pictures = [
         p.read_bytes()
@@ -70,7 +70,7 @@ def test_a_seed_and_a_split_decide_the_pictures(dataset, tmp_path):
     assert len(set(pictures)) == len(pictures) == 11
 
 
-def test_more_pictures_leave_the_first_ones_as_they_were(dataset, tmp_path):
+def test_more_images_keep_the_first_ones(dataset, tmp_path):
     build_dataset(tmp_path / 'fewer', 2, 1, SMALL, seed=5, progress=False)
     fewer, more = digest(tmp_path / 'fewer'), digest(dataset)
     for name in fewer:
@@ -78,13 +78,13 @@ def test_more_pictures_leave_the_first_ones_as_they_were(dataset, tmp_path):
             assert fewer[name] == more[name]
 
 
-def test_a_standing_data_set_is_left_alone(dataset):
+def test_an_existing_dataset_is_left_unchanged(dataset):
     before = {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
     assert not build_dataset(dataset, 6, 3, SMALL, seed=5, progress=False)
     assert before == {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
 
 
-def test_a_damaged_data_set_is_completed(dataset, tmp_path):
+def test_a_damaged_dataset_is_completed(dataset, tmp_path):
     root = tmp_path / 'set'
     build_dataset(root, 2, 1, SMALL, seed=3, progress=False)
     whole = digest(root)
@@ -94,7 +94,7 @@ def test_a_damaged_data_set_is_completed(dataset, tmp_path):
     assert digest(root) == whole
 
 
-def test_another_data_set_is_replaced_only_on_request(tmp_path):
+def test_another_dataset_is_replaced_only_with_overwrite(tmp_path):
     build_dataset(tmp_path, 2, 1, SMALL, progress=False)
     (tmp_path / 'notes.txt').write_text('mine')
     before = digest(tmp_path)
@@ -111,7 +111,7 @@ def test_another_data_set_is_replaced_only_on_request(tmp_path):
     ]
 
 
-def test_a_foreign_data_set_is_never_touched(tmp_path):
+def test_foreign_files_are_never_changed(tmp_path):
     (tmp_path / 'annotation_train.odgt').write_text('{}\n')
     with pytest.raises(FileExistsError, match='did not make'):
         build_dataset(tmp_path, 1, 1, SMALL, overwrite=True, progress=False)
@@ -119,7 +119,7 @@ def test_a_foreign_data_set_is_never_touched(tmp_path):
 
 
 @pytest.mark.parametrize('split,count', [('train', 6), ('val', 3)])
-def test_mmdet_reads_every_box_and_no_picture(dataset, split, count, monkeypatch):
+def test_mmdet_reads_every_box_and_no_image(dataset, split, count, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('a picture was read')
 
@@ -171,7 +171,7 @@ def test_records_keep_to_the_format(default_scenes):
     assert seen_tags == {'person', 'mask'}
 
 
-def test_visible_boxes_are_those_of_the_pixels_seen(default_scenes):
+def test_visible_boxes_match_the_visible_pixels(default_scenes):
     in_front = 0
     for scene in default_scenes:
         height, width = scene.owners.shape
@@ -193,7 +193,7 @@ def test_visible_boxes_are_those_of_the_pixels_seen(default_scenes):
     assert in_front > 50
 
 
-def test_people_hardly_seen_are_ignored_and_others_are_not(default_scenes):
+def test_barely_visible_people_are_ignored(default_scenes):
     params, ignored = CrowdParams(), 0
     for scene in default_scenes:
         for one in scene.people:
@@ -224,7 +224,7 @@ def test_density_orders_the_images():
 
 @pytest.mark.parametrize('yaw', [0, 0.8, np.pi / 2, 2.4, np.pi, 4.7])
 @pytest.mark.parametrize('sitting', [False, True])
-def test_boxes_of_a_person_are_those_of_what_is_drawn(yaw, sitting):
+def test_boxes_of_a_person_match_the_drawing(yaw, sitting):
     for seed in range(4):
         rng = np.random.default_rng(seed)
         person = make_person(rng, yaw, sitting=sitting)
@@ -245,7 +245,7 @@ def test_boxes_of_a_person_are_those_of_what_is_drawn(yaw, sitting):
         assert fy1 - fy0 > (0.6 if sitting else 0.85)
 
 
-def test_figures_are_drawn_where_they_belong():
+def test_figures_are_drawn_at_their_position():
     figure = Figure()
     figure.add(box(-0.5, 0, 0.5, 2), figure.material((10, 20, 30)))
     sprite = figure.draw(np.random.default_rng(0), 20.0, 100.0, 80.0)
@@ -285,7 +285,7 @@ def test_parameters_out_of_range_are_named(values, name):
 
 
 @pytest.mark.parametrize('density', ['crowded', None, '-3', 'nan', 1e9])
-def test_unknown_densities_are_refused(density):
+def test_unknown_densities_are_rejected(density):
     with pytest.raises(ValueError, match='density|people'):
         CrowdParams().with_density(density)
 
@@ -306,7 +306,7 @@ def test_bad_numbers_are_named_before_anything_is_written(tmp_path, arguments, n
     assert not (tmp_path / 'set').exists()
 
 
-def test_the_tool_generates_and_then_has_nothing_to_do(tmp_path, monkeypatch, capsys):
+def test_a_second_run_of_the_command_has_nothing_to_do(tmp_path, monkeypatch, capsys):
     def run(*more, status=0):
         options = '--train 2 --val 1 --size 320x240 --density 4 --workers 1'
         assert make_crowd.main([str(tmp_path / 'set'), *options.split(), *more]) == status
@@ -393,14 +393,14 @@ def test_objects_stand_on_the_ground(name):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_way_to_widen_the_world_changes_pictures_and_keeps_them_sound(change):
+def test_every_option_changes_the_image(change):
     plain, widened = scenes(1, seed=3)[0], scenes(1, replace(SMALL, **change), seed=3)[0]
     assert widened.image.shape == plain.image.shape and widened.image.dtype == np.uint8
     assert np.abs(widened.image.astype(int) - plain.image).mean() > 0.3
     assert widened.image.std() > 4  # still shows something
 
 
-def test_light_and_camera_leave_the_people_where_they_are():
+def test_light_and_camera_do_not_move_people():
     after = dict(
         shade=1.0, night=1.0, rain=1.0, veil=1.0, defocus=1.0, motion_blur=1.0, sharpen=1.0
     )
@@ -411,7 +411,7 @@ def test_light_and_camera_leave_the_people_where_they_are():
         np.testing.assert_array_equal(developed.owners, plain.owners)
 
 
-def test_the_camera_looks_from_the_heights_asked_for():
+def test_camera_heights_follow_the_weights():
     rngs = [np.random.default_rng(k) for k in range(40)]
     low, high = (
         [make_setting(rng, replace(SMALL, camera_heights=w)).camera.above for rng in rngs]
@@ -420,7 +420,7 @@ def test_the_camera_looks_from_the_heights_asked_for():
     assert max(low) <= 2.1 and min(high) >= 4.5
 
 
-def test_a_margin_grows_the_boxes_of_people_and_nothing_else():
+def test_a_margin_enlarges_only_the_boxes_of_people():
     for plain, wider in zip(
         scenes(3, seed=4), scenes(3, replace(SMALL, margin=(0.2, 0.1)), seed=4), strict=True
     ):
@@ -449,7 +449,7 @@ def test_texture_keeps_the_outline_of_a_sprite():
         assert not np.array_equal(textured.colour, sprite.colour)
 
 
-def test_the_wide_preset_is_told_from_the_default_and_refuses_nonsense():
+def test_presets_and_wrong_values():
     wide = CrowdParams.preset('wide', width=320, height=240)
     assert wide.backdrop > 0 and wide.width == 320
     assert CrowdParams.preset('default') == CrowdParams()
@@ -465,7 +465,7 @@ def test_the_wide_preset_is_told_from_the_default_and_refuses_nonsense():
         CrowdParams(near_walls=(2.0, 1.0))
 
 
-def test_a_data_set_made_before_a_field_existed_still_counts_as_the_same(tmp_path):
+def test_a_dataset_from_before_a_field_existed_is_up_to_date(tmp_path):
     build_dataset(tmp_path / 'set', 2, 0, SMALL, progress=False)
     path = tmp_path / 'set' / MANIFEST
     manifest = json.loads(path.read_text())
@@ -477,7 +477,7 @@ def test_a_data_set_made_before_a_field_existed_still_counts_as_the_same(tmp_pat
         build_dataset(tmp_path / 'set', 2, 0, replace(SMALL, texture=0.5), progress=False)
 
 
-def test_the_tool_sets_fields_and_names_wrong_ones(tmp_path):
+def test_fields_are_parsed_and_wrong_ones_named(tmp_path):
     fields = partial(make_crowd.parse_fields, known=CrowdParams().to_dict())
     assert fields(['night=0.5', 'jpeg_quality=30,95', 'max_people=7']) == dict(
         night=0.5, jpeg_quality=(30, 95), max_people=7

@@ -57,7 +57,7 @@ def test_bad_data(check, crowd, tmp_path):
     assert 'line 4: bad JSON' not in check(crowd, '--show', 1)[1]
 
 
-def test_what_cannot_be_checked(check, tmp_path):
+def test_files_that_cannot_be_checked(check, tmp_path):
     status, _, err = check(tmp_path / 'none.odgt')
     assert status == 2 and 'none.odgt' in err
     (tmp_path / 'other.json').write_text('{"images": [{}], "annotations": [{}]}')

@@ -103,7 +103,7 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
         ('test.py', ['config.py', 'nothing.pth'], 'nothing.pth'),
     ],
 )
-def test_missing_things_end_with_what_to_do(scene, monkeypatch, capsys, tool, args, words):
+def test_missing_files_end_with_instructions(scene, monkeypatch, capsys, tool, args, words):
     monkeypatch.chdir(scene)
     monkeypatch.setenv('CROWD_ROOT', f'{scene}/crowd/')
     (scene / 'no_weights.py').write_text(
