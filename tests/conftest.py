@@ -37,14 +37,14 @@ settings.load_profile('patient')
 
 
 def pytest_collection_finish():
-    """Collect garbage of what comes from here on only, which saves a seventh of the time."""
+    """Exclude the imports from garbage collection, which saves a seventh of the time."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(scope='session')
 def python():
-    """An interpreter for tools that starts faster than ``sys.executable``."""
+    """Return an interpreter for tools that starts faster than ``sys.executable``."""
     with (
         tempfile.TemporaryDirectory(prefix='py') as directory,
         forked_python(Path(directory)) as program,

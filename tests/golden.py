@@ -1,4 +1,4 @@
-"""The reference's numbers under mmdet's names; what they mean is told in tests/data/README.md."""
+"""Golden results of the reference under mmdet's names; see tests/data/README.md."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def predicted_boxes(z: dict[str, Tensor]) -> Tensor:
 
 
 def to_levels(values: Tensor, z: dict[str, Tensor]) -> list[Tensor]:
-    """(num_priors, c) as a head gives it, (1, c, height, width) a level."""
+    """Split (num_priors, c) into levels of (1, c, height, width)."""
     sizes = z['level_sizes'].tolist()
     parts = values.split([height * width for height, width in sizes])
     return [part.T.reshape(1, -1, *size) for part, size in zip(parts, sizes, strict=True)]
@@ -48,7 +48,7 @@ def expected_gt_inds(assigned: Tensor, labels: Tensor) -> Tensor:
 
 
 def assert_same_detections(found: InstanceData, case: dict[str, Tensor]) -> None:
-    """As sets: neighbouring scores of the reference are as near as 1e-7 to each other."""
+    """Compare as sets, since scores of the reference differ by as little as 1e-7."""
     assert len(found.bboxes) == len(case['boxes'])
     apart = (found.bboxes[:, None] - case['boxes'][None]).abs().amax(-1)
     distance, match = apart.min(1)

@@ -1,4 +1,4 @@
-"""A cluster of Ray's whose nodes are processes of this machine."""
+"""A Ray cluster whose nodes are processes of this machine."""
 
 import os
 import tempfile
@@ -59,7 +59,7 @@ def cluster_of_one(num_cpus=CPUS, num_gpus=GPUS):
 
 
 def _leave(cluster):
-    """Ray tells its cluster that it leaves, and waits for the answer without a limit.
+    """Leave the cluster; Ray itself waits for the answer without a limit.
 
     Once it did not come; with nobody there to give it, Ray goes on.
     """
@@ -73,7 +73,7 @@ def _leave(cluster):
 
 @contextmanager
 def another_node(cluster, **resources):
-    """A node more, until it is lost or the test ends."""
+    """Add a node until it is lost or the test ends."""
     node = _add(cluster, **resources)
     try:
         yield node
@@ -83,7 +83,7 @@ def another_node(cluster, **resources):
 
 
 def _add(cluster, **kwargs):
-    """Ray gives a node 30 s to start, which is little on a busy machine."""
+    """Add a node, with retries: Ray allows 30 s for its start, too little on a busy machine."""
     for left in reversed(range(TRIES)):
         try:
             return cluster.add_node(wait=False, include_log_monitor=False, **kwargs)

@@ -1,4 +1,4 @@
-"""The network of LLA.FCOS in plain torch, on weights under cvpods' names; nothing of mmdet's in it.
+"""LLA.FCOS in plain torch, with weights under cvpods' names and without mmdet.
 
 From the description of the released model, `shared/golden/released/README.md`.
 """

@@ -1,4 +1,4 @@
-"""A study whose tools only pretend: quick, and it dies or waits where it is told to."""
+"""A study with fast stand-ins for the tools, which can die or wait at a given epoch."""
 
 import json
 import os
@@ -58,7 +58,7 @@ pickle.dump([dict(img_id='a', ori_shape=(100, 100), pred_instances=dict(
 
 
 def make_study(directory: Path) -> None:
-    """Two configs, an image with two people, and tools that only pretend."""
+    """Write two configs, an image with two people, and the stand-ins of the tools."""
     (directory / 'tools').mkdir()
     (directory / 'tools' / 'train.py').write_text(TRAIN)
     (directory / 'tools' / 'test.py').write_text(TEST)
@@ -89,7 +89,7 @@ def study_of(directory, options=None, seeds=(0, 1), **kwargs):
 
 
 class Silent(StudyProgress):
-    """Keeps what is said, and ends a study that does not end by itself.
+    """Keep all messages, and end a study that does not end by itself.
 
     Args:
         seconds (float): What the study may take, on a busy machine too.

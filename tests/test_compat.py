@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine load, and nothing beyond what they need does."""
+"""Checkpoints of mmengine load, and other pickles do not."""
 
 import os
 import pickle
@@ -37,7 +37,7 @@ def test_training_log_of_mmengine_survives(tmp_path):
 
 
 class Call:
-    """Pickles as a call."""
+    """An object that is pickled as a call."""
 
     def __init__(self, function, *args):
         self.call = (function, args)
@@ -70,7 +70,7 @@ def test_other_pickles_are_rejected(tmp_path, content):
 
 
 def test_mmengine_loads_only_safe_checkpoints(patched, tmp_path):
-    """Its maintained fork goes round torch's refusal, and forgets what is allowed, unless told."""
+    """Also on mmengine's maintained fork, which bypasses torch's check by itself."""
     log, run = tmp_path / 'log.pth', tmp_path / 'run'
     torch.save(dict(loss=HistoryBuffer([3.0, 1.0], [1, 1])), log)
     torch.save(dict(loss=Call(os.mkdir, str(run))), tmp_path / 'evil.pth')
@@ -84,7 +84,7 @@ def test_mmengine_loads_only_safe_checkpoints(patched, tmp_path):
 
 @pytest.mark.parametrize('skips', ['one by one', 'at once', 'not at all'])
 def test_loop_gets_the_batches_that_it_has_not_trained_on(skips):
-    """As mmengine's loop skips the others, as its fork's does, and as that does if told not to."""
+    """With the ways in which the loops of mmengine and its fork skip batches."""
     old = iter(()) if skips == 'one by one' else SimpleNamespace(skip_iter=lambda num_iters: None)
     loop = SimpleNamespace(dataloader_iterator=old)
     hand_batches(loop, iter('de'), done=3)

@@ -49,7 +49,7 @@ def strides_of_features(backbone_and_neck: str) -> list[int]:
 
 
 def strides_believed(model) -> dict[str, list]:
-    """Every list of strides that a part of the model after the neck was told."""
+    """Return the strides that each part of the model after the neck assumes."""
     believed = {}
     for name in {'bbox_head', 'rpn_head'} & set(model):
         head = MODELS.build(model[name])

@@ -1,4 +1,4 @@
-"""Configs by the names that mim and ``_base_`` give them, wherever a config is asked for."""
+"""Configs are found by the names of mim and ``_base_`` in every command."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is published loads anywhere, and is what the training tested."""
+"""Published checkpoints load anywhere and contain the tested weights."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 
 @contextmanager
 def nobody_vouches():
-    """As in a process that has imported torch alone."""
+    """Remove all allowed classes, as in a process that imports only torch."""
     allowed = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:

@@ -1,4 +1,4 @@
-"""The detector that ships works as it lies there: no training, no download."""
+"""The shipped detector works without training or download."""
 
 import hashlib
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_it_ships_with_the_config_that_the_repository_holds(predictor):
 
 
 def test_last_layer_of_its_backbone_is_neither_loaded_nor_run(predictor):
-    """It feeds no output, and has 0.4 of the 2.9 million parameters of the file."""
+    """The layer feeds no output, and has 0.4 of the 2.9 million parameters of the file."""
     model = predictor.detector.model
     assert model.backbone.layers[-1] == 'layer7' and not hasattr(model.backbone, 'conv2')
     cfg = predictor.detector.cfg

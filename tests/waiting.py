@@ -1,4 +1,4 @@
-"""Waits for what other processes do, never for ever, and ends those that are left."""
+"""Waits for other processes with a time limit, and ends those that are left."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def wait_until(condition, what, seconds=240):
-    """Return once ``condition()`` is true; fail after so many seconds and say what did not come."""
+    """Return once ``condition()`` is true; fail with a message after ``seconds``."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f'waited {seconds} s in vain until {what}'
@@ -18,7 +18,7 @@ def wait_until(condition, what, seconds=240):
 
 @contextmanager
 def started(command, **kwargs):
-    """A process of a session of its own, which is killed as a whole in the end."""
+    """Start a process in its own session, which is killed at the end."""
     process = subprocess.Popen([str(word) for word in command], start_new_session=True, **kwargs)
     try:
         yield process
@@ -31,7 +31,7 @@ def started(command, **kwargs):
 
 
 def running_in(directory):
-    """Command lines of processes that name something in a directory."""
+    """Return the command lines of processes that name a path in a directory."""
     found = []
     for path in Path('/proc').glob('[0-9]*/cmdline'):
         try:

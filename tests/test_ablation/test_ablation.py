@@ -25,7 +25,7 @@ VARIANT = "_base_ = './crowd_lla.py'\nmodel = dict(train_cfg=dict(assigner=dict(
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, and what it would show."""
+    """Collect the addresses that a browser would fetch and the words that it would show."""
 
     VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 

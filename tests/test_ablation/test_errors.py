@@ -31,7 +31,7 @@ def crowd(num_images=12):
 
 
 def detected(annotations, seed, twice=0, missed=0):
-    """Everybody but the last ones, and the first ones a second time, a little off."""
+    """Return detections without the last ``missed`` people and with ``twice`` duplicates."""
     rng = np.random.default_rng(seed)
     found = []
     for one in annotations:

@@ -1,4 +1,4 @@
-"""How the engine of one machine deals its GPUs out, and a run of several processes."""
+"""GPU allocation of the local engine, and a run of several processes."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What only a cluster has: nodes that are lost, come late, or see something else."""
+"""Behavior that needs a cluster: lost and late nodes, and nodes with other files."""
 
 import signal
 import threading
@@ -36,7 +36,7 @@ def test_each_job_ends_with_one_event(ray_cluster, tmp_path):
 
 @pytest.mark.parametrize('status, waits', [(-signal.SIGKILL, True), (-signal.SIGTERM, False)])
 def test_a_worker_waits_before_it_reports_a_killed_tool(monkeypatch, tmp_path, status, waits):
-    """One that loses its node kills its tools first, and what it says is not tried again."""
+    """A worker that loses its node kills its tools first; a reported failure is not retried."""
     error = ToolFailed('train.py', status, tmp_path / 'train.log', '')
 
     def fail(context):
@@ -71,7 +71,7 @@ def test_too_large_a_run_is_named(ray_cluster, tmp_path):
 
 
 def take_until(kind, events):
-    """The events of a kind up to the first, then the engine is closed."""
+    """Return the first event of a kind, and close the engine."""
     try:
         for event in events:
             if isinstance(event, kind):

@@ -28,7 +28,7 @@ from mmdet_lla.evaluation.crowd import evaluate_crowd
 
 
 def measured(effects, images, num_samples=400, seed=0):
-    """Points and values of runs whose metric is a mean over images."""
+    """Return points and values of runs whose metric is a mean over images."""
     images = np.asarray(effects, float)[:, None] + images
     counts = resample_images(images.shape[1], num_samples, seed)
     return images.mean(axis=1), images @ counts.T / images.shape[1]
@@ -59,7 +59,7 @@ def test_bootstrap_samples_add_up_and_repeat(size, num_samples, seed):
     ],
 )
 def test_intervals_have_95_percent_coverage(num_seeds, seed_noise, image_noise, noise_of_both):
-    """Also with few seeds, where plain percentiles hold it in 3 of 4 cases."""
+    """Also with few seeds, where plain percentiles have 75 % coverage."""
     rng = np.random.default_rng(num_seeds)
     held, widths = 0, []
     for repeat in range(200):
@@ -138,7 +138,7 @@ def crowd():
 
 
 def detected(annotations, quality, seed):
-    """Detections of so large a share of people, and some false ones."""
+    """Return detections of a fraction of the people, and some false positives."""
     rng = np.random.default_rng(seed)
     detections = []
     for annotation in annotations:

@@ -1,4 +1,4 @@
-"""The numbers are those of a plain loop over priors and boxes."""
+"""Assignment statistics equal those of a plain loop over priors and gts."""
 
 import math
 
@@ -59,7 +59,7 @@ def iou(a: list, b: list) -> float:
 
 
 def plain(calls: list, form: str, with_bboxes: bool) -> dict:
-    """What :func:`summarize` says, in a loop."""
+    """Compute the values of :func:`summarize` in a loop."""
     counts = []
     outside, contested, pred_iou, prior_iou, levels = [], [], [], [], []
     for call, wanted in calls:

@@ -1,4 +1,4 @@
-"""Assigners are shown side by side under any head, and those that do not fit are told."""
+"""Assigners are drawn side by side under any head, and failures are listed."""
 
 import cv2
 import pytest

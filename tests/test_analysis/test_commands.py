@@ -1,4 +1,4 @@
-"""The analysis commands, from files to reports, and what they refuse."""
+"""The analysis commands, from files to reports, and their errors."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Colors and counts of drawings are those of the boxes."""
+"""Colors and counts in drawings match the boxes."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ LEVELS = np.array([0, 1, 2, 0])
 
 
 def has(image: np.ndarray, color: tuple) -> bool:
-    """Whether a color, or what smoothing left of it, is in an image."""
+    """Return whether a color, possibly smoothed, is in an image."""
     return bool((np.abs(image.astype(int) - color).sum(-1) < 90).any())
 
 

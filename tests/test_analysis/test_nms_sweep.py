@@ -1,4 +1,4 @@
-"""One pass tries many settings of NMS, each to the last digit what a test with it gives."""
+"""One pass evaluates many NMS settings, each exactly as a test with this setting."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def crowd(tmp_path_factory):
 
 
 def config(directory, head):
-    """A detector that was never trained, whose scores lie around a half."""
+    """Return an untrained detector with scores around 0.5."""
     cfg = tiny_config(directory, head)
     cfg.model.test_cfg = ConfigDict(
         nms_pre=300,
@@ -58,7 +58,7 @@ def config(directory, head):
 
 
 def runner_of_a_test(cfg, checkpoint):
-    """What tools/test.py runs, writing detections as with --out."""
+    """Return the runner of tools/test.py, which writes detections as with --out."""
     cfg = copy.deepcopy(cfg)
     cfg.test_evaluator = [dict(type='DumpDetResults', out_file_path=f'{checkpoint}.pkl')]
     cfg.load_from = checkpoint

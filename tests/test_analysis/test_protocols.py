@@ -28,7 +28,7 @@ def detections_of(samples):
 
 
 def random_task(directory, seed):
-    """Equal scores, images with nobody, nothing detected: each in some of them."""
+    """Create equal scores, images without gts and images without detections."""
     records, samples = random_crowd(
         seed,
         num_images=1 + seed % 4,

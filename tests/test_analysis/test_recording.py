@@ -1,4 +1,4 @@
-"""Any detector's assignments can be read from outside, and nothing of it changes."""
+"""Assignments of any detector are recorded without changing it."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_one_assignment_per_image_and_no_side_effects(name, monkeypatch):
 
 @pytest.mark.parametrize('name', ['retina', 'atss', 'rtmdet'])
 def test_levels_are_known_when_some_priors_are_excluded(name):
-    """In a batch of unlike images, the smaller one's priors are a part of the grid."""
+    """In a batch of unequal images, the priors of the smaller one are a part of the grid."""
     small, large = compute_assignments(build_head(name), [sample(0, 64, 96), sample(1)])
     assert large.levels.bincount().tolist() == [192, 48, 12, 4, 1]
     assert small.levels.bincount(minlength=5).tolist() == [96, 24, 6, 2, 1]
@@ -138,7 +138,7 @@ def test_both_assigners_of_tood_are_recorded(monkeypatch):
 
 
 def dict_with_info(**info):
-    """What of a MessageHub a head asks for."""
+    """Return the part of a MessageHub that a head reads."""
     return type('Hub', (), dict(get_info=lambda self, key: info[key]))()
 
 

@@ -104,7 +104,7 @@ def cost_table(
 
 
 def excluded_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) -> Tensor:
-    """Priors that go to no box, and those of them that ignore boxes cover, (num_priors,)."""
+    """Return masks of excluded priors and of those that ignored gts cover, (num_priors,)."""
     boxes, points, ignored, priors = (t.double() for t in (boxes, points, ignored, priors))
     if priors.equal(points):
         covered = inside_table(ignored, points, 0.01).any(0)
@@ -119,7 +119,7 @@ def excluded_priors(priors, points, boxes, ignored, candidates, reach, iof_thr) 
 
 
 def dynamic_topk(ious: Tensor, candidate_topk: int) -> tuple[Tensor, float]:
-    """K of every box, and how far the nearest is from being another."""
+    """Return K of every gt, and the distance of the nearest K from another value."""
     total = ious.double().topk(min(candidate_topk, ious.size(1)), dim=1).values.sum(1)
     near = (total - total.round())[total > 0.5].abs()
     return total.long().clamp(min=1), near.min().item() if len(near) else torch.inf

@@ -32,7 +32,7 @@ DELTAS = dict(type='DeltaXYWHBBoxCoder')
 
 
 def crowd(seed: int, num: int) -> InstanceData:
-    """Boxes of people 8 to 200 pixels tall, some beyond the image."""
+    """Return gts 8 to 200 pixels tall, some beyond the image."""
     rng = torch.Generator().manual_seed(seed)
     middle = torch.rand(num, 2, generator=rng) * torch.tensor([WIDTH, HEIGHT])
     height = 8 * 25 ** torch.rand(num, 1, generator=rng)
@@ -44,14 +44,14 @@ def crowd(seed: int, num: int) -> InstanceData:
 
 
 class Predictions(NamedTuple):
-    """What a head predicts of all priors of an image: boxes in pixels, and logits."""
+    """Predictions of a head for all priors of an image: boxes in pixels, and logits."""
 
     bboxes: torch.Tensor
     logits: torch.Tensor
 
 
 def predict(gt_instances: InstanceData, priors: torch.Tensor, seed: int) -> Predictions:
-    """Half of the boxes near one of the people, as late in a training."""
+    """Return predictions of which half are near a gt, as late in a training."""
     rng = torch.Generator().manual_seed(seed)
     sides = 60 * torch.rand(len(priors), 4, generator=rng) + 1
     bboxes = priors[:, [0, 1, 0, 1]] + sides * torch.tensor([-1.0, -1, 1, 1])
@@ -67,14 +67,14 @@ def predict(gt_instances: InstanceData, priors: torch.Tensor, seed: int) -> Pred
 
 
 def to_levels(values: torch.Tensor) -> list[torch.Tensor]:
-    """(n, c) of one prior a place to (1, c, h, w) a level."""
+    """Split (num_priors, c) into levels of (1, c, h, w)."""
     parts = values.split([h * w for h, w in SIZES])
     return [part.T.reshape(1, -1, h, w) for part, (h, w) in zip(parts, SIZES, strict=True)]
 
 
 @contextmanager
 def spied(assigner: BaseAssigner):
-    """Notes what the assigner is handed, by position or keyword, and what it decides."""
+    """Record the arguments and the result of every call of an assigner."""
     calls, assign = [], assigner.assign
 
     def noting(*args, **kwargs):
@@ -182,7 +182,7 @@ def at_ddod(assigner, preds, *images):
 
 
 def at_anchor_head(kind: str, generator: dict, **kwargs) -> Callable:
-    """RetinaHead, ATSSHead and FSAFHead, which hand over anchors alone."""
+    """RetinaHead, ATSSHead and FSAFHead, which pass only anchors to the assigner."""
 
     def at(assigner, preds, gt_instances, metas, ignored):
         head = MODELS.build(

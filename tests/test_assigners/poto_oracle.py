@@ -62,7 +62,7 @@ def auxiliary(quality: Tensor, inside: Tensor, level_sizes: list[int], topk: int
 
 
 def _settle(wanted: Tensor, margins: list[Tensor]) -> Answer:
-    """Each prior goes to the highest of the qualities that are not -1, of equal ones the first."""
+    """Give each prior to the gt of the highest quality that is not -1, the first if equal."""
     best = wanted.sort(dim=0, descending=True, stable=True)
     contested = (wanted >= 0).sum(0) > 1
     if contested.any():

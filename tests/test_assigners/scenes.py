@@ -1,4 +1,4 @@
-"""Random crowds and predictions, of every kind that a head may hand over."""
+"""Random gts and predictions in every form that a head may pass to an assigner."""
 
 import torch
 from mmdet.models.task_modules import AnchorGenerator, MlvlPointGenerator
@@ -38,7 +38,7 @@ def make_scene(
     height: int = 96,
     width: int = 128,
 ) -> dict[str, Tensor]:
-    """Priors, predictions and boxes.
+    """Return priors, predictions and gts.
 
     ``size`` is the boxes' scale in pixels, ``spread`` that of the logits.
     """

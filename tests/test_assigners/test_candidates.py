@@ -1,4 +1,4 @@
-"""The identity of candidates.py: a run of columns meets a run of rows, found exactly."""
+"""The search of candidates.py finds exactly the inside pairs."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_listed_pairs_are_the_inside_pairs_in_order(kind, size):
 
 
 def test_borders_are_exact():
-    """Boxes whose sides lie a rounding error from the margin, at coordinates of any size."""
+    """Sides of gts lie a rounding error from the margin, at coordinates of any size."""
     x = torch.tensor([0.0, 0.01, 8.0, 1e3, 1e3, 65536.0, 1e7])
     points = torch.stack(torch.meshgrid(x, x, indexing='xy'), -1).view(-1, 2)
     boxes = []
@@ -66,7 +66,7 @@ def test_borders_are_exact():
 
 @pytest.mark.parametrize('margin', [INSIDE_MARGIN, 0.0, 2.0])
 def test_the_exact_margin_the_search_is_the_test_in_float32(margin):
-    """Of points and sides of any size, down to the last bit around the margin."""
+    """For points and sides of any size, down to the last bit around the margin."""
     rng = torch.Generator().manual_seed(0)
     side = torch.randn(20000, generator=rng) * 10.0 ** torch.randint(-6, 9, (20000,), generator=rng)
     for sign in (1, -1):
@@ -79,7 +79,7 @@ def test_the_exact_margin_the_search_is_the_test_in_float32(margin):
 
 
 def test_grids_of_all_lengths_take_little_memory():
-    """One long row beside many priors that are a grid each."""
+    """One long row, beside many priors that form a grid each."""
     rng = torch.Generator().manual_seed(0)
     row = torch.stack([torch.arange(5000.0), torch.zeros(5000)], 1)
     column = torch.stack([torch.zeros(3000), torch.arange(3000.0)], 1)
@@ -125,7 +125,7 @@ def test_chunks_of_boxes_leave_no_seam(chunk, monkeypatch):
 
 @pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5])
 def test_priors_are_covered_where_mmdet_ignores_them(threshold):
-    """MaxIoUAssigner leaves -1 where an ignore box covers an anchor box."""
+    """MaxIoUAssigner leaves -1 where an ignored gt covers an anchor."""
     priors = make_scene(1, 'anchors', 1, 1, 1.0, 40.0)['priors']
     ignored = make_scene(2, 'anchors', 6, 1, 1.0, 60.0)['boxes']
     away = torch.tensor([[900.0, 900.0, 910.0, 910.0]])

@@ -1,4 +1,4 @@
-"""The identity of costs.py: the focal loss without the class axis; and IoU against mmdet's."""
+"""The costs of costs.py equal the focal loss, cross entropy and IoU of mmdet and torch."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mmdet_lla.assigners.geometry import pair_iou, with_area
 
 
 def class_costs(scores, loss):
-    """Of every prior against a box of every class, (num_priors, num_classes)."""
+    """Return the costs of all priors for a gt of every class, (num_priors, num_classes)."""
     base = base_cost(scores[None], loss).unsqueeze(1)
     return base if scores.size(1) == 1 else loss.of_class(base, scores)
 

@@ -1,4 +1,4 @@
-"""One switch of LLAHead says what becomes of ignore boxes, whoever assigns."""
+"""One switch of LLAHead sets the use of ignored gts under every assigner."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ REGIONS = InstanceData(
 
 
 def decide(assigner: dict, gt_instances, ignored, switch=None, **view):
-    """What each prior goes to under LLAHead, (n,), the priors, and the whole result."""
+    """Return gt_inds under LLAHead (num_priors,), the priors, and the complete result."""
     cfg = dict(assigner=assigner, ignore=switch, assigner_view=view)
     head = build_head(None, train_cfg=ConfigDict(cfg))
     view = head._view()
@@ -57,7 +57,7 @@ def decide(assigner: dict, gt_instances, ignored, switch=None, **view):
 
 
 def covered_by_regions(priors: torch.Tensor, holds_boxes: bool) -> torch.Tensor:
-    """Points that lie in a region, or boxes that one covers for more than half of their area."""
+    """Return the mask of points in a region, or of boxes that one covers for more than half."""
     covered = torch.zeros(len(priors), dtype=torch.bool)
     for x1, y1, x2, y2 in REGIONS.bboxes.tolist():
         if holds_boxes:
@@ -82,7 +82,7 @@ def test_unused(name):
 
 @pytest.mark.parametrize('name', ASSIGNERS)
 def test_compete(name):
-    """As if they were true boxes of class 0, but what they win is marked -1."""
+    """Ignored gts take part as gts of class 0, and priors they win are marked -1."""
     gt_instances = crowd(1, 20)
     gt_inds, _, result = decide(ASSIGNERS[name], gt_instances, REGIONS, 'compete')
     both = InstanceData(
@@ -98,7 +98,7 @@ def test_compete(name):
 
 @pytest.mark.parametrize('name', ASSIGNERS)
 def test_overlap(name):
-    """Priors in regions are marked -1, and the others go where they would go without these."""
+    """Priors in regions are marked -1, and the others are assigned as without them."""
     gt_instances = crowd(1, 20)
     gt_inds, priors, result = decide(ASSIGNERS[name], gt_instances, REGIONS, 'overlap')
     head = build_head(ASSIGNERS[name])
@@ -165,7 +165,7 @@ def test_all_priors_covered_or_no_gts(name):
 
 
 def test_shadowed_labels_stay_with_their_priors():
-    """CenterRegionAssigner's, where some priors are left out."""
+    """Shadowed labels of CenterRegionAssigner, where some priors are excluded."""
     gt_instances = crowd(1, 20)
     gt_inds, _, result = decide(CENTER, gt_instances, REGIONS, 'overlap')
     _, _, alone = decide(CENTER, gt_instances, None)

@@ -1,4 +1,4 @@
-"""Configs of configs/ablations/knobs: each changes what its name says and nothing else."""
+"""Each config of configs/ablations/knobs changes only what its name says."""
 
 import inspect
 from pathlib import Path

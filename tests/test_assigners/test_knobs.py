@@ -1,4 +1,4 @@
-"""Every knob of LLAAssigner, alone and with the others, against the oracle; and what is refused."""
+"""Every argument of LLAAssigner, alone and combined, against the oracle; and wrong values."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ KNOBS = dict(
 
 
 def ask_oracle(scene, kind, knobs):
-    """What is expected of every prior, in mmdet's words, and by how much."""
+    """Return the expected gt_inds and the margin of the closest decision."""
     knobs = (
         {name: values[0] for name, values in KNOBS.items()}
         | dict(topk=10, candidate_topk=10, reg_weight=1.5, outside_penalty=1000.0)
@@ -76,7 +76,7 @@ def ask_oracle(scene, kind, knobs):
 
 
 def needed_margin(spread, knobs):
-    """Float32 tells costs apart to so much."""
+    """Return the smallest difference of costs that float32 resolves."""
     largest = max(300.0 if spread > 100 else 1.0, knobs.get('outside_penalty', 1000.0) / 1000)
     return 1e-3 * largest
 
@@ -141,7 +141,7 @@ def test_chunks_change_nothing(knobs, monkeypatch):
 
 
 def test_nothing_is_left_to_assign():
-    """One ignore box covers all priors; or no prior is near any box."""
+    """One ignored gt covers all priors, or no prior is near any gt."""
     scene = make_scene(10, 'strided', 3, 1, 2.0, 20.0)
     scene['ignored'] = torch.tensor([False, False, True])
     scene['boxes'][2] = torch.tensor([-900.0, -900.0, 900.0, 900.0])

@@ -1,4 +1,4 @@
-"""LLAAssigner against the reference's decisions, a brute-force oracle and bad input."""
+"""LLAAssigner against the golden assignments and on special cases."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def assign(scene, **kwargs):
 
 
 def gt_inds_of(owner, ignored):
-    """The oracle's answer in mmdet's words."""
+    """Return the answer of the oracle as gt_inds."""
     number = torch.where(ignored, -1, (~ignored).cumsum(0))
     return torch.cat([number, number.new_zeros(1)])[owner]
 
@@ -60,7 +60,7 @@ def test_equal_costs_select_the_lower_index(size):
 
 
 def test_contested_priors_go_to_the_cheapest_gt():
-    """Boxes 0 and 1 want the one prior that lies in them; box 2 is cheaper there, full as it is."""
+    """Gts 0 and 1 contest the prior inside them; gt 2 is cheaper there and wins it, though full."""
     priors = torch.tensor([[50.0, 50.0], [60.0, 60.0], [200.0, 200.0], [300.0, 300.0]])
     preds = torch.tensor(
         [

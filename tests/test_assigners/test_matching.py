@@ -1,4 +1,4 @@
-"""The identities of matching.py, on tables of costs with as many ties as can be."""
+"""matching.py on tables of costs with many ties."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from .oracle import solve
 
 
 class TableOfCosts:
-    """Costs that are written down: a table (num_boxes, num_priors), penalties included."""
+    """Costs from a table (num_gts, num_priors), penalties included."""
 
     penalty = 0.0
 
@@ -44,7 +44,7 @@ class TableOfCosts:
 
 
 def run(cost, inside, topk, exhaustive=False, contested='all', image=None, excluded=None):
-    """match() where each box holds the priors [inside[b][0], inside[b][1])."""
+    """Run match() where gt b contains the priors [inside[b][0], inside[b][1])."""
     num_boxes, num_priors = cost.shape
     image = np.zeros(num_boxes, dtype=np.int64) if image is None else image
     first, last = inside.T
@@ -69,7 +69,7 @@ def run(cost, inside, topk, exhaustive=False, contested='all', image=None, exclu
 
 
 def random_case(seed, num_boxes=12, num_priors=60, levels=4):
-    """Costs in a few steps, so that most tie, and a run of inside priors a box."""
+    """Return costs of few values, so that most tie, and a range of inside priors per gt."""
     rng = torch.Generator().manual_seed(seed)
     cost = torch.randint(levels, (num_boxes, num_priors), generator=rng).float()
     ends = torch.randint(num_priors + 1, (num_boxes, 2), generator=rng).sort(1).values

@@ -54,7 +54,7 @@ def scenes_of(num_imgs, num_boxes, num_classes, kind='points'):
 
 @pytest.mark.parametrize('num_classes', [1, 3])
 def test_a_batch_takes_150_operators_and_one_synchronization(simulated, num_classes):
-    """Boxes of all kinds, those with too few priors inside among them, and contested priors."""
+    """Also for gts with too few inside priors, and for contested priors."""
     seen = set()
     for num_imgs in (1, 2, 16):
         for num_boxes in (5, 60):
@@ -149,7 +149,7 @@ def test_losses_of_a_batch_take_two_synchronizations(simulated, form):
 
 @pytest.mark.parametrize('assigner, synchronizations', [('LLAAssigner', 2), ('POTOAssigner', None)])
 def test_one_to_one_loss_on_the_device_equals_cpu(simulated, assigner, synchronizations):
-    """POTO's matching is the host's, image by image."""
+    """POTO matches on the CPU, image by image."""
     train_cfg = ConfigDict(TRAIN_CFG, one_to_one=dict(assigner=dict(type=assigner)))
     head = build(num_classes=3, one_to_one=dict(), train_cfg=train_cfg)
     seen = []

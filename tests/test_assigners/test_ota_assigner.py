@@ -1,4 +1,4 @@
-"""OTAAssigner against the reference's decisions, a brute-force oracle and bad input."""
+"""OTAAssigner against the golden assignments, a brute-force oracle and bad input."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def priors_of(z, form: str):
 
 
 def assign(scene, **kwargs):
-    """The result for a scene whose ignore boxes come after the others."""
+    """Assign a scene whose ignored gts come last."""
     ignored = scene['ignored']
     pred = InstanceData(priors=scene['priors'], bboxes=scene['preds'], scores=scene['scores'])
     gt, ignore = (
@@ -126,7 +126,7 @@ def test_assignment_equals_the_oracle(seed, num_boxes, num_classes, size, image,
 
 
 def test_the_first_of_equal_gts_gets_the_shared_prior():
-    """A box given twice: the first takes all; and the second nothing."""
+    """Of two equal gts the first takes all priors and the second none."""
     scene = make_scene(1, 'strided', 6, 1, 1.0, 40.0)
     scene['ignored'][:] = False
     scene['boxes'][1], scene['classes'][1] = scene['boxes'][0], scene['classes'][0]

@@ -1,4 +1,4 @@
-"""POTOAssigner against the reference's decisions, a brute-force oracle and bad input."""
+"""POTOAssigner against the golden assignments, a brute-force oracle and bad input."""
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ def test_losses_and_gradients_equal_the_reference(name, rule):
 
 
 def assign(scene, probs, **kwargs):
-    """The result for a scene whose ignore boxes count like any other."""
+    """Assign a scene whose ignored gts count like all others."""
     pred = InstanceData(priors=scene['priors'], bboxes=scene['preds'], scores=probs)
     gt = InstanceData(bboxes=scene['boxes'], labels=scene['classes'])
     kwargs, extra = dict(kwargs), {}
@@ -118,7 +118,7 @@ def assign(scene, probs, **kwargs):
     alpha=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
 )
 def test_matching_is_optimal(seed, kind, num_boxes, num_classes, size, image, radius, alpha):
-    """Also where there are more boxes than priors; and what argmax and auxiliary rule say."""
+    """Also with more gts than priors; and the argmax and auxiliary rules."""
     scene = make_scene(seed, kind, num_boxes, num_classes, 1.5, size, *image)
     radius = radius if kind == 'strided' else 0
     probs, num_priors = scene['scores'].sigmoid(), len(scene['points'])

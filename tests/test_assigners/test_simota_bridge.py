@@ -1,4 +1,4 @@
-"""With the right settings LLAAssigner is mmdet's SimOTAAssigner, up to ties."""
+"""LLAAssigner.simota equals mmdet's SimOTAAssigner, up to ties."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from .scenes import make_scene
 
 
 def tolerance(cost):
-    """What float32 resolves of a cost: 0.008 of one with SimOTA's penalty."""
+    """Return the resolution of float32 at a cost: 0.008 at SimOTA's penalty."""
     return torch.where(cost > 1e4, 0.02, 1e-5 + 1e-6 * cost)
 
 
@@ -106,7 +106,7 @@ def test_under_other_arguments_too(kwargs):
 
 
 def test_boxes_that_hold_no_prior_and_perfect_predictions():
-    """Their costs lie at 1e5 and more, where float32 rounds so that many are equal."""
+    """Costs are 1e5 and more, where float32 rounds many to equal values."""
     for seed in range(12):
         scene = simota_scene(seed, 50, 1, 3.0)
         rng = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Each assigner under LLAHead decides as it does under its home head, on the same inputs."""
+"""Each assigner gives the same result under LLAHead as under its home head."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -206,7 +206,7 @@ def test_points_of_boxes_are_centers_with_their_levels_strides():
 
 @TASK_UTILS.register_module()
 class AllToTheFirst(BaseAssigner):
-    """A user's own: takes what it is handed, and gives all to the first box."""
+    """A custom assigner that records its inputs and gives all priors to the first gt."""
 
     def assign(self, pred_instances, gt_instances, gt_instances_ignore=None, **kwargs):
         self.handed = pred_instances, kwargs

@@ -1,4 +1,4 @@
-"""One's own data in five commands: convert, check, train, test, predict."""
+"""Custom data in five commands: convert, check, train, test, predict."""
 
 import json
 

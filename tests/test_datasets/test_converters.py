@@ -1,4 +1,4 @@
-"""Converters write the expected records and reject or skip no record silently."""
+"""Converters write the expected records, and reject or skip none silently."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""One reader, one meaning: dataset, metric and check answer the same of the same file."""
+"""Dataset, metric and check read every file in the same way."""
 
 import io
 import json
@@ -65,7 +65,7 @@ city_dataset = partial(CityPersonsDataset, serialize_data=False)
 
 @dataclass
 class Reader:
-    """Gives (people, ignore regions) of every image of a file, or raises."""
+    """Returns (number of gts, number of ignored regions) of every image, or raises."""
 
     name: str
     suffix: str
@@ -95,7 +95,7 @@ def by_metric(kind):
 
 
 def by_check(path):
-    """The check names every fault, where others end with the first."""
+    """Read with the check, which names every fault; others stop at the first."""
     found = inspect_dataset(str(path), str(path.parent / 'Images'), decode=False)
     if found.problems:
         raise AnnotationError(f'{path}: ' + '\n'.join(map(str, found.problems)))
@@ -140,7 +140,7 @@ def directory(tmp_path):
 
 
 def answers(readers, path):
-    """What each reader finds, or 'refused'; a refusal names the file."""
+    """Return the result of each reader, or 'refused'; an error must name the file."""
     found = {}
     for reader in readers:
         try:
@@ -153,7 +153,7 @@ def answers(readers, path):
 
 
 def agreed(readers, path):
-    """The one answer of all readers."""
+    """Return the result that all readers agree on."""
     found = answers(readers, path)
     assert len({str(answer) for answer in found.values()}) == 1, found
     return found[readers[0].name]

@@ -1,4 +1,4 @@
-"""The hook tells what happened, draws when it was asked to, and changes nothing."""
+"""AssignmentHook logs and draws assignments, and does not change the training."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from mmdet_lla.hooks import AssignmentHook
 
 
 class Witness(Hook):
-    """Notes losses and, by itself, what the assigner decided."""
+    """Record losses and, independently, the assignments."""
 
     priority = 'VERY_LOW'
 
@@ -64,7 +64,7 @@ def train(
 
 
 def scalars(runner: Runner) -> dict[int, dict[str, float]]:
-    """What the files of the visualizer hold of the hook, by step."""
+    """Return the values that the hook wrote to the visualizer's files, by step."""
     path = Path(runner.work_dir) / runner.timestamp / 'vis_data/scalars.json'
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {

@@ -19,7 +19,7 @@ class Stop(Exception):
 
 
 class StopAt(Hook):
-    """Breaks off before an iteration."""
+    """Stop before an iteration."""
 
     priority = 'LOWEST'
 

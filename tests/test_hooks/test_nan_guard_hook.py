@@ -1,4 +1,4 @@
-"""A NaN stops the training before it reaches the weights, and is explained."""
+"""A NaN stops the training before it reaches the weights, with a report."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ names = (f'nan_{i}' for i in itertools.count())
 
 
 def fail(directory, monkeypatch, break_at, iteration=4, **kwargs):
-    """Train with a fault in an iteration; the runner, its weights before, and the report."""
+    """Train with a fault in an iteration; return the runner and the report."""
     runner = make_runner(directory, next(names), max_epochs=3, **kwargs)
     forward, before = Line.forward, {}
 

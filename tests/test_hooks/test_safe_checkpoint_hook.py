@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and a torn one is noticed, named and passed over."""
+"""Checkpoints are complete or absent, and a damaged one is detected, named and skipped."""
 
 import errno
 import itertools
@@ -30,7 +30,7 @@ class Count(Hook):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """Work directory of three epochs with a checkpoint each."""
+    """Return a work directory of three epochs with a checkpoint each."""
     directory = tmp_path_factory.mktemp('trained')
     make_runner(directory, next(names), max_epochs=3, interval=1).train()
     return directory
@@ -47,7 +47,7 @@ def directory(trained, tmp_path):
 
 
 def resumed(directory, **kwargs):
-    """Path that a training resumes from, and what it logs."""
+    """Return the path that a training resumes from, and its warnings."""
     runner = make_runner(directory, next(names), max_epochs=4, resume=True, **kwargs)
     said = []
     runner.logger.warning = said.append
@@ -257,7 +257,7 @@ def test_outdated_checkpoints_are_removed_after_the_new_one_is_written(tmp_path,
 
 @LOOPS.register_module()
 class Scores(BaseLoop):
-    """A validation that finds the scores it is told."""
+    """A validation that returns given scores."""
 
     def __init__(self, runner, dataloader, evaluator, scores):
         self._runner, self.dataloader, self.scores = runner, dataloader, scores

@@ -1,4 +1,4 @@
-"""Predictor against mmdet's inferencer, its batches and inputs, and what it refuses."""
+"""Predictor against mmdet's inferencer, its batches, inputs and errors."""
 
 import sys
 import time

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 4000, 3000
 
 
 def crowd(seed: int, people: int = 250) -> np.ndarray:
-    """Boxes of people in groups, some nearly behind each other."""
+    """Return boxes of people in groups, some nearly behind each other."""
     random = np.random.default_rng(seed)
     groups = random.uniform(0, 1, (people // 6, 2)) * (WIDTH, HEIGHT)
     centers = groups[random.integers(len(groups), size=people)] + random.normal(0, 45, (people, 2))
@@ -31,7 +31,7 @@ def crowd(seed: int, people: int = 250) -> np.ndarray:
 
 
 def perfect_views(people: np.ndarray, tiles: Tiles, seed: int):
-    """Almost exact detections of everybody of whom a third is in view, per view."""
+    """Return nearly exact detections, per view, of all people of whom a third is visible."""
     random = np.random.default_rng(seed)
     image = np.empty((HEIGHT, WIDTH, 0), np.uint8)
     views = tiles.views(image, lambda part: PreparedImage(None, (), *part.shape[:2], (0.5, 0.5)))

@@ -161,7 +161,7 @@ def test_written_video_is_as_long_as_its_source(tmp_path, times, length):
 
 
 def test_video_that_cannot_be_completed_is_an_error(tmp_path, monkeypatch):
-    """OpenCV itself says nothing."""
+    """OpenCV itself reports no error."""
     writer = VideoWriter(tmp_path / 'a.mp4', (64, 48), 10)
     writer.write(np.zeros((48, 64, 3), np.uint8), 0.0)
     writer._written += 1  # as if the last frame had found no space

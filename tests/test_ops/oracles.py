@@ -1,4 +1,4 @@
-"""mmcv's operators written as loops over boxes and samples, slow and plain."""
+"""mmcv's operators as plain loops over boxes and samples."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Random inputs of mmcv's operators, and what either implementation makes of them.
+"""Random inputs of mmcv's operators, and the comparison of two implementations.
 
 Everything goes through mmcv's own functions, with their operators replaced.
 """

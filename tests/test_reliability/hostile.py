@@ -138,7 +138,7 @@ def check_assigner(seed):
 
 
 def check_batch(seed):
-    """All images at once decide as each alone; what is wrong is told of the first that is."""
+    """A batch is assigned as its images alone; an error names the first wrong image."""
     rng = np.random.default_rng(seed)
     num_priors, num_classes = int(rng.choice([1, 3, 30, 200])), int(rng.choice([1, 3]))
     points = torch.tensor(rng.uniform((0, 0), (128, 96), (num_priors, 2)), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The losses of up to 512 processes, acted out one after another, are those of one process."""
+"""Losses of up to 512 simulated processes equal those of one process."""
 
 import pytest
 import torch

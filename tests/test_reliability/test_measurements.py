@@ -1,4 +1,4 @@
-"""The scripts that only people start run at a tiny size, and say what they promise."""
+"""Benchmarks that are only run by hand work at a tiny size."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Under autocast, boxes are assigned as the same values are in float32."""
+"""Assignment under autocast equals that of the same values in float32."""
 
 from inspect import signature
 

@@ -1,4 +1,4 @@
-"""Several processes train and test as one does on the same images."""
+"""Several processes train and test as one process on the same images."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What our command lines do with files not to be trusted, full disks, NaN and processes."""
+"""Commands with untrusted files, full disks, NaN and several processes."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""Every way out of a tool leaves the other processes first, and tells the status it should."""
+"""Every exit path of a tool leaves the process group first, and has the right status."""
 
 import json
 import os

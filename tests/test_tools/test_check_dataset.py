@@ -66,7 +66,7 @@ def test_files_that_cannot_be_checked(check, tmp_path):
 
 
 def test_an_image_that_is_too_large_is_named(check, crowd, tmp_path):
-    """Pillow takes 200 million pixels for an attack; the rest of the check is done all the same."""
+    """Pillow rejects 200 million pixels as an attack; the other images are still checked."""
     head = (20_000).to_bytes(4, 'big') + (10_000).to_bytes(4, 'big') + b'\x08\x02\0\0\0'
     chunks = [
         len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')

@@ -58,7 +58,7 @@ def metrics(directory: Path) -> dict:
 
 @pytest.mark.slow
 def test_train_resume_and_test_with_our_tools_and_mmdets(scene, python):
-    """One training goes on under either tool, and both test it to the same numbers."""
+    """A training continues under either tool, and both report the same metrics."""
     call = partial(run, python)
     ours, theirs = ROOT / 'tools', MMDET_TOOLS
     output = call(ours / 'train.py', 'config.py', '--work-dir', 'work', cwd=scene)

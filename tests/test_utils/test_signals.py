@@ -1,4 +1,4 @@
-"""Signals end the work in order, with their own status."""
+"""Signals end a program in order, with their own exit status."""
 
 import signal
 import subprocess
