@@ -1,5 +1,6 @@
 """Every config builds, and the recipes are what they say they are."""
 
+import inspect
 import json
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch.nn.modules.utils import _pair
+
+from mmdet_lla.ablation.variants import diff_configs
+from mmdet_lla.assigners import LLAAssigner, POTOAssigner
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 DIRECTORIES = ('lla', 'lla_s', 'baselines', 'demo')
@@ -29,13 +33,6 @@ def read(path) -> Config:
     cfg = Config.fromfile(CONFIGS / path)
     cfg.model.backbone.init_cfg = None
     return cfg
-
-
-@pytest.mark.parametrize('path', ALL, ids=str)
-def test_builds(path):
-    cfg = read(path)
-    MODELS.build(cfg.model)
-    assert cfg.custom_imports['imports'] == ['mmdet_lla']
 
 
 @cache
@@ -63,7 +60,9 @@ def strides_believed(model) -> dict[str, list]:
 @pytest.mark.parametrize('path', SHIPPED, ids=str)
 def test_heads_believe_in_the_strides_of_the_features_they_get(path):
     """mmdet's FCOSHead and others have a default, which is that of another pyramid."""
-    model = read(path).model
+    cfg = read(path)
+    assert cfg.custom_imports['imports'] == ['mmdet_lla']
+    model = cfg.model
     strides = strides_of_features(json.dumps([model.backbone, model.neck]))
     believed = strides_believed(model)
     assert believed
@@ -120,3 +119,32 @@ def test_boxes_of_the_demo_start_at_the_size_of_anchors(form):
         boxes = head.bbox_coder.decode(prior, pred[0].permute(1, 2, 0).reshape(-1, 4))
         side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt() / stride
         assert torch.allclose(side, torch.full_like(side, 8.0 if form == 'fcos' else 4.0), rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    'name, assigner, one_to_one',
+    [
+        ('knobs/{}_center', LLAAssigner(candidates='center', prior_form='points'), None),
+        ('knobs/{}_simota', LLAAssigner.simota(), None),
+        ('one_to_one/{}_dual', LLAAssigner(), dict(detach=True)),
+        ('one_to_one/{}_dual-attached', LLAAssigner(), dict(detach=False)),
+        ('one_to_one/{}_poto-no-nms', POTOAssigner(), None),
+    ],
+)
+def test_ablations_change_only_what_their_names_say(name, assigner, one_to_one):
+    path = f'ablations/{name.format("lla-fcos_mobilenetv2_fpn")}_1xb4-12e_crowd.py'
+    cfg, base = read(path), read('demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py')
+    parts = dict(train_cfg=cfg.model.train_cfg, test_cfg=cfg.model.test_cfg)
+    head = MODELS.build({**cfg.model.bbox_head, **parts})
+    settings = [*inspect.signature(type(assigner).__init__).parameters][1:]
+    assert type(head.assigner) is type(assigner)
+    for setting in settings:
+        assert getattr(head.assigner, setting) == getattr(assigner, setting), setting
+    assert head.needs_nms == name.startswith('knobs')
+    assert (head.one_to_one is None) == (one_to_one is None)
+    if one_to_one:
+        assert isinstance(head.one_to_one.assigner, POTOAssigner)
+        assert head.one_to_one.detach == one_to_one['detach']
+    changed = set(diff_configs(base, cfg))
+    allowed = ('model.train_cfg.', 'model.test_cfg.nms', 'model.bbox_head.one_to_one')
+    assert changed and all(key.startswith(allowed) for key in changed), changed

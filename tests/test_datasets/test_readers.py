@@ -210,11 +210,11 @@ def test_random_damage_has_one_answer(directory, suffix):
     rng, path, num_read = np.random.default_rng(0), directory / f'bad.{suffix}', 0
     readers = [one for one in READERS if one.suffix == suffix]
     for _ in range(100):
-        content = break_text(rng, TEXTS[suffix])
-        if suffix == 'odgt' and not all(name.encode() in content for name in NAMES):
-            continue  # only the metric reads no images
-        path.write_bytes(content)
-        found = answers(readers, path)
+        path.write_bytes(break_text(rng, TEXTS[suffix]))
+        try:
+            found = answers(readers, path)
+        except FileNotFoundError:
+            continue  # the name of an image is damaged, and the metric reads no images
         num_read += 'refused' not in found.values()
         if len({str(answer) for answer in found.values()}) > 1:
             # The check rejects more, such as a box outside of its image.

@@ -133,11 +133,10 @@ def test_losses_and_gradients_equal_float32(dtype, one_to_one):
         torch.testing.assert_close(grad, one, rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize('one_to_one', [None, {}])
-def test_it_can_be_compiled(one_to_one):
+def test_it_can_be_compiled():
     """With Dynamo, the part of torch.compile that reads Python, and as many steps as it adapts."""
     feats, samples = make_batch()
-    head = build(one_to_one=one_to_one)
+    head = build(one_to_one={})
     expected = head.loss(feats, samples)
     torch._dynamo.reset()
     loss = torch.compile(head.loss, backend='eager')

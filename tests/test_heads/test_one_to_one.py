@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from lla_heads import build_head
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
@@ -257,30 +255,6 @@ def test_scores_are_products():
     head = build()
     cls_scores, _, _, one_to_one = head(features(), both=True)
     assert (one_to_one[0] < cls_scores[0]).all()
-
-
-@pytest.mark.parametrize('name', ['dual', 'dual-attached', 'poto-no-nms'])
-def test_configs(name):
-    path = f'ablations/one_to_one/lla-fcos_mobilenetv2_fpn_{name}_1xb4-12e_crowd.py'
-    cfg = Config.fromfile(CONFIGS / path)
-    model = copy.deepcopy(cfg.model)
-    head = MODELS.build(
-        {**model.bbox_head, 'train_cfg': model.train_cfg, 'test_cfg': model.test_cfg}
-    )
-    assert not head.needs_nms
-    if name == 'poto-no-nms':
-        assert isinstance(head.assigner, POTOAssigner) and head.one_to_one is None
-    else:
-        assert isinstance(head.one_to_one.assigner, POTOAssigner)
-        assert head.one_to_one.detach == (name == 'dual')
-        assert len(head.one_to_one.convs) == 1
-        head.init_weights()
-        assert head.one_to_one.filter.bias.eq(0).all()
-        assert head.retina_reg.bias.eq(4.0).all()
-
-
-def test_every_config_is_tested_here():
-    assert len(list((CONFIGS / 'ablations/one_to_one').glob('*.py'))) == 3
 
 
 @pytest.mark.parametrize(
