@@ -1,15 +1,11 @@
 """The benchmarks of inference and exported files run at a tiny size. No times are judged."""
 
 import importlib.util
-import inspect
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-
-from mmdet_lla import export
 
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
 
@@ -57,25 +53,6 @@ def test_backends_in_torch(benchmark, monkeypatch, tmp_path, capsys):
     assert sizes == ['128x96', '128x96'] and exported == [('lla-s', tmp_path)]
     assert (eager[0], eager[3], ours[0]) == ('eager', '1.00', 'Predictor')
     assert all(float(cell) > 0 for cell in ours[1:6]) and ours[6] == eager[6]
-
-
-def test_backends_export_what_they_run(benchmark, monkeypatch, tmp_path):
-    module = benchmark('backends')
-    real, called = export.export_detector, []
-
-    def spy(*args, **kwargs):
-        called.append(inspect.signature(real).bind(*args, **kwargs).arguments)
-
-    crowd = SimpleNamespace(build_dataset=lambda *args, **kwargs: None)
-    monkeypatch.setitem(sys.modules, 'mmdet_lla.synthetic', crowd)
-    monkeypatch.setattr(export, 'export_detector', spy)
-    module.export('lla-s', tmp_path)
-    (given,) = called
-    assert given['openvino'] and given['int8'] and given['path'].name == 'model.onnx'
-    root = given['detector'].cfg.test_dataloader.dataset.data_root
-    assert root == f'{tmp_path}/crowd/'
-    names = {file for file, _ in module.EXPORTED.values()}
-    assert names == {'model.onnx', 'model.xml', 'model.int8.onnx', 'model.int8.xml'}
 
 
 def test_tiles(benchmark, monkeypatch, capsys):

@@ -13,12 +13,10 @@ from mmdet.models.task_modules.assigners import (
     ATSSAssigner,
     BaseAssigner,
     MaxIoUAssigner,
-    PointAssigner,
     SimOTAAssigner,
 )
 from mmdet.registry import TASK_UTILS
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
 
 from mmdet_lla.assigners import LLAAssigner, OTAAssigner, POTOAssigner, View
 from mmdet_lla.assigners.views import view_of
@@ -280,33 +278,6 @@ def test_custom_assigners_get_the_declared_inputs(cfg, view, form):
         assert sum(kwargs['num_level_priors']) == len(handed.priors)
     if view.img_meta:
         assert kwargs['img_meta'] is META
-
-
-def test_cpu_assigners_get_copies_and_the_result_is_moved_back(monkeypatch):
-    asked = []
-    for kind, name in ((InstanceData, 'cpu'), (torch.Tensor, 'to')):
-        to = getattr(kind, name)
-        monkeypatch.setattr(
-            kind, name, lambda self, *a, name=name, to=to: asked.append((name, *a)) or to(self, *a)
-        )
-    assigner, boxes = AllToTheFirst(), torch.zeros(1, 4)
-    gt_instances = InstanceData(bboxes=boxes, labels=torch.zeros(1, dtype=torch.long))
-    inputs = dict(
-        priors=torch.zeros(1, 2),
-        num_level_priors=[1],
-        bboxes=boxes,
-        logits=torch.zeros(1, 1),
-        gt_instances=gt_instances,
-        gt_instances_ignore=gt_instances,
-        img_meta=META,
-    )
-    for on_cpu in (False, True):
-        asked.clear()
-        result = View('points', 'probs', on_cpu=on_cpu).assign(assigner, **inputs)
-        assert result.gt_inds.tolist() == [1] and result.labels is None
-        assert asked.count(('cpu',)) == 3 * on_cpu
-        assert asked.count(('to', boxes.device)) == on_cpu
-    assert view_of(PointAssigner()).on_cpu
 
 
 def test_the_former_name_of_the_attribute_is_deprecated():

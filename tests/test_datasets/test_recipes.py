@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
@@ -134,16 +134,9 @@ def test_perfect_detections_have_the_best_score(recipe):
     assert result[key] == pytest.approx(best, abs=1e-4)
 
 
-@pytest.mark.slow
-def test_recipe_gives_a_finite_loss(recipe):
+def test_training_batches_contain_every_person(recipe):
     cfg, *_, people = recipe
-    cfg.model.backbone.init_cfg = None
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    model = MODELS.build(cfg.model)
     batch = pseudo_collate([dataset[index] for index in range(2)])
     assert [len(s.gt_instances) for s in batch['data_samples']] == [people] * 2
-    losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    assert torch.isfinite(total)
-    assert all(p.grad is not None for p in model.bbox_head.parameters())
+    assert all(one.shape[0] == 3 and one.dtype == torch.uint8 for one in batch['inputs'])

@@ -287,18 +287,6 @@ def test_wrong_instances_are_rejected(assigner, label, box, said):
         head.loss_by_feat(*outs, [good, bad], metas, [EMPTY, EMPTY])
 
 
-def test_priors_are_cached_between_calls():
-    """LLAAssigner and the like find out about the grids once."""
-    head, seen = build(), []
-    assign = head.assigner.assign
-    head.assigner.assign = lambda preds, **kw: seen.append(preds.priors) or assign(preds, **kw)
-    for size in (8, 8, 16):
-        outs = head([torch.randn(2, 32, size, size) for _ in range(5)])
-        head.loss_by_feat(*outs, [instances(BOX)] * 2, [META] * 2)
-    assert seen[0] is seen[1] is seen[2] is seen[3] and seen[4] is seen[5]
-    assert len(seen[4]) == 4 * len(seen[0])
-
-
 def test_priors_won_by_ignore_boxes_leave_the_loss_but_count_in_the_divisor():
     head = build()
     feats = [torch.randn(1, 32, 256 // s, 256 // s) for s in (8, 16, 32, 64, 128)]
@@ -318,19 +306,6 @@ def test_priors_won_by_ignore_boxes_leave_the_loss_but_count_in_the_divisor():
     )
     assert int((result.gt_inds == -1).sum()) == 10
     assert 0 < with_ignore['loss_cls'] < without['loss_cls'] / 10
-
-
-def test_layers_of_both_forms():
-    points, anchors = build(), build(**ANCHORS)
-    assert points.with_points and not anchors.with_points
-    assert [scale.scale.item() for scale in points.scales] == [1.0] * 5
-    assert points.cls_convs[0].conv.bias is None
-    assert build(conv_bias=True).reg_convs[3].conv.bias is not None
-    assert build(norm_cfg=None).reg_convs[3].conv.bias is not None
-    assert anchors.retina_iou.out_channels == 2
-    assert anchors.retina_reg.out_channels == 8
-    names = {name.split('.')[0] for name, _ in points.named_parameters()}
-    assert names == {'cls_convs', 'reg_convs', 'retina_cls', 'retina_reg', 'retina_iou', 'scales'}
 
 
 @pytest.mark.parametrize(
