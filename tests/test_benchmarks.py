@@ -3,7 +3,9 @@
 import doctest
 import importlib
 import json
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,11 @@ BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
 def load(monkeypatch):
     """Import a benchmark; its modules, paths and threads are reset after the test."""
     monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(BENCHMARKS / 'reliability')
     threads, before = torch.get_num_threads(), set(sys.modules)
     yield importlib.import_module
     torch.set_num_threads(threads)
-    for path in BENCHMARKS.glob('*.py'):
+    for path in BENCHMARKS.rglob('*.py'):
         if path.stem not in before:
             sys.modules.pop(path.stem, None)
 
@@ -106,6 +109,50 @@ def test_training_step(load, assigners, tmp_path, capsys):
     assert list(found) == ['LLAHead', 'LLAHead, dense', 'ATSSHead', 'YOLOXHead']
     assert all(min(parts.values()) > 0 for parts in found.values())
     assert len(read_table(capsys.readouterr().out)) == 5
+
+
+def test_metrics_agree_with_mmdet(load, monkeypatch, capsys):
+    metrics = load('metrics')
+    theirs = partial(metrics.CrowdHumanMetric, num_ji_process=1)  # each forks this process
+    monkeypatch.setattr(metrics, 'CrowdHumanMetric', theirs)
+    metrics.main('--images 2 --dets 6 --people 4'.split())
+    _, *rows = read_table(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ['AP, MR', 'JI', 'AP, MR, JI']
+
+
+def test_backends(load, monkeypatch, tmp_path):
+    backends, path = load('backends'), tmp_path / 'found.json'
+    exported = []
+    monkeypatch.setattr(backends, 'measure_in_child', backends.measure)  # spares the imports
+    monkeypatch.setattr(backends, 'export', lambda *args: exported.append(args))
+    words = f'--sizes 128x96 --repeats 1 --backends eager Predictor --files {tmp_path}'
+    backends.main([*words.split(), '--out-json', str(path)])
+    eager, ours = json.loads(path.read_text())['rows']
+    assert exported == [('lla-s', tmp_path)]
+    assert (eager['name'], ours['name']) == ('eager', 'Predictor')
+    assert eager['detections'] == ours['detections'] and min(eager['ms'], ours['ms']) > 0
+
+
+def test_tiles(load, monkeypatch, tmp_path):
+    tiles, path = load('tiles'), tmp_path / 'found.json'
+    monkeypatch.setattr(tiles, 'WIDTH', 320)
+    monkeypatch.setattr(tiles, 'HEIGHT', 240)
+    tiles.main([*'--images 1 --people 4 --tiles 240 --out-json'.split(), str(path)])
+    found = json.loads(path.read_text())['settings']
+    assert [name.split(',')[0] for name in found] == [
+        *('whole image', 'whole image at the scale of 240 tiles', 'tiles of 240', 'tiles of 240'),
+    ]
+    for row in found.values():
+        assert 0 <= row['ap'] <= 1 and 0 <= row['recall'] <= 1 and row['processor_s'] > 0
+
+
+def test_memory_is_reported_per_window(load, monkeypatch, capsys):
+    memory = load('memory')
+    monkeypatch.setattr(memory, 'WINDOW', 2)
+    monkeypatch.setattr(sys, 'argv', ['memory', '--iterations', '4'])
+    memory.main()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.match(r'largest in iterations 3 to 4: [\d.]+ MB, .* growth [+-][\d.]+ MB', last)
 
 
 def test_on_gpu_runs_on_a_cpu(load, assigners, tmp_path, capsys):
