@@ -13,10 +13,10 @@ def gpus(context):
 
 
 def complain(context):
-    class Odd(Exception):
+    class UnexpectedError(Exception):
         """Of a class that cannot be pickled."""
 
-    raise Odd('no')
+    raise UnexpectedError('no')
 
 
 def die(context, note):

@@ -102,7 +102,7 @@ def test_one_process_writes_the_metrics(patched, monkeypatch, tmp_path, rank, wr
     runner = SimpleNamespace(
         log_dir=str(tmp_path),
         test_dataloader=[],
-        logger=SimpleNamespace(info=lambda said: None),
+        logger=SimpleNamespace(info=lambda printed: None),
         log_processor=SimpleNamespace(
             get_log_after_epoch=lambda *args, **kwargs: ({'AP': 0.5}, 'AP: 0.5')
         ),

@@ -87,8 +87,8 @@ def run(monkeypatch, capsys):
             tool = ROOT / 'tools' / 'model_converters' / 'cvpods.py'
             runpy.run_path(str(tool), run_name='__main__')
         except SystemExit as error:
-            said = capsys.readouterr()
-            return error.code, said.err if error.code else said.out
+            printed = capsys.readouterr()
+            return error.code, printed.err if error.code else printed.out
 
     return run
 
@@ -212,18 +212,18 @@ def test_conversion_back_gives_the_same_bits(tmp_path, run):
     parallel = {f'module.{name}': tensor for name, tensor in weights.items()}
     torch.save(dict(model=parallel, optimizer=dict(state={}), iteration=28124), there)
     options = [f'{key}={value}'.replace(' ', '') for key, value in THIN.items()]
-    status, said = run(there, here, '--config', CONFIGS / RECIPE, '--cfg-options', *options)
-    assert status == 0, said
-    assert '324 tensors' in said and '5 of them reshaped' in said
-    assert 'dropped: optimizer, iteration' in said
+    status, printed = run(there, here, '--config', CONFIGS / RECIPE, '--cfg-options', *options)
+    assert status == 0, printed
+    assert '324 tensors' in printed and '5 of them reshaped' in printed
+    assert 'dropped: optimizer, iteration' in printed
     checkpoint = torch.load(here, weights_only=True)
     assert checkpoint['meta']['dataset_meta']['classes'] == ('person',)
     # The config beside it is whole, and is all that mmdet needs.
     model = build_model(Config.fromfile(here.with_suffix('.py')))
     model.load_state_dict(checkpoint['state_dict'])
-    status, said = run(here, back, '--config', here.with_suffix('.py'), '--to-cvpods', '--list')
-    assert status == 0, said
-    listed = [line for line in said.splitlines() if ' -> ' in line]
+    status, printed = run(here, back, '--config', here.with_suffix('.py'), '--to-cvpods', '--list')
+    assert status == 0, printed
+    listed = [line for line in printed.splitlines() if ' -> ' in line]
     assert len(listed) == 324 and sum(line.endswith('(1,), reshaped') for line in listed) == 5
     result = torch.load(back, weights_only=True)['model']
     assert result.keys() == weights.keys()
@@ -328,12 +328,12 @@ def test_nothing_but_tensors_and_plain_values_is_read(tmp_path):
 def test_failed_conversions_write_nothing(tmp_path, run):
     path, out = tmp_path / 'a.pth', tmp_path / 'b.pth'
     torch.save(dict(model={'head.ious_pred.weight': torch.zeros(1)}), path)
-    status, said = run(path, out, '--config', CONFIGS / RECIPE)
-    assert status == 2 and '323 of 324 tensors are missing' in said
-    status, said = run(path, tmp_path / 'b.py', '--config', CONFIGS / RECIPE)
-    assert status == 2 and 'expected a name that ends in .pth' in said
-    status, said = run(tmp_path / 'c.pth', out, '--config', CONFIGS / RECIPE)
-    assert status == 2 and 'c.pth' in said
-    status, said = run(path, path, '--config', CONFIGS / RECIPE)
-    assert status == 2 and 'would overwrite input' in said
+    status, printed = run(path, out, '--config', CONFIGS / RECIPE)
+    assert status == 2 and '323 of 324 tensors are missing' in printed
+    status, printed = run(path, tmp_path / 'b.py', '--config', CONFIGS / RECIPE)
+    assert status == 2 and 'expected a name that ends in .pth' in printed
+    status, printed = run(tmp_path / 'c.pth', out, '--config', CONFIGS / RECIPE)
+    assert status == 2 and 'c.pth' in printed
+    status, printed = run(path, path, '--config', CONFIGS / RECIPE)
+    assert status == 2 and 'would overwrite input' in printed
     assert os.listdir(tmp_path) == ['a.pth']

@@ -28,7 +28,7 @@ def test_each_job_ends_with_one_event(ray_cluster, tmp_path):
     by_name = {event.name: event for event in ended}
     assert len(ended) == 3 and set(by_name) == {'a', 'b', 'c'}
     assert by_name['a'] == JobResult('a', (2, '2'))
-    assert str(by_name['b'].error).endswith('Odd: no')
+    assert str(by_name['b'].error).endswith('UnexpectedError: no')
     assert 'WorkerCrashed' in str(by_name['c'].error)
     assert note.read_text().split() == ['tried'] * 2  # and once again
     assert list(tmp_path.iterdir()) == [note]  # the file that nodes looked for is gone
@@ -66,8 +66,8 @@ def test_paths_missing_on_a_node_are_named(ray_cluster, tmp_path):
 
 def test_too_large_a_run_is_named(ray_cluster, tmp_path):
     events = RayEngine(tmp_path, cpus_per_run=64, gpus_per_run=8).run([Job('a', answer)])
-    (said,) = [event.text for event in take_until(JobMessage, events)]
-    assert '64 cores and 8 GPUs' in said
+    (printed,) = [event.text for event in take_until(JobMessage, events)]
+    assert '64 cores and 8 GPUs' in printed
 
 
 def take_until(kind, events):

@@ -332,8 +332,8 @@ def test_views_that_depend_on_the_assigners_own_arguments():
             "no 'score', did you mean 'scores'",
         ),
         (
-            lambda: view_of(type('Odd', (SaysSo,), dict(view='boxes'))()),
-            'Odd.view must be a View',
+            lambda: view_of(type('Invalid', (SaysSo,), dict(view='boxes'))()),
+            'Invalid.view must be a View',
         ),
     ],
 )

@@ -125,9 +125,9 @@ def test_two_images_of_one_id_are_rejected(files):
         for directory in ('day', 'night')
         for one in samples
     ]
-    said = rf"two images have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
+    printed = rf"two images have the img_id '{samples[0]['img_id']}': day/.*jpg and night/"
     for ann_file in (None, files(records)):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=printed):
             scores_of_ours(ann_file, joined)
         # a distributed sampler hands over some twice
         expected = scores_of_ours(ann_file, joined[:4])
@@ -288,9 +288,9 @@ def test_more_numbers_and_details(files, tmp_path):
     assert np.mean(counted) == pytest.approx(got['JI'])
     assert details['curve']['recall'][-1] == pytest.approx(got['recall'])
     assert max(details['jaccard']['ji']) == pytest.approx(got['JI'])
-    # every person is in one group of a trait
-    for trait in ('visible', 'crowded', 'height'):
-        assert any(key.startswith(f'mMR_{trait}') for key in got)
+    # every person is in one group of a attribute
+    for attribute in ('visible', 'crowded', 'height'):
+        assert any(key.startswith(f'mMR_{attribute}') for key in got)
 
 
 def test_groups_partition_the_gts(files):
@@ -305,8 +305,8 @@ def test_groups_partition_the_gts(files):
     ]
     result = evaluate_crowd(annotations, detections)
     total = result.scores()
-    for trait in result.attributes:
-        parts = [result.scores(mask) for mask in result.groups(trait).values()]
+    for attribute in result.attributes:
+        parts = [result.scores(mask) for mask in result.groups(attribute).values()]
         assert sum(part.num_gts for part in parts) == total.num_gts
         assert sum(part.recall * part.num_gts for part in parts) == pytest.approx(
             total.recall * total.num_gts

@@ -263,7 +263,7 @@ def test_targets_under_every_assigner(monkeypatch, assigner, form):
 
 @pytest.mark.parametrize('assigner', ASSIGNERS)
 @pytest.mark.parametrize(
-    'label, box, said',
+    'label, box, printed',
     [
         (3, BOX, r'gt_instances.labels holds a value outside 0\.\.2; the head scores 3 class'),
         (-1, BOX, 'gt_instances.labels holds a value outside'),
@@ -273,7 +273,7 @@ def test_targets_under_every_assigner(monkeypatch, assigner, form):
         (0, (60.0, 20.0, 59.5, 110.0), r'a box with x2 < x1 .* got \[60.0, 20.0, 59.5, 110.0\]'),
     ],
 )
-def test_wrong_instances_are_rejected(assigner, label, box, said):
+def test_wrong_instances_are_rejected(assigner, label, box, printed):
     """Every assigner gets valid gts only; boxes without area and ignored ones may be inverted."""
     head = build(num_classes=3, train_cfg=ConfigDict(assigner=ASSIGNERS[assigner]))
     outs = [[torch.cat([level, level]) for level in kind] for kind in predictions(head)]
@@ -283,7 +283,7 @@ def test_wrong_instances_are_rejected(assigner, label, box, said):
     inverted = instances((60.0, 20.0, 59.5, 110.0))
     losses = head.loss_by_feat(*outs, [good, good], metas, [inverted, EMPTY])
     assert all(0 <= loss < 1e3 for loss in losses.values())
-    with pytest.raises(ValueError, match=f'{said}.*second.jpg'):
+    with pytest.raises(ValueError, match=f'{printed}.*second.jpg'):
         head.loss_by_feat(*outs, [good, bad], metas, [EMPTY, EMPTY])
 
 

@@ -49,11 +49,11 @@ def directory(trained, tmp_path):
 def resumed(directory, **kwargs):
     """Return the path that a training resumes from, and its warnings."""
     runner = make_runner(directory, next(names), max_epochs=4, resume=True, **kwargs)
-    said = []
-    runner.logger.warning = said.append
+    printed = []
+    runner.logger.warning = printed.append
     hook = next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
     hook.before_run(runner)
-    return runner._load_from, runner._resume, ' '.join(said)
+    return runner._load_from, runner._resume, ' '.join(printed)
 
 
 def test_checkpoints_load_in_any_process_and_keep_their_log(tmp_path):
@@ -103,10 +103,10 @@ def test_last_checkpoint_is_taken(directory):
 @pytest.mark.parametrize('size', [0, 1, 1000, -1000, -1])
 def test_torn_checkpoint_is_named_and_the_one_before_used(directory, size):
     cut(directory / 'epoch_3.pth', size)
-    path, resume, said = resumed(directory)
+    path, resume, printed = resumed(directory)
     assert (path, resume) == (str(directory / 'epoch_2.pth'), True)
-    assert f'Cannot resume from {directory}/epoch_3.pth: it is cut off' in said
-    assert f'Going on from {directory}/epoch_2.pth' in said
+    assert f'Cannot resume from {directory}/epoch_3.pth: it is cut off' in printed
+    assert f'Going on from {directory}/epoch_2.pth' in printed
 
 
 def test_damage_inside_is_noticed(directory):
@@ -127,8 +127,8 @@ def test_damage_inside_is_noticed(directory):
 
 def test_last_checkpoint_that_names_a_missing_file(directory):
     (directory / 'epoch_3.pth').unlink()
-    path, _, said = resumed(directory)
-    assert path == str(directory / 'epoch_2.pth') and 'epoch_3.pth: it does not exist' in said
+    path, _, printed = resumed(directory)
+    assert path == str(directory / 'epoch_2.pth') and 'epoch_3.pth: it does not exist' in printed
 
 
 @pytest.mark.parametrize('content', [None, ''])
@@ -183,8 +183,10 @@ class Evil:
 def test_foreign_classes_are_rejected_and_not_executed(directory, monkeypatch):
     monkeypatch.setenv('EVIL', str(directory / 'evil'))
     torch.save(dict(meta={}, state_dict={}, message_hub=Evil()), directory / 'epoch_3.pth')
-    path, _, said = resumed(directory)
-    assert path == str(directory / 'epoch_2.pth') and 'more than tensors and plain values' in said
+    path, _, printed = resumed(directory)
+    assert (
+        path == str(directory / 'epoch_2.pth') and 'more than tensors and plain values' in printed
+    )
     with open(directory / 'epoch_3.pth', 'wb') as file:  # the format before zip files
         pickle.dump(Evil(), file)
     assert resumed(directory)[0] == str(directory / 'epoch_2.pth')
@@ -364,13 +366,13 @@ def test_a_best_checkpoint_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_resuming_from_a_best_checkpoint_is_not_exact(tmp_path):
     validated(tmp_path, dict(acc=ACCURACY)).train()
-    said = []
+    printed = []
     runner = validated(
         tmp_path, dict(acc=ACCURACY), resume=True, load_from=str(tmp_path / 'best_acc_epoch_4.pth')
     )
-    runner.logger.warning = said.append
+    runner.logger.warning = printed.append
     runner.train()
-    assert "has no ['optimizer', 'param_schedulers'], which start anew" in ' '.join(said)
+    assert "has no ['optimizer', 'param_schedulers'], which start anew" in ' '.join(printed)
 
 
 def test_one_checkpoint_is_too_few():

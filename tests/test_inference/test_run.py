@@ -39,8 +39,8 @@ def command(cwd, monkeypatch, capsys):
 
     def run_command(*args):
         status = predict.main(['stub', *map(str, args)])
-        said = capsys.readouterr()
-        return status, said.out + said.err
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
 
     return run_command
 
@@ -135,8 +135,8 @@ def test_nothing_is_overwritten(command, cwd, given, out_dir, options, words):
     for name in ('street.avi', 'street.mp4'):
         write_video(cwd / 'vid' / name, 2, 'MJPG' if name.endswith('avi') else 'mp4v')
     before = {name: (cwd / name).read_bytes() for name in names(cwd)}
-    status, said = command(*given, '--out-dir', out_dir, *options.split())
-    assert status == 2 and re.search(words, said), said
+    status, printed = command(*given, '--out-dir', out_dir, *options.split())
+    assert status == 2 and re.search(words, printed), printed
     assert {name: (cwd / name).read_bytes() for name in names(cwd)} == before
 
 
@@ -148,8 +148,8 @@ def test_a_second_run_replaces_the_results_of_the_first_alone(command, cwd):
     for name in ('labels/mine.md', 'vis/mine.md', 'mine.md'):
         (cwd / 'in/out' / name).touch()
     (cwd / 'in/b.jpg').unlink()
-    status, said = command('in', '--out-dir', 'in/out')
-    assert status == 0 and '1 detections in 1 images' in said
+    status, printed = command('in', '--out-dir', 'in/out')
+    assert status == 0 and '1 detections in 1 images' in printed
     assert names(cwd / 'in/out') == [
         *('detections.jsonl', 'labels/mine.md', 'mine.md', 'predict.json', 'vis/a.jpg'),
         'vis/mine.md',
@@ -202,14 +202,14 @@ def test_one_bad_input_never_ends_the_run(command, cwd):
     (cwd / 'in/torn.mp4').write_bytes(b'torn')
     write_video(cwd / 'in/v.avi', 2)
     write_image(cwd / 'in/z.jpg')
-    status, said = command('in', 'nowhere.jpg', '--out-dir', 'o', '--format', *WRITERS)
-    assert status == 1 and 'Traceback' not in said
+    status, printed = command('in', 'nowhere.jpg', '--out-dir', 'o', '--format', *WRITERS)
+    assert status == 1 and 'Traceback' not in printed
     found = [Path(one['image']).name for one in lines('o/detections.jsonl')]
     assert found == ['a.jpg', 'e.png', 'stra\udcdfe.jpg', 'v.avi', 'v.avi', 'z.jpg']
     assert 'e.png' in names('o/vis')  # wider than JPEG allows
     for name in ('b.png', 'c.png', 'd.webp', 'f.png', 'torn.mp4', 'nowhere.jpg'):
-        assert f'{name}: ' in said, name
-    assert 'RuntimeError: unlucky' in said and '6 failed' in said
+        assert f'{name}: ' in printed, name
+    assert 'RuntimeError: unlucky' in printed and '6 failed' in printed
 
 
 def test_more_videos_than_open_files(cwd, stub):
@@ -236,8 +236,8 @@ def test_signals_leave_complete_files(cwd, number):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.02)
     process.send_signal(getattr(signal, number))
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + getattr(signal, number), said
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, number), printed
     count = len(lines('o/detections.jsonl'))
     assert 5 <= count < 100
     assert len(json.loads(Path('o/detections.coco.json').read_text())['images']) == count
@@ -256,16 +256,16 @@ def test_files_that_may_not_grow(cwd, given, limit, words):
     for i in range(3):
         write_image(cwd / f'in/{i}.jpg')
     process = start(*given, '--out-dir', 'o', STUB_MAX_FILE_SIZE=str(limit))
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and 'Traceback' not in said, said
-    assert re.search(words, said, re.S), said
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and 'Traceback' not in printed, printed
+    assert re.search(words, printed, re.S), printed
     assert not [name for name in names('o') if name.endswith(('.mp4', '.part', '0.jpg'))]
 
 
 def test_command_without_torch(cwd):
     write_image(cwd / 'a.jpg')
-    said, _ = start('a.jpg', '--out-dir', 'o').communicate(timeout=60)
-    assert 'imported: []' in said and names('o') == [
+    printed, _ = start('a.jpg', '--out-dir', 'o').communicate(timeout=60)
+    assert 'imported: []' in printed and names('o') == [
         *('detections.jsonl', 'predict.json', 'vis/a.jpg'),
     ]
 
@@ -277,9 +277,9 @@ def test_multiple_images_in_a_file_and_skipped_files_are_reported(command, cwd):
     Path('in').mkdir()
     pages[0].save('in/p.tif', save_all=True, append_images=pages[1:])
     Path('in/notes.txt').touch()
-    status, said = command('in')
-    assert status == 0 and 'in/p.tif: the first image is used, 2 more are not' in said
-    assert 'neither image nor video in directories: 1 .txt' in said
+    status, printed = command('in')
+    assert status == 0 and 'in/p.tif: the first image is used, 2 more are not' in printed
+    assert 'neither image nor video in directories: 1 .txt' in printed
 
 
 @pytest.mark.parametrize(
@@ -297,8 +297,8 @@ def test_multiple_images_in_a_file_and_skipped_files_are_reported(command, cwd):
 def test_invalid_options(command, cwd, args, words):
     write_image(cwd / 'a.jpg')
     write_video(cwd / 'v.avi', 1)
-    status, said = command(*args.split())
-    assert status == 2 and words in said and not Path('work_dirs').exists()
+    status, printed = command(*args.split())
+    assert status == 2 and words in printed and not Path('work_dirs').exists()
 
 
 @pytest.mark.parametrize(

@@ -182,5 +182,5 @@ def test_password_is_not_in_messages(capfd):
     source = 'http://me:secret@127.0.0.1:9/a.mp4'
     with pytest.raises(ValueError) as error:
         VideoReader(source, 'http://127.0.0.1:9/a.mp4')
-    said = capfd.readouterr()
-    assert 'secret' not in str(error.value) + said.out + said.err
+    printed = capfd.readouterr()
+    assert 'secret' not in str(error.value) + printed.out + printed.err
