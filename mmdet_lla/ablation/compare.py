@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ GROUP_METRICS = ('AP', 'recall')
 ERROR_TYPES = FP_TYPES + FN_TYPES
 #: Numbers of each error type: errors per gt, impact on AP, impact on MR. Lower is better.
 ERROR_NUMBERS = ('rate', 'AP', 'MR')
+ERROR_KEYS = [(number, kind) for number in ERROR_NUMBERS for kind in ERROR_TYPES]
 
 
 @dataclass(frozen=True)
@@ -100,36 +102,59 @@ def compare_runs(
         num_samples (int): Bootstrap samples. Defaults to 1000.
         track (Callable): Wraps the sequence of runs, for a progress bar.
     """
-    points: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics,)
-    values: dict[tuple[str, int], np.ndarray] = {}  # (num_metrics, num_samples)
-    runs = [(config.name, s, config.results[s]) for config in configs for s in config.seeds]
-    for name, s, result in track(runs):
+    runs: dict[str, dict[int, RunNumbers]] = {}
+    for config, seed in track([(one, seed) for one in configs for seed in one.seeds]):
+        result = config.results[seed]
         counts = resample_images(len(result.img_ids), num_samples)
-        points[name, s] = _metric_array(result)
-        values[name, s] = np.array([_metric_array(result, row) for row in counts]).T
+        values = np.array([_metric_array(result, row) for row in counts])
+        numbers = RunNumbers(result.img_ids, _metric_array(result), values.T)
+        runs.setdefault(config.name, {})[seed] = numbers
+    return [Comparison(*one) for one in _compare(runs, METRICS, estimate_fraction)]
 
-    def select(name: str, seeds: Iterable[int], i: int) -> tuple[np.ndarray, np.ndarray]:
-        keys = [(name, s) for s in seeds]
-        return np.array([points[k][i] for k in keys]), np.array([values[k][i] for k in keys])
 
-    base = configs[0]
-    comparisons = []
-    for config in configs:
-        means = {
-            metric: estimate_fraction(*select(config.name, config.seeds, i))
-            for i, metric in enumerate(METRICS)
-        }
+@dataclass(frozen=True)
+class RunNumbers:
+    """Numbers of one run, fractions of 1.
+
+    Attributes:
+        img_ids (list): Image IDs.
+        points (np.ndarray): Each number on all images, shape (num_numbers,).
+        values (np.ndarray): Each number on each bootstrap sample, shape (num_numbers, num_samples).
+    """
+
+    img_ids: list
+    points: np.ndarray
+    values: np.ndarray
+
+
+def _compare(
+    runs: Mapping[str, Mapping[int, RunNumbers]],
+    keys: Sequence[Hashable],
+    mean: Callable[[np.ndarray, np.ndarray], Estimate],
+) -> Iterator[tuple[str, dict[Any, Estimate], dict[Any, Estimate] | None]]:
+    """Yield name, means and differences of each config, by the keys of its numbers.
+
+    Differences are over the seeds that a config has in common with the first one. They are None for
+    the first one, and without common seeds or images.
+    """
+
+    def select(some: Mapping[int, RunNumbers], seeds: Iterable[int], i: int) -> tuple:
+        pairs = [(some[seed].points[i], some[seed].values[i]) for seed in seeds]
+        points, values = zip(*pairs, strict=True)
+        return np.array(points), np.array(values)
+
+    first, base = next(iter(runs.items()))
+    base_ids = next(iter(base.values())).img_ids
+    for name, own in runs.items():
+        means = {key: mean(*select(own, sorted(own), i)) for i, key in enumerate(keys)}
         differences = None
-        common = [s for s in config.seeds if s in base.results]
-        if config is not base and common and config.img_ids == base.img_ids:
+        common = [seed for seed in sorted(own) if seed in base]
+        if name != first and common and next(iter(own.values())).img_ids == base_ids:
             differences = {
-                metric: paired_difference(
-                    *select(config.name, common, i), *select(base.name, common, i)
-                )
-                for i, metric in enumerate(METRICS)
+                key: paired_difference(*select(own, common, i), *select(base, common, i))
+                for i, key in enumerate(keys)
             }
-        comparisons.append(Comparison(config.name, means, differences))
-    return comparisons
+        yield name, means, differences
 
 
 def _metric_array(result: CrowdResult, image_counts: np.ndarray | None = None) -> np.ndarray:
@@ -237,22 +262,6 @@ def mean_miss_rate(results: Iterable[CrowdResult], fppi: np.ndarray) -> np.ndarr
 
 
 @dataclass(frozen=True)
-class RunErrors:
-    """Errors of one run at its best score threshold by JI.
-
-    Attributes:
-        img_ids (list): Image IDs.
-        points (np.ndarray): ``ERROR_NUMBERS`` of each error type, fractions of 1, shape
-            (num_types, 3).
-        values (np.ndarray): The same on each bootstrap sample, shape (num_types, 3, num_samples).
-    """
-
-    img_ids: list
-    points: np.ndarray
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
 class ErrorComparison:
     """Errors of one config, and its differences to the baseline.
 
@@ -270,8 +279,8 @@ class ErrorComparison:
 
 def find_run_errors(
     test_set: TestSet, detections: Sequence[CrowdDetections], num_samples: int = 50
-) -> RunErrors:
-    """Find the errors of the detections of one run."""
+) -> RunNumbers:
+    """Compute the numbers of ``ERROR_KEYS`` of one run, at its best score threshold by JI."""
     annotations, ordered = test_set.match_images(detections)
     samples = resample_images(len(annotations), num_samples)
     errors = find_errors(annotations, ordered, 0.0, test_set.iou_thr)
@@ -289,45 +298,23 @@ def find_run_errors(
             for kind in ERROR_TYPES
         ]
         numbers.append(sign * np.array(rows))
-    table = np.stack(numbers, axis=1)
-    return RunErrors(errors.pairs.img_ids, table[:, :, 0], table[:, :, 1:])
+    table = np.concatenate(numbers)  # (len(ERROR_KEYS), 1 + num_samples)
+    return RunNumbers(errors.pairs.img_ids, table[:, 0], table[:, 1:])
 
 
-def compare_errors(runs: dict[str, dict[int, RunErrors]]) -> list[ErrorComparison]:
+def compare_errors(runs: Mapping[str, Mapping[int, RunNumbers]]) -> list[ErrorComparison]:
     """Compute means over seeds, paired differences to the first config, and their intervals.
 
     Args:
-        runs (dict[str, dict[int, RunErrors]]): By config, the baseline first, and by seed.
+        runs (Mapping): Results of :func:`find_run_errors` by config, the baseline first, and seed.
     """
-    base = next(iter(runs.values()))
-    base_ids = next(iter(base.values())).img_ids
-    comparisons: list[ErrorComparison] = []
-    for name, own in runs.items():
-        common = [seed for seed in sorted(own) if seed in base]
-        differences = None
-        if comparisons and common and next(iter(own.values())).img_ids == base_ids:
-            differences = {
-                number: {
-                    kind: paired_difference(
-                        *_select(own, common, i, j), *_select(base, common, i, j)
-                    )
-                    for i, kind in enumerate(ERROR_TYPES)
-                }
-                for j, number in enumerate(ERROR_NUMBERS)
-            }
-        means = {
-            number: {
-                kind: estimate(*_select(own, sorted(own), i, j))
-                for i, kind in enumerate(ERROR_TYPES)
-            }
-            for j, number in enumerate(ERROR_NUMBERS)
+
+    def nest(found: dict[Any, Estimate]) -> dict[str, dict[str, Estimate]]:
+        return {
+            number: {kind: found[number, kind] for kind in ERROR_TYPES} for number in ERROR_NUMBERS
         }
-        comparisons.append(ErrorComparison(name, means, differences))
-    return comparisons
 
-
-def _select(
-    runs: dict[int, RunErrors], seeds: Sequence[int], kind: int, number: int
-) -> tuple[np.ndarray, np.ndarray]:
-    points = np.array([runs[seed].points[kind, number] for seed in seeds])
-    return points, np.array([runs[seed].values[kind, number] for seed in seeds])
+    return [
+        ErrorComparison(name, nest(means), None if differences is None else nest(differences))
+        for name, means, differences in _compare(runs, ERROR_KEYS, estimate)
+    ]

@@ -20,7 +20,7 @@ from .compare import (
     GROUP_METRICS,
     SIGNIFICANCES,
     Comparison,
-    RunErrors,
+    RunNumbers,
     RunResults,
     compare_errors,
     compare_runs,
@@ -104,9 +104,9 @@ def write_report(
 
 def _evaluate_runs(
     variants: Sequence[Variant], runs: Sequence[Run]
-) -> tuple[list[RunResults], dict[str, dict[int, RunErrors]]]:
+) -> tuple[list[RunResults], dict[str, dict[int, RunNumbers]]]:
     configs: list[RunResults] = []
-    errors: dict[str, dict[int, RunErrors]] = {}
+    errors: dict[str, dict[int, RunNumbers]] = {}
     for variant in tqdm(variants, desc='evaluations', unit='config', dynamic_ncols=True):
         done = [run for run in runs if run.variant is variant and run.result() is not None]
         if not done:

@@ -157,14 +157,8 @@ class CrowdResult:
             num_gts=curve.num_gts,
         )
 
-    def groups(
-        self, attribute: str, edges: Sequence[float] | None = None
-    ) -> dict[tuple[float, float], np.ndarray]:
-        """Divide gts by an attribute; see :func:`group_by_edges`.
-
-        Args:
-            attribute (str): ``visible``, ``crowded`` or ``height``.
-            edges (Sequence[float], optional): Ascending. Defaults to ``ATTRIBUTE_EDGES``.
+    def groups(self, attribute: str) -> dict[tuple[float, float], np.ndarray]:
+        """Divide gts by an attribute of ``ATTRIBUTE_EDGES``; see :func:`group_by_edges`.
 
         Raises:
             ValueError: The attribute is unknown.
@@ -173,8 +167,7 @@ class CrowdResult:
             raise ValueError(
                 f'attribute is {attribute!r}, expected one of {tuple(self.attributes)}'
             )
-        edges = ATTRIBUTE_EDGES[attribute] if edges is None else tuple(edges)
-        return group_by_edges(self.attributes[attribute], edges)
+        return group_by_edges(self.attributes[attribute], ATTRIBUTE_EDGES[attribute])
 
     def per_image(self) -> list[dict]:
         """Count TPs and FPs of each image at the main IoU threshold.

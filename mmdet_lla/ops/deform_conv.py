@@ -23,6 +23,16 @@ class _Geometry(NamedTuple):
     deform_groups: int
 
 
+def _read_geometry(settings: dict[str, int]) -> _Geometry:
+    """Return the geometry in mmcv's keywords: ``dW``, ``padW``, ``dilationW`` and so on.
+
+    ``kW`` and ``kH`` are those of the weight; ``im2col_step``, images at a time in the compiled
+    operator, is always one here.
+    """
+    sides = ((settings[f'{name}H'], settings[f'{name}W']) for name in ('d', 'pad', 'dilation'))
+    return _Geometry(*sides, settings['group'], settings['deformable_group'])
+
+
 def deform_conv_forward(
     input: Tensor,
     weight: Tensor,
@@ -30,17 +40,7 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **settings: int,
 ) -> None:
     """Convolve a map with a kernel whose positions are shifted by ``offset``.
 
@@ -50,73 +50,47 @@ def deform_conv_forward(
         offset (Tensor): Shifts in cells, y before x, (B, deformable_group * kH * kW * 2, h, w).
         output (Tensor): Receives the result, (B, D, h, w).
         columns, ones (Tensor): Buffers of the compiled operator, unused.
-        kW, kH, dW, dH, padW, padH, dilationW, dilationH (int): Kernel, stride, padding, dilation.
-        group (int): Groups of channels.
-        deformable_group (int): Groups of channels that share offsets.
-        im2col_step (int): Images at a time in the compiled operator; here it is one.
+        settings: See :func:`_read_geometry`.
     """
-    geometry = _Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     with torch.no_grad():
-        output.copy_(_convolve(input, offset, weight, geometry))
+        output.copy_(_convolve(input, offset, weight, _read_geometry(settings)))
 
 
 def deform_conv_backward_input(
     input: Tensor,
     offset: Tensor,
-    gradOutput: Tensor,
-    gradInput: Tensor,
-    gradOffset: Tensor,
+    grad_output: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **settings: int,
 ) -> None:
     """Write the gradients of :func:`deform_conv_forward` by map and offsets."""
-    geometry = _Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
     input, offset = (value.detach().requires_grad_() for value in (input, offset))
     with torch.enable_grad():
-        output = _convolve(input, offset, weight, geometry)
-    grads = torch.autograd.grad(output, [input, offset], gradOutput.to(output.dtype))
-    gradInput += grads[0]
-    gradOffset.copy_(grads[1])
+        output = _convolve(input, offset, weight, _read_geometry(settings))
+    grads = torch.autograd.grad(output, [input, offset], grad_output.to(output.dtype))
+    grad_input += grads[0]
+    grad_offset.copy_(grads[1])
 
 
 def deform_conv_backward_parameters(
     input: Tensor,
     offset: Tensor,
-    gradOutput: Tensor,
-    gradWeight: Tensor,
+    grad_output: Tensor,
+    grad_weight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **settings: int,
 ) -> None:
     """Add the gradient of :func:`deform_conv_forward` by the kernel, times ``scale``."""
-    geometry = _Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
-    weight = torch.zeros_like(gradWeight).requires_grad_()
+    weight = torch.zeros_like(grad_weight).requires_grad_()
     with torch.enable_grad():
-        output = _convolve(input, offset, weight, geometry)
-    (grad,) = torch.autograd.grad(output, [weight], gradOutput.to(output.dtype))
-    gradWeight.add_(grad, alpha=scale)
+        output = _convolve(input, offset, weight, _read_geometry(settings))
+    (grad,) = torch.autograd.grad(output, [weight], grad_output.to(output.dtype))
+    grad_weight.add_(grad, alpha=scale)
 
 
 def _convolve(input: Tensor, offset: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:

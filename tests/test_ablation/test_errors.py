@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mmdet_lla.ablation.compare import (
+    ERROR_KEYS,
     ERROR_NUMBERS,
-    ERROR_TYPES,
     compare_errors,
     find_run_errors,
     significance,
@@ -48,20 +48,16 @@ def test_rates_and_impacts_equal_the_errors():
     annotations = crowd()
     detections = detected(annotations, 0, twice=2, missed=1)
     run = find_run_errors(stand_in(annotations), detections[::-1], num_samples=8)
-    assert run.img_ids == list(range(12)) and run.points.shape == (
-        len(ERROR_TYPES),
-        len(ERROR_NUMBERS),
-    )
-    assert run.values.shape == (*run.points.shape, 8)
-    rates = dict(zip(ERROR_TYPES, run.points[:, 0], strict=True))
-    assert rates['missed'] == pytest.approx(1 / 6) and rates['background'] == 0
+    assert run.img_ids == list(range(12)) and run.values.shape == (len(ERROR_KEYS), 8)
+    found = dict(zip(ERROR_KEYS, run.points, strict=True))
+    assert found['rate', 'missed'] == pytest.approx(1 / 6) and found['rate', 'background'] == 0
     # the threshold that is best by JI shows some of the second boxes at most
-    assert 0 < rates['duplicate'] <= 2 / 6
+    assert 0 < found['rate', 'duplicate'] <= 2 / 6
     errors = find_errors(annotations, detections, 0.0)
     impacts = {one.type: one.delta for one in compute_impacts(errors, np.zeros((0, 12), int))}
-    row = dict(zip(ERROR_TYPES, run.points, strict=True))['duplicate']
-    assert row[1] == pytest.approx(impacts['duplicate']['AP']) and row[1] > 0
-    assert row[2] == pytest.approx(-impacts['duplicate']['MR']) and row[2] > 0
+    for number, impact in dict(AP=1, MR=-1).items():
+        value = found[number, 'duplicate']
+        assert value == pytest.approx(impact * impacts['duplicate'][number]) and value > 0
 
 
 def test_significant_differences_are_found():
