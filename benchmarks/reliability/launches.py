@@ -5,7 +5,7 @@
 Each launch is one of tools/dist_train.sh. What it starts is, without --whole, a stand-in for
 train.py that imports torch alone: it joins, adds numbers up through gloo and leaves by the very
 code of our tools, so that hundreds of processes end in minutes. With --whole it is train.py, on a
-small detector and small pictures. While every second launch runs, other processes keep the cores
+small detector and small images. While every second launch runs, other processes keep the cores
 busy. --forget leaves out what leaves in order, to see what happens then.
 """
 
@@ -39,7 +39,7 @@ with nullcontext() if 'forget' in sys.argv else processes.orderly_end():
 
 
 def whole_training(directory: Path) -> str:
-    """Config of a training of two iterations, with its pictures."""
+    """Config of a training of two iterations, with its images."""
     from kills import tiny_config
 
     from mmdet_lla.synthetic import CrowdParams, build_dataset

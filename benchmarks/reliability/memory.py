@@ -1,4 +1,4 @@
-"""Resident memory of head and assigner over iterations with 5 to 500 boxes a picture.
+"""Resident memory of head and assigner over iterations with 5 to 500 gts per image.
 
 python benchmarks/reliability/memory.py --iterations 2000
 """

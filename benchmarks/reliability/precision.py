@@ -31,8 +31,8 @@ def main() -> None:
             checkpoints=(False, args.iterations),
         )
         cfg.train_cfg.max_iters = args.iterations
-        # At 64 x 64, whose smallest map is a single place, bfloat16 once gave a NaN gradient there,
-        # on another machine; see docs/reliability.md.
+        # At 64 x 64, whose smallest map is a single cell, bfloat16 once gave a NaN gradient there,
+        # on another machine; see docs/results/reliability.md.
         cfg.train_dataloader.dataset.pipeline[2].scale = (144, 144)
         cfg.param_scheduler = [
             dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100)

@@ -1,7 +1,7 @@
 # What `make demo` trains: as many steps as fit into six to nine minutes of two cores, so half the
 # batch and two thirds of the pixels.
 _base_ = './lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
-model = dict(backbone=dict(norm_eval=True))  # two pictures make no statistics
+model = dict(backbone=dict(norm_eval=True))  # two images make no statistics
 scale = (512, 384)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

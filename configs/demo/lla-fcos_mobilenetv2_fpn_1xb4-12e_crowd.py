@@ -1,4 +1,4 @@
-# LLA on a CPU: the paper's head and assignment on a small network and small pictures.
+# LLA on a CPU: the paper's head and assignment on a small network and small images.
 _base_ = [
     '../_base_/models/mobilenetv2_fpn_crowd.py',
     '../_base_/datasets/crowd_demo.py',

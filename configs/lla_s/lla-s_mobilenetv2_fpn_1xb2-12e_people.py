@@ -1,4 +1,4 @@
-# lla-s fine-tuned on one's own pictures, in CrowdHuman's format: set PEOPLE_ROOT to their folder.
+# lla-s fine-tuned on one's own images, in CrowdHuman's format: set PEOPLE_ROOT to their directory.
 _base_ = './lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
 load_from = 'mmdet_lla://lla-s'
 model = dict(backbone=dict(init_cfg=None))  # no other weights are needed

@@ -1,12 +1,12 @@
 # lla-s, the detector that ships: LLA on a small network, from generated crowds alone.
-# README.md beside this file has the commands that make the pictures.
+# README.md beside this file has the commands that make the images.
 _base_ = [
     '../_base_/models/mobilenetv2_fpn_crowd.py',
     '../_base_/datasets/crowd_demo.py',
     '../_base_/schedules/schedule_demo.py',
 ]
 model = dict(
-    # Layers that know real pictures stay as they are: the statistics, and the first stages.
+    # Layers that know real images stay as they are: the statistics, and the first stages.
     backbone=dict(norm_eval=True),
     bbox_head=dict(
         _delete_=True,

@@ -1,5 +1,5 @@
 # The second part of lla-s, from the weights of the first (load_from, see README.md): a dynamic K
-# and candidates near the centre of a box rank tall people higher (docs/study.md).
+# and candidates near the center of a box rank tall people higher (docs/results/study.md).
 _base_ = './lla-s_mobilenetv2_fpn_1xb4-14k_crowd.py'
 model = dict(
     train_cfg=dict(assigner=dict(topk='dynamic', candidates='center', prior_form='points')),

@@ -1,5 +1,5 @@
 # What all recipes share: R-50 caffe style, FPN with P6 and P7 made from P5, one class,
-# 300 detections a picture.
+# 300 detections per image.
 _base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'
 model = dict(
     data_preprocessor=dict(mean=[103.530, 116.280, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False),

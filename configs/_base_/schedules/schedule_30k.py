@@ -1,4 +1,4 @@
-# The released recipe's schedule: 28,125 iterations of 16 pictures are 30 epochs of CrowdHuman.
+# The released recipe's schedule: 28,125 iterations of 16 images are 30 epochs of CrowdHuman.
 _base_ = '../lla_runtime.py'  # whose log and checkpoints count epochs
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=28125, val_interval=5625)

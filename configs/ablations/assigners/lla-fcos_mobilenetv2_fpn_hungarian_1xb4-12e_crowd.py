@@ -1,4 +1,4 @@
-# LLAHead under Deformable DETR's assigner: one prior a box.
+# LLAHead under Deformable DETR's assigner: one prior per gt.
 _base_ = '../../demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
     train_cfg=dict(

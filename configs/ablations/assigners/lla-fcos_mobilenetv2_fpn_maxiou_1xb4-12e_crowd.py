@@ -1,5 +1,5 @@
-# LLAHead under RetinaNet's assigner, on one anchor box a place in the shape of a person: with a
-# square one, no box 2.4 times as tall as wide overlaps by the 0.5 that is asked for.
+# LLAHead under RetinaNet's assigner, with one anchor box per location in the shape of a person: a
+# square one never reaches an IoU of 0.5 with a gt that is 2.4 times as tall as wide.
 _base_ = '../../demo/lla-fcos_mobilenetv2_fpn_1xb4-12e_crowd.py'
 model = dict(
     train_cfg=dict(
