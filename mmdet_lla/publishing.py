@@ -33,7 +33,7 @@ def publish(
 ) -> Path:
     """Write the weights with everything needed to use them, and the config next to them.
 
-    The file contains only tensors and plain values; docs/checkpoints.md describes it. Where the
+    The file contains only tensors and plain values; docs/guides/publish.md describes it. Where the
     training averaged its weights (``EMAHook``), the averages are published, as mmengine tests them.
 
     Args:

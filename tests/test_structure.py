@@ -1,6 +1,7 @@
 """Imports inside the package point downwards, without cycles."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -72,3 +73,15 @@ def test_light_packages_import_nothing_heavy():
         if name.split('.')[1] in LIGHT and other.split('.')[0] in heavy
     ]
     assert found == []
+
+
+def test_pages_that_the_code_names_exist():
+    root = Path(__file__).parents[1]
+    paths = [path for one in ('mmdet_lla', 'configs') for path in (root / one).rglob('*')]
+    named = {
+        page
+        for path in paths
+        if path.suffix in ('.py', '.html')
+        for page in re.findall(r'docs/[\w/-]+\.md', path.read_text(encoding='utf-8'))
+    }
+    assert named and [page for page in sorted(named) if not (root / page).is_file()] == []

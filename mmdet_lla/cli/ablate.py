@@ -3,8 +3,8 @@
   mmdet-lla ablate LLA=lla.py ATSS=atss.py --seeds 0 1 2 --out-dir work_dirs/study
   mmdet-lla ablate lla.py --sweep topk=5,10,20
 
-The study can be interrupted at any time; the same command continues it. docs/ablations.md explains
-the report.
+The study can be interrupted at any time; the same command continues it.
+docs/tutorials/first-ablation.md explains the report.
 """
 
 import argparse

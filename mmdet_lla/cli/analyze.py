@@ -3,7 +3,7 @@
   mmdet-lla analyze detections.pkl --ann-file annotation_val.odgt
   mmdet-lla analyze LLA=lla.pkl ATSS=atss.pkl --ann-file annotation_val.odgt
 
-Writes report.html and errors.json. docs/errors.md explains them.
+Writes report.html and errors.json. docs/guides/read-an-error-report.md explains them.
 """
 
 import argparse

@@ -3,7 +3,7 @@
   mmdet-lla compare-metrics detections.pkl --ann-file annotation_val.odgt
 
 The rules are those of CrowdHuman, mmdet, Caltech, CityPersons, VOC and COCO. Writes report.html and
-comparison.json. docs/errors.md explains them.
+comparison.json. docs/guides/compare-protocols.md explains them.
 """
 
 import argparse

@@ -4,7 +4,7 @@
       --metrics work_dirs/crowd/20250101_120000/20250101_120000.json
 
 The file loads with plain torch.load, in mmdet's DetInferencer and in our Predictor.
-docs/checkpoints.md lists its content.
+docs/guides/publish.md lists its content.
 """
 
 import argparse

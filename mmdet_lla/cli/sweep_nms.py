@@ -3,7 +3,7 @@
   mmdet-lla sweep-nms CONFIG --weights CHECKPOINT
 
 Each setting gives what `mmdet-lla test` would give with it. Writes report.html and sweep.json.
-docs/errors.md explains them.
+docs/guides/tune-nms.md explains them.
 """
 
 import argparse

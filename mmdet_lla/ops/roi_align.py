@@ -56,7 +56,7 @@ def roi_align_forward(
     if pool_mode != 1:
         raise NotImplementedError(
             "RoIAlign with pool_mode='max' needs mmcv's compiled operators; "
-            'docs/setup.md describes how to build them'
+            'docs/guides/set-up.md describes how to build them'
         )
     if not rois.numel() or not input.size(1):
         return

@@ -3,7 +3,7 @@
     PYTHONPATH=.:tests python tests/test_reliability/hostile.py --cases 20000
 
 runs 20,000 cases; the tests run a few hundred. A check raises where a promise of
-docs/reliability.md does not hold.
+docs/results/reliability.md does not hold.
 """
 
 import argparse
