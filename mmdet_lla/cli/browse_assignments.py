@@ -18,7 +18,6 @@ from .options import (
     hush_mmengine,
     parse_count,
     read_cfg_options,
-    resolve_device,
     run_command,
 )
 
@@ -87,6 +86,7 @@ def print_summaries(result: BrowseResult) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..analysis.browsing import browse
+    from ..inference.loading import resolve_device
     from ..utils.files import check_outputs
     from .mmdet_tools import check_config
 

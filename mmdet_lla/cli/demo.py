@@ -132,7 +132,7 @@ def report(results: dict[str, float]) -> None:
         ('mAP', 'AP at IoU 0.5, higher is better'),
         ('mMR', 'log-average miss rate, lower is better'),
         ('JI', 'Jaccard index, higher is better'),
-        ('recall', 'share of people found at any score'),
+        ('recall', 'fraction of people found at any score'),
     ):
         print(f'      {name:7s}{results[name]:.3f}   {meaning}')
 
@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
 Done in {(time.time() - start) / 60:.1f} minutes. Look at
   {shown}/lla-s/         what the detector that ships does with the same images
   {shown}/detections/    ground truth beside detections: green found, orange missed, red false
-  {shown}/assignments/   the priors each person took: colour by person, size by level
+  {shown}/assignments/   the priors of each person: color by person, size by level
 Next, compare it with ATSS on the same scenes:
   CROWD_ROOT={os.path.relpath(args.data)}/ MOBILENET_V2={os.environ['MOBILENET_V2']} \\
     .venv/bin/python tools/train.py configs/demo/atss_mobilenetv2_fpn_1xb4-12e_crowd.py

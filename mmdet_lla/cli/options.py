@@ -264,24 +264,6 @@ def find_img_dir(img_dir: Path | None, ann_file: str) -> Path | None:
     return img_dir or (beside if beside.is_dir() else None)
 
 
-def resolve_device(name: str) -> str:
-    """Return a device that torch can use; 'auto' is a GPU if there is one.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    import torch
-
-    if name == 'auto':
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'--device {name} cannot be used: {reason}') from error
-    return name
-
-
 def hush_mmengine() -> None:
     """Let mmengine log nothing below warnings."""
     from mmengine.logging import MMLogger

@@ -15,7 +15,6 @@ from .options import (
     hush_mmengine,
     parse_count,
     read_cfg_options,
-    resolve_device,
     run_command,
 )
 
@@ -86,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     )
     from ..analysis.nms.report import format_text, write_report
     from ..analysis.test_sets import TestSet
+    from ..inference.loading import resolve_device
     from ..named_configs import read_config
     from ..utils.files import check_outputs
 

@@ -9,8 +9,9 @@ from functools import cache, partial
 import numpy as np
 import torch
 from mmdet.models.dense_heads import YOLOXHead
-from mmdet.registry import DATASETS, METRICS
+from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
@@ -99,50 +100,42 @@ def compare(
     """
     dataset = build_test_set(cfg)
     infos = _list_images(dataset, limit)
-    evaluators = [_Evaluator(cfg, dataset.metainfo) for _ in range(1 + len(others))]
+    evaluators = [_create_evaluator(cfg, dataset.metainfo) for _ in range(1 + len(others))]
     comparisons = [Comparison(len(infos)) for _ in others]
     for info in tqdm(infos, 'verifying', unit='image', disable=not progress):
         image = read_image(info['img_path'])
         found = [one.detect([one.prepare(image)])[0] for one in (detector, *others)]
         for evaluator, detections in zip(evaluators, found, strict=True):
-            evaluator.add(info, detections)
+            evaluator.process([_create_sample(info, detections)])
         candidates = cache(partial(_find_candidates, detector, image))
         for comparison, other, detections in zip(comparisons, others, found[1:], strict=True):
             exact = other.metadata.precision == 'float32'
             img_id = str(info['img_id'])
             _compare_image(comparison, img_id, found[0], detections, candidates if exact else None)
-    metrics = [evaluator.evaluate(len(infos)) for evaluator in evaluators]
+    metrics = [
+        {key: float(value) for key, value in evaluator.evaluate(len(infos)).items()}
+        for evaluator in evaluators
+    ]
     for comparison, own in zip(comparisons, metrics[1:], strict=True):
         comparison.metrics, comparison.exported = metrics[0], own
     return comparisons
 
 
-class _Evaluator:
-    """The metrics of a config, fed with detections."""
+def _create_evaluator(cfg: Config, metainfo: dict) -> Evaluator:
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = dict(metainfo)
+    return evaluator
 
-    def __init__(self, cfg: Config, metainfo: dict) -> None:
-        metrics = cfg.test_evaluator
-        metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-        self.metrics = [METRICS.build(one) for one in metrics]
-        for metric in self.metrics:
-            metric.dataset_meta = dict(metainfo)
 
-    def add(self, info: dict, found: Detections) -> None:
-        pred_instances = dict(
-            bboxes=torch.from_numpy(found.boxes),
-            scores=torch.from_numpy(found.scores),
-            labels=torch.from_numpy(found.labels),
-        )
-        sample = {**info, 'ori_shape': (found.height, found.width)}
-        for metric in self.metrics:
-            metric.process({}, [dict(sample, pred_instances=pred_instances)])
-
-    def evaluate(self, size: int) -> dict[str, float]:
-        return {
-            key: float(value)
-            for metric in self.metrics
-            for key, value in metric.evaluate(size).items()
-        }
+def _create_sample(info: dict, found: Detections) -> dict:
+    """Create the data sample of an image that metrics process."""
+    pred_instances = dict(
+        bboxes=torch.from_numpy(found.boxes),
+        scores=torch.from_numpy(found.scores),
+        labels=torch.from_numpy(found.labels),
+    )
+    ori_shape = found.height, found.width
+    return {**info, 'ori_shape': ori_shape, 'pred_instances': pred_instances}
 
 
 def _compare_image(

@@ -12,8 +12,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
+from ..evaluation.annotations import CrowdDetections
+from ..evaluation.detection_files import to_crowdhuman_record
 from ..runtime import Detections
 from ..utils.files import atomic_write
 from .predictor import Frame
@@ -89,14 +89,9 @@ class Odgt(_FileWriter):
     target = 'detections.odgt'
 
     def write(self, name: str, frame: Frame, found: Detections) -> None:
-        boxes = found.boxes.astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        dtboxes = [
-            dict(box=box, score=score, tag=1)
-            for box, score in zip(boxes.tolist(), found.scores.tolist(), strict=True)
-        ]
-        record = dict(ID=name, width=found.width, height=found.height, dtboxes=dtboxes)
-        self.file.write(_dump_line(record))
+        size = found.height, found.width
+        detections = CrowdDetections.create(name, found.boxes, found.scores, *size)
+        self.file.write(_dump_line(to_crowdhuman_record(detections)))
 
 
 class Csv(_FileWriter):

@@ -189,14 +189,6 @@ def test_old_spellings_work_and_stay_hidden():
     assert '--work-dir' not in parser.format_help()
 
 
-def test_devices_are_checked():
-    assert options.resolve_device('auto') in ('cpu', 'cuda')
-    assert options.resolve_device('cpu') == 'cpu'
-    for name in ('cuda:99', 'nothing'):
-        with pytest.raises(ValueError, match=f'--device {name} cannot be used'):
-            options.resolve_device(name)
-
-
 def test_images_are_found_beside_the_annotations(tmp_path):
     ann_file = str(tmp_path / 'a.odgt')
     assert find_img_dir(None, ann_file) is None
