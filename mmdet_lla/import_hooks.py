@@ -3,17 +3,17 @@
 Registries of mmengine have ``locations``: modules that they import when a type is first looked up.
 That is how mmdet registers its own classes, and how this package does:
 
-===============  ==============================
+===============  ===============================
 registry         module that it then imports
-===============  ==============================
+===============  ===============================
 MODELS           mmdet_lla.heads
-TASK_UTILS       mmdet_lla.assigners
+TASK_UTILS       mmdet_lla.assigners.registered
 DATASETS         mmdet_lla.datasets
 TRANSFORMS       mmdet_lla.datasets
-METRICS          mmdet_lla.evaluation
+METRICS          mmdet_lla.evaluation.registered
 HOOKS            mmdet_lla.hooks
 OPTIM_WRAPPERS   mmdet_lla.optim
-===============  ==============================
+===============  ===============================
 
 A registry that is there already gets its location at once; if it has been asked for a type before,
 the module is imported at once. For one that comes later, a finder on ``sys.meta_path`` waits for
@@ -42,7 +42,7 @@ LOCATIONS = dict(
     TASK_UTILS='mmdet_lla.assigners.registered',
     DATASETS='mmdet_lla.datasets',
     TRANSFORMS='mmdet_lla.datasets',
-    METRICS='mmdet_lla.evaluation',
+    METRICS='mmdet_lla.evaluation.registered',
     HOOKS='mmdet_lla.hooks',
     OPTIM_WRAPPERS='mmdet_lla.optim',
 )

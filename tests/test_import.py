@@ -111,3 +111,24 @@ def test_every_name_of_the_package_is_there():
         assert getattr(mmdet_lla, name) is not None
     with pytest.raises(AttributeError, match='has no attribute'):
         mmdet_lla.LLAHed  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    'registry, name',
+    [
+        ('MODELS', 'LLAHead'),
+        ('TASK_UTILS', 'POTOAssigner'),
+        ('DATASETS', 'CityPersonsDataset'),
+        ('TRANSFORMS', 'LoadCrowdBoxes'),
+        ('METRICS', 'CrowdMetric'),
+        ('METRICS', 'CityPersonsMetric'),
+        ('HOOKS', 'AssignmentHook'),
+        ('OPTIM_WRAPPERS', 'AutocastOptimWrapper'),
+    ],
+)
+def test_each_registry_imports_its_own_classes(registry, name, python):
+    code = f'from mmdet import registry; print(registry.{registry}.get({name!r}).__name__)'
+    done = subprocess.run(
+        [python, '-c', f'import mmdet_lla; {code}'], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.endswith(f'{name}\n'), done.stderr
