@@ -26,8 +26,8 @@ import mmdet_lla
 
 from ..analysis.test_sets import TestSet, summarize
 from ..utils.files import atomic_write
+from ..utils.threads import count_cores
 from .engines import JobContext
-from .engines.base import num_cores
 from .engines.tools import Step, parse_step
 from .variants import Variant
 
@@ -314,7 +314,7 @@ def collect_versions() -> dict[str, str | int | None]:
         found[package.__name__] = str(package.__version__)
     found['commit'] = _commit()
     found['cpu'] = _cpu_model()
-    found['cores'] = num_cores()
+    found['cores'] = count_cores()
     found['gpu'] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return found
 

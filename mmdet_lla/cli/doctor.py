@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
+from ..utils.threads import count_cores
 from ..version import __version__
 from .options import CommandParser, run_command
 
@@ -100,7 +101,6 @@ def try_import(name: str) -> str:
 
 def collect() -> dict[str, Any]:
     """Collect everything about this installation."""
-    affinity = getattr(os, 'sched_getaffinity', None)
     extras = {
         name: {one: metadata_version(one) for one in packages} for name, packages in EXTRAS.items()
     }
@@ -109,7 +109,7 @@ def collect() -> dict[str, Any]:
         location=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         python=f'{platform.python_version()} ({sys.executable})',
         system=platform.platform(),
-        cores=len(affinity(0)) if affinity else os.cpu_count(),
+        cores=count_cores(),
         packages={name: find_version(*names) for name, names in CORE.items()},
         torch=describe_torch(),
         operators=find_operators(),

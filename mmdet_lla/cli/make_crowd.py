@@ -104,7 +104,8 @@ def report(root: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..synthetic import CrowdParams, build_dataset, default_workers
+    from ..synthetic import CrowdParams, build_dataset
+    from ..utils.threads import count_cores
 
     start = time.monotonic()
     width, height = parse_size(args.size)
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         args.val,
         params,
         args.seed,
-        args.workers or default_workers(),
+        args.workers or count_cores(),
         args.overwrite,
     )
     if made:

@@ -15,9 +15,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_state_dict
 
 from ..models import UnsuitableModelError
+from ..plain_checkpoints import load_state
 from ..runtime import Detections
 from ..runtime.detector import PreparedImage
 from ..runtime.images import to_bgr
@@ -162,20 +162,7 @@ def _build(cfg: Config, checkpoint: dict, name: str) -> torch.nn.Module:
     _drop_init(values)
     values.pop('train_cfg', None)
     model = revert_sync_batchnorm(MODELS.build(values))
-    state = checkpoint.get('state_dict', checkpoint)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state and 'num_batches_tracked' not in key]
-    shapes = [
-        key for key, value in expected.items() if key in state and state[key].shape != value.shape
-    ]
-    if missing or shapes:
-        raise ValueError(
-            f'the weights are of another model than {name}: {len(missing)} of {len(expected)} '
-            f'tensors are missing ({", ".join(missing[:3])}), {len(shapes)} have another shape '
-            f'({", ".join(shapes[:3])})'
-        )
-    load_state_dict(model, {key: state[key] for key in expected if key in state}, strict=True)
+    load_state(model, checkpoint.get('state_dict', checkpoint), f'the checkpoint of {name}')
     return model
 
 

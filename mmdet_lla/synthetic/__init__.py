@@ -7,7 +7,7 @@ and a camera do; ``annotations`` writes CrowdHuman's format; ``build`` makes who
 """
 
 from .annotations import to_record
-from .build import build_dataset, default_workers, load_records
+from .build import build_dataset, load_records
 from .params import DENSITIES, PRESETS, CrowdParams
 from .scene import Scene, make_scene
 
@@ -17,7 +17,6 @@ __all__ = [
     'PRESETS',
     'Scene',
     'build_dataset',
-    'default_workers',
     'load_records',
     'make_scene',
     'to_record',

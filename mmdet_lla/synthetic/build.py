@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -206,10 +205,3 @@ def load_records(root: str) -> dict[str, list[dict]]:
         for split, path in paths.items()
         if path.is_file()
     }
-
-
-def default_workers() -> int:
-    """Processors this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +116,3 @@ def thread_env(count: int) -> dict[str, str]:
     '2'
     """
     return {'OMP_NUM_THREADS': str(count), 'MKL_NUM_THREADS': str(count)}
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

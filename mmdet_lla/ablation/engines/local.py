@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from ...utils.threads import count_cores
 from .base import (
     Job,
     JobContext,
@@ -16,7 +17,6 @@ from .base import (
     JobEvent,
     JobProgress,
     JobResult,
-    num_cores,
     thread_env,
 )
 from .tools import ToolRunner
@@ -67,7 +67,7 @@ class LocalEngine:
         if self.jobs < 1:
             raise ValueError(f'jobs is {jobs}, expected at least 1')
         self.cpus_per_run = (
-            max(num_cores() // self.jobs, 1) if cpus_per_run is None else cpus_per_run
+            max(count_cores() // self.jobs, 1) if cpus_per_run is None else cpus_per_run
         )
         if self.cpus_per_run < 1:
             raise ValueError(f'cpus_per_run is {cpus_per_run}, expected at least 1')
