@@ -49,7 +49,6 @@ def epochs_of(study):
     }
 
 
-@EVERY_ENGINE
 def test_runs_every_config_with_every_seed_once(study_dir, engine):
     study, progress = study_of(study_dir, engine=engine), Silent()
     assert [(run.variant.name, run.seed) for run in study.runs] == [

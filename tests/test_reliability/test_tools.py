@@ -264,7 +264,8 @@ def one(call, scene):
 @pytest.mark.parametrize('how', ['torchrun on two machines', 'Slurm on one'])
 def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, how):
     """Divisor, losses and metrics of the scripts of tools/ are those of one process."""
-    if how == 'torchrun on two machines':  # as one would by hand; each process imports all it needs
+    Path('bin/python').symlink_to(python)
+    if how == 'torchrun on two machines':
         wait(
             *[
                 launch(
@@ -275,9 +276,7 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
                 for rank in range(2)
             ]
         )
-        Path('bin/python').symlink_to(python)  # hereafter
     else:
-        Path('bin/python').symlink_to(python)
         wait(
             launch(
                 'slurm_train.sh',
