@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from programs import run_program
 from test_hooks.toy import make_runner
 from tiny_crowd import tiny_config
 
@@ -241,19 +240,10 @@ print('boxes', len(found['predictions'][0]['bboxes']))
 def test_mmdets_tools_accept_published_files_in_a_new_process(trained, tmp_path, python):
     """mmdet's own tools take what we wrote, where nobody has imported mmdet_lla."""
     make_runner(tmp_path / 'toy', 'fresh_toy', max_iters=2).train()
-    done = subprocess.run(
-        [
-            python,
-            *('-W', 'ignore', '-c', FRESH),
-            str(tmp_path / 'toy' / 'iter_2.pth'),
-            str(publish(trained[0], tmp_path, half=True)),
-            str(Path(mmdet.__file__).parent / '.mim/tools/model_converters/publish_model.py'),
-        ],
+    done = run_program(
+        *(python, '-c', FRESH, tmp_path / 'toy' / 'iter_2.pth'),
+        publish(trained[0], tmp_path, half=True),
+        Path(mmdet.__file__).parent / '.mim/tools/model_converters/publish_model.py',
         cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     assert 'boxes' in done.stdout

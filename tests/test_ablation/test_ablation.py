@@ -2,13 +2,12 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from programs import run_program
 from tiny_crowd import CONFIG_TEXT
 
 from mmdet_lla.ablation import ablate
@@ -55,12 +54,6 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
     build_dataset(str(tmp_path / 'crowd'), 4, 3, CrowdParams(width=160, height=120), workers=1)
     (tmp_path / 'crowd_lla.py').write_text(CONFIG.format(root=ROOT))
     (tmp_path / 'crowd_k3.py').write_text(VARIANT)
-    env = {
-        **os.environ,
-        'CROWD_ROOT': f'{tmp_path}/crowd/',
-        'PYTHONPATH': str(ROOT),
-        'PYTHONWARNINGS': 'ignore',
-    }
     options = {
         'train_cfg.max_epochs': 2,
         'param_scheduler.1.end': 2,
@@ -71,10 +64,7 @@ def test_a_study_from_configs_to_report(tmp_path, monkeypatch, python):
         *'--seeds 0 --jobs 2 --work-dir work --no-checkpoints --cfg-options'.split(),
         *(f'{key}={value}' for key, value in options.items()),
     ]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_program(*command, cwd=tmp_path, CROWD_ROOT=f'{tmp_path}/crowd/')
     assert '2/2 runs' in done.stderr
     work = tmp_path / 'work'
     rows = list(csv.DictReader((work / 'results.csv').open()))

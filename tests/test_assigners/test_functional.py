@@ -1,6 +1,5 @@
 """`assign` needs torch and NumPy only, and gives the results of LLAAssigner and the reference."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from golden import ASSIGN, expected_gt_inds, load, predicted_boxes, split_boxes
 from mmengine.structures import InstanceData
+from programs import run_program
 
 from mmdet_lla.assigners import LLAAssigner, assign
 from mmdet_lla.assigners.reference import assign_reference
@@ -78,8 +78,5 @@ def test_the_example_trains_without_mmdet():
         'try:\n    mmdet_lla.assigners.LLAAssigner\n'
         'except ModuleNotFoundError as error:\n    print(error.name)\n'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(sys.executable, '-c', code, cwd=ROOT)
     assert done.stdout.splitlines()[-1] in ('mmdet', 'mmcv', 'mmengine')

@@ -4,7 +4,6 @@ import copy
 import errno
 import json
 import math
-import subprocess
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
+from programs import run_program
 from test_export.plain_nms import plain_nms
 from tiny_crowd import HEADS, make_crowd, tiny_config
 
@@ -306,13 +306,8 @@ def test_int8_reports_its_loss_and_runtime_needs_no_torch(directory, exported, t
     image = load_images(directory)[1]
     cv2.imwrite(str(tmp_path / 'image.png'), image)
     (expected,) = Detector(full.path)([image])
-    done = subprocess.run(
-        [sys.executable, '-c', WITHOUT_TORCH, str(ROOT), str(full.path), 'image.png'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    command = sys.executable, '-c', WITHOUT_TORCH, ROOT, full.path, 'image.png'
+    done = run_program(*command, cwd=tmp_path)
     assert json.loads(done.stdout) == expected.boxes.tolist()
 
 

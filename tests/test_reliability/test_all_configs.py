@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 from mmdet_lla.synthetic import CrowdParams, build_dataset
 
@@ -37,15 +36,7 @@ def without_gradient(path, name):
 def test_every_config_trains_in_two_processes(tmp_path, python):
     scene = CrowdParams(width=96, height=96)
     build_dataset(str(tmp_path / 'crowd'), 16, 1, scene, workers=1)
-    done = subprocess.run(
-        [python, '-W', 'ignore', SCRIPT, tmp_path, tmp_path / 'crowd', *CONFIGS],
-        cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=3000,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_program(python, SCRIPT, tmp_path, tmp_path / 'crowd', *CONFIGS, cwd=ROOT)
     found = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]
     for rank, results in enumerate(found):
         for path, result in results.items():

@@ -4,11 +4,11 @@ import importlib.util
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 from mmdet_lla.synthetic import CrowdParams, build_dataset
 
@@ -19,13 +19,7 @@ ONLY = 'epochs, checkpoints within'
 
 @pytest.mark.slow
 def test_killed_training_ends_with_the_same_weights(python):
-    done = subprocess.run(
-        [python, str(SCRIPT), *'--kills 3 --per-run 3'.split(), '--only', ONLY],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_program(python, SCRIPT, *'--kills 3 --per-run 3'.split(), '--only', ONLY)
     assert re.search('3 kills in 1 runs, .*: 0 differences', done.stdout), done.stdout
 
 

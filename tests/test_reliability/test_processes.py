@@ -1,12 +1,11 @@
 """Several processes train and test as one process on the same images."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import run_program
 from test_reliability.distributed_steps import SCENES, WORLDS
 
 SCRIPT = Path(__file__).with_name('distributed_steps.py')
@@ -17,20 +16,7 @@ ROOT = SCRIPT.parents[2]
 def results(tmp_path_factory, python):
     """Of each number of processes."""
     directory = tmp_path_factory.mktemp('steps')
-    done = subprocess.run(
-        [python, '-W', 'ignore', SCRIPT, directory],
-        env=dict(
-            os.environ,
-            OMP_NUM_THREADS='1',
-            PYTHONPATH=os.pathsep.join(
-                map(str, (ROOT, ROOT / 'tests', ROOT / 'tests' / 'test_evaluation'))
-            ),
-        ),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_program(python, SCRIPT, directory)
     return {world: json.loads((directory / f'{world}.json').read_text()) for world in WORLDS}
 
 

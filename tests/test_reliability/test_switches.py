@@ -1,12 +1,11 @@
 """Switches of mmengine and mmdet that users change work with LLAHead, in one process and in two."""
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from programs import run_program
 from test_reliability.switches import IN_TWO, ITERATIONS, SAME, SWITCHES, train
 
 
@@ -35,14 +34,7 @@ def in_two(tmp_path_factory):
     """Losses by name, of each of two processes."""
     import test_reliability.switches as script
 
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', script.__file__, str(tmp_path_factory.mktemp('two'))],
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_program(sys.executable, script.__file__, tmp_path_factory.mktemp('two'))
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -4,11 +4,11 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from programs import run_program
 from test_reliability import ways_out
 
 from mmdet_lla.utils.children import end_with_parent
@@ -17,14 +17,7 @@ SCRIPT = Path(ways_out.__file__)
 
 
 def test_every_exit_path_has_its_status():
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(SCRIPT), '2', '1'],
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_program(sys.executable, SCRIPT, '2', '1')
     statuses = json.loads(done.stdout)
     assert statuses.keys() == ways_out.WAYS.keys()
     for way, (_, _, allowed) in ways_out.WAYS.items():

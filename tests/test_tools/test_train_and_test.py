@@ -1,15 +1,14 @@
 """From annotations to metrics through the command lines, ours and mmdet's own."""
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import mmdet
 import pytest
 import torch
 from mmengine.fileio import load
+from programs import run_program
 from tiny_crowd import CONFIG_TEXT
 
 from mmdet_lla.cli import test, train
@@ -17,17 +16,6 @@ from mmdet_lla.synthetic import CrowdParams, build_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
-
-
-def run_mmdets_tool(python: str, tool: str, *args: str) -> str:
-    """Run a tool in its own process, where only the config imports mmdet_lla."""
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHONWARNINGS='ignore')
-    done = subprocess.run(
-        [python, str(MMDET_TOOLS / tool), *args], env=env, capture_output=True, text=True
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-3000:]
-    return output
 
 
 @pytest.fixture(scope='module')
@@ -64,12 +52,9 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(in_scene, python):
     assert losses and all(0 < loss < 100 for loss in losses)
     assert re.search(r'crowd_human/mAP: [\d.]+', log.read_text())
 
-    output = run_mmdets_tool(
-        python,
-        'train.py',
-        *'config.py --work-dir work --resume --cfg-options train_cfg.max_epochs=2'.split(),
-    )
-    assert 'resumed epoch: 1' in output
+    args = 'config.py --work-dir work --resume --cfg-options train_cfg.max_epochs=2'
+    done = run_program(python, MMDET_TOOLS / 'train.py', *args.split())
+    assert 'resumed epoch: 1' in done.stdout + done.stderr
     state = torch.load(scene / 'work/epoch_2.pth', weights_only=True)
     assert state['meta']['epoch'] == 2 and 'bbox_head.retina_iou.weight' in state['state_dict']
 
@@ -79,7 +64,7 @@ def test_train_resume_and_test_with_our_tools_and_mmdets(in_scene, python):
         if name == 'ours':
             assert test.main(args.split()) == 0
         else:
-            run_mmdets_tool(python, 'test.py', *args.split())
+            run_program(python, MMDET_TOOLS / 'test.py', *args.split())
         results.append(metrics(scene / name))
         assert len(load(scene / 'results.pkl')) == 4
         assert len(list((scene / name).rglob('shown/*.jpg'))) == 4
