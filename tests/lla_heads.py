@@ -9,6 +9,32 @@ from mmdet_lla import LLAHead
 TINY = dict(in_channels=4, feat_channels=4, stacked_convs=0, norm_cfg=None)
 
 
+#: Every known assigner, with mmdet's usual arguments.
+ASSIGNERS = {
+    cfg['type']: cfg
+    for cfg in (
+        dict(type='LLAAssigner'),
+        dict(type='OTAAssigner'),
+        dict(type='POTOAssigner'),
+        dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
+        dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
+        dict(type='SimOTAAssigner'),
+        dict(type='DynamicSoftLabelAssigner'),
+        dict(type='TaskAlignedAssigner', topk=13),
+        dict(type='PointAssigner', pos_num=1),
+        dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4),
+        dict(
+            type='HungarianAssigner',
+            match_costs=[
+                dict(type='FocalLossCost', weight=2.0),
+                dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
+                dict(type='IoUCost', weight=2.0),
+            ],
+        ),
+    )
+}
+
+
 def point_generator(*strides: int, offset: float = 0) -> dict:
     """Return the config of priors that are points."""
     return dict(type='MlvlPointGenerator', offset=offset, strides=list(strides))

@@ -72,6 +72,11 @@ def to_levels(values: torch.Tensor) -> list[torch.Tensor]:
     return [part.T.reshape(1, -1, h, w) for part, (h, w) in zip(parts, SIZES, strict=True)]
 
 
+def build(kind: str, **kwargs):
+    """Build a head for all classes."""
+    return MODELS.build(dict(type=kind, num_classes=CLASSES, **kwargs))
+
+
 @contextmanager
 def spied(assigner: BaseAssigner):
     """Record the arguments and the result of every call of an assigner."""
@@ -91,15 +96,12 @@ def spied(assigner: BaseAssigner):
 
 
 def at_yolox(assigner, preds, *images):
-    head = MODELS.build(
-        dict(
-            type='YOLOXHead',
-            num_classes=CLASSES,
-            in_channels=8,
-            feat_channels=8,
-            strides=STRIDES,
-            train_cfg=ConfigDict(assigner=assigner),
-        )
+    head = build(
+        'YOLOXHead',
+        in_channels=8,
+        feat_channels=8,
+        strides=STRIDES,
+        train_cfg=ConfigDict(assigner=assigner),
     )
     corner = torch.cat(
         MlvlPointGenerator(STRIDES, offset=0).grid_priors(SIZES, device='cpu', with_stride=True)
@@ -112,19 +114,16 @@ def at_yolox(assigner, preds, *images):
 
 
 def at_rtmdet(assigner, preds, *images):
-    head = MODELS.build(
-        dict(
-            type='RTMDetSepBNHead',
-            num_classes=CLASSES,
-            in_channels=8,
-            feat_channels=8,
-            anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
-            bbox_coder=dict(type='DistancePointBBoxCoder'),
-            with_objectness=False,
-            loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
-            loss_bbox=dict(type='GIoULoss'),
-            train_cfg=ConfigDict(assigner=assigner, **TRAIN),
-        )
+    head = build(
+        'RTMDetSepBNHead',
+        in_channels=8,
+        feat_channels=8,
+        anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=STRIDES),
+        bbox_coder=dict(type='DistancePointBBoxCoder'),
+        with_objectness=False,
+        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
+        loss_bbox=dict(type='GIoULoss'),
+        train_cfg=ConfigDict(assigner=assigner, **TRAIN),
     )
     points = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     sides = torch.cat([points - preds.bboxes[:, :2], preds.bboxes[:, 2:] - points], 1)
@@ -133,26 +132,23 @@ def at_rtmdet(assigner, preds, *images):
 
 
 def at_tood(assigner, preds, *images):
-    head = MODELS.build(
-        dict(
-            type='TOODHead',
-            num_classes=CLASSES,
-            in_channels=96,
-            feat_channels=96,
-            stacked_convs=1,
-            anchor_generator=ONE_ANCHOR,
-            bbox_coder=DELTAS,
-            loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, activated=True),
-            loss_bbox=dict(type='GIoULoss'),
-            train_cfg=ConfigDict(
-                assigner=assigner,
-                initial_assigner=dict(type='ATSSAssigner', topk=9),
-                initial_epoch=0,
-                alpha=1,
-                beta=6,
-                **TRAIN,
-            ),
-        )
+    head = build(
+        'TOODHead',
+        in_channels=96,
+        feat_channels=96,
+        stacked_convs=1,
+        anchor_generator=ONE_ANCHOR,
+        bbox_coder=DELTAS,
+        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, activated=True),
+        loss_bbox=dict(type='GIoULoss'),
+        train_cfg=ConfigDict(
+            assigner=assigner,
+            initial_assigner=dict(type='ATSSAssigner', topk=9),
+            initial_epoch=0,
+            alpha=1,
+            beta=6,
+            **TRAIN,
+        ),
     )
     MessageHub.get_current_instance().update_info('epoch', 0)
     boxes = [level / stride for level, stride in zip(to_levels(preds.bboxes), STRIDES, strict=True)]
@@ -161,19 +157,16 @@ def at_tood(assigner, preds, *images):
 
 
 def at_ddod(assigner, preds, *images):
-    head = MODELS.build(
-        dict(
-            type='DDODHead',
-            num_classes=CLASSES,
-            in_channels=32,
-            feat_channels=32,
-            use_dcn=False,
-            anchor_generator=ONE_ANCHOR,
-            bbox_coder=DELTAS,
-            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-            loss_bbox=dict(type='GIoULoss'),
-            train_cfg=ConfigDict(assigner=assigner, reg_assigner=assigner, **TRAIN),
-        )
+    head = build(
+        'DDODHead',
+        in_channels=32,
+        feat_channels=32,
+        use_dcn=False,
+        anchor_generator=ONE_ANCHOR,
+        bbox_coder=DELTAS,
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+        loss_bbox=dict(type='GIoULoss'),
+        train_cfg=ConfigDict(assigner=assigner, reg_assigner=assigner, **TRAIN),
     )
     anchors = torch.cat(head.prior_generator.grid_priors(SIZES, device='cpu'))
     deltas = head.bbox_coder.encode(anchors, preds.bboxes)
@@ -205,34 +198,28 @@ def at_anchor_head(kind: str, generator: dict, **kwargs) -> Callable:
 
 
 def at_reppoints(assigner, preds, gt_instances, metas, ignored):
-    head = MODELS.build(
-        dict(
-            type='RepPointsHead',
-            num_classes=CLASSES,
-            in_channels=32,
-            feat_channels=32,
-            point_feat_channels=32,
-            point_strides=STRIDES,
-            train_cfg=ConfigDict(
-                init=dict(assigner=assigner, pos_weight=-1),
-                refine=dict(assigner=assigner, pos_weight=-1),
-            ),
-        )
+    head = build(
+        'RepPointsHead',
+        in_channels=32,
+        feat_channels=32,
+        point_feat_channels=32,
+        point_strides=STRIDES,
+        train_cfg=ConfigDict(
+            init=dict(assigner=assigner, pos_weight=-1),
+            refine=dict(assigner=assigner, pos_weight=-1),
+        ),
     )
     points = head.get_points(SIZES, metas, device='cpu')
     return head.init_assigner, lambda: head.get_targets(*points, gt_instances, metas, ignored)
 
 
 def at_deformable_detr(assigner, preds, gt_instances, metas, ignored):
-    head = MODELS.build(
-        dict(
-            type='DeformableDETRHead',
-            num_classes=CLASSES,
-            embed_dims=8,
-            num_pred_layer=1,
-            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-            train_cfg=ConfigDict(assigner=assigner),
-        )
+    head = build(
+        'DeformableDETRHead',
+        embed_dims=8,
+        num_pred_layer=1,
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+        train_cfg=ConfigDict(assigner=assigner),
     )
     size = preds.bboxes[:, 2:] - preds.bboxes[:, :2]
     whole = torch.tensor([WIDTH, HEIGHT] * 2)

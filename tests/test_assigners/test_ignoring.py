@@ -1,5 +1,6 @@
 """One switch of LLAHead sets the use of ignored gts under every assigner."""
 
+import lla_heads
 import pytest
 import torch
 from mmdet.registry import TASK_UTILS
@@ -10,24 +11,13 @@ from mmdet_lla.assigners import View
 from mmdet_lla.assigners.views import view_of
 
 from .other_heads import META, SIZES, crowd, predict
-from .test_views import ATSS, CENTER, HUNGARIAN, MAX_IOU, build_head
+from .test_views import build_head
 
 ASSIGNERS = {
-    cfg['type'].removesuffix('Assigner'): cfg
-    for cfg in (
-        dict(type='LLAAssigner'),
-        dict(type='OTAAssigner'),
-        dict(type='POTOAssigner'),
-        dict(type='SimOTAAssigner'),
-        dict(type='DynamicSoftLabelAssigner'),
-        dict(type='TaskAlignedAssigner', topk=13),
-        MAX_IOU,
-        ATSS,
-        CENTER,
-        dict(type='PointAssigner'),
-        HUNGARIAN,
-    )
+    name.removesuffix('Assigner'): {k: v for k, v in cfg.items() if k != 'ignore_iof_thr'}
+    for name, cfg in lla_heads.ASSIGNERS.items()
 }
+MAX_IOU, CENTER = ASSIGNERS['MaxIoU'], ASSIGNERS['CenterRegion']
 KNOWS = ('LLA', 'OTA')
 #: One region that holds many priors, and one person in a region.
 REGIONS = InstanceData(

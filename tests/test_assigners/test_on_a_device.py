@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lla_heads import ASSIGNERS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from test_heads.test_lla_head import (
     ANCHORS,
-    ASSIGNERS,
     EMPTY,
     META,
     TRAIN_CFG,

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from golden import expected_gt_inds, load, split_boxes
-from lla_heads import build_head
+from lla_heads import ASSIGNERS, build_head
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -13,30 +13,6 @@ from mmengine.structures import InstanceData
 from mmdet_lla import LLAHead
 
 TRAIN_CFG = ConfigDict(assigner=dict(type='LLAAssigner'))
-# Every assigner that is known, with mmdet's customary arguments.
-ASSIGNERS = {
-    cfg['type']: cfg
-    for cfg in (
-        dict(type='LLAAssigner'),
-        dict(type='OTAAssigner'),
-        dict(type='POTOAssigner'),
-        dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5),
-        dict(type='ATSSAssigner', topk=9, ignore_iof_thr=0.5),
-        dict(type='SimOTAAssigner'),
-        dict(type='DynamicSoftLabelAssigner'),
-        dict(type='TaskAlignedAssigner', topk=13),
-        dict(type='PointAssigner', pos_num=1),
-        dict(type='CenterRegionAssigner', pos_scale=0.2, neg_scale=0.4),
-        dict(
-            type='HungarianAssigner',
-            match_costs=[
-                dict(type='FocalLossCost', weight=2.0),
-                dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-                dict(type='IoUCost', weight=2.0),
-            ],
-        ),
-    )
-}
 TEST_CFG = ConfigDict(
     nms_pre=1000,
     min_bbox_size=-1,
