@@ -4,10 +4,12 @@ import pytest
 import torch
 from lla_heads import build_head
 from mmdet.structures import DetDataSample
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from mmdet_lla import LLAHead
 from mmdet_lla.heads import lla_head
+from mmdet_lla.heads.separable import SeparableConv2d
 
 STRIDES = (8, 16, 32, 64, 128)
 LLA = dict(type='LLAAssigner')
@@ -161,3 +163,19 @@ def test_priors_of_every_scale_are_generated_once(monkeypatch):
     monkeypatch.setattr(lla_head, 'CACHE_SIZE', 2)
     head.loss(*make_batch(384))
     assert len(head._prior_cache) == 2
+
+
+@pytest.mark.parametrize('kernel_size, padding', [(3, 1), (1, 0)])
+def test_separable_convolutions_are_dense_ones_of_rank_one(kernel_size, padding):
+    conv = SeparableConv2d(4, 6, kernel_size, padding=padding)
+    features = torch.randn(2, 4, 8, 9)
+    depthwise = torch.ones(4, 1, 1) if kernel_size == 1 else conv.depthwise.weight[:, 0]
+    weight = conv.weight * depthwise  # (6, 4, kernel_size, kernel_size)
+    expected = torch.nn.functional.conv2d(features, weight, conv.bias, padding=padding)
+    torch.testing.assert_close(conv(features), expected, rtol=1e-4, atol=1e-5)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = build(conv_cfg=dict(type='SeparableConv2d'))
+    assert type(head.cls_convs[0].conv) is SeparableConv2d
+    assert all(loss.isfinite() for loss in head.loss(*make_batch()).values())
+    with pytest.raises(ValueError, match='groups must be 1, got 2'):
+        SeparableConv2d(4, 6, 3, groups=2)

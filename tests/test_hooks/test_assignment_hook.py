@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -172,3 +173,13 @@ def test_a_resumed_training_continues_the_count(directory):
 def test_bad_arguments_are_named(name, value):
     with pytest.raises(ValueError, match=f'AssignmentHook: {name}|AssignmentHook: .*{value}'):
         AssignmentHook(**{name: value})
+
+
+def test_detectors_without_assigner_and_old_arguments():
+    runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match='AssignmentHook: .*Linear.*no assigner'):
+        AssignmentHook().before_train(runner)
+    with pytest.warns(DeprecationWarning, match='num_pictures is now num_images'):
+        assert AssignmentHook(num_pictures=3).num_images == 3
+    with pytest.raises(TypeError, match="no argument 'numbers'"):
+        AssignmentHook(numbers=3)
