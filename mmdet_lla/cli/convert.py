@@ -1,7 +1,7 @@
 """Convert the annotations of a dataset to .odgt, the format of CrowdHuman.
 
   mmdet-lla convert yolo data/mine data/people
-  mmdet-lla convert mot data/MOT17/train.odgt data/MOT17/train/*-FRCNN --every 10
+  mmdet-lla convert mot data/MOT17/train/*-FRCNN data/MOT17/train.odgt --every 10
 
 yolo, voc, coco and labelme create a directory with images and both splits, ready for
 `mmdet-lla check` and `mmdet-lla train --from`; the other formats create one annotation file.
@@ -118,10 +118,10 @@ def build_parser() -> CommandParser:
     coco_person.add_shared('--quiet')
 
     mot = add_format('mot', 'Convert MOTChallenge sequences to one file.', convert_mot)
-    mot.add_argument('out', metavar='OUT', help='.odgt file to write')
     mot.add_argument(
         'sequences', nargs='+', metavar='SOURCE', help='directories with gt/gt.txt and img1'
     )
+    mot.add_argument('out', metavar='OUT', help='.odgt file to write')
     mot.add_argument(
         '--root',
         metavar='DIR',
@@ -229,6 +229,8 @@ def convert_widerperson(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     from ..utils.files import check_outputs
 
+    if args.format == 'mot' and Path(args.out).is_dir():
+        raise ValueError(f'OUT is the directory {args.out}; the file to write comes last')
     if args.format == 'citypersons' and not args.out.endswith(('.odgt', '.json')):
         raise ValueError(f'OUT must end with .odgt or .json, got {args.out}')
     check_outputs([args.out], _list_inputs(args))

@@ -99,7 +99,7 @@ def build_parser() -> CommandParser:
 
 def show(summary) -> None:
     """Print what was detected, written and skipped."""
-    print(f'{summary.detections} detections in {summary.frames} images and frames')
+    print(f'images and frames: {summary.frames}, detections: {summary.detections}')
     for source, counts in summary.counts.items():
         print(f'{source}: {json.dumps(counts)}')
     for path in summary.written:

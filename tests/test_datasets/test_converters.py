@@ -115,7 +115,7 @@ def mot(tmp_path, run):
         if labels is not None:
             (sequence / 'gt' / 'labels.txt').write_text(labels)
         out = tmp_path / 'mot.odgt'
-        return run('mot', out, sequence, *options, out=out, num_records=len(rows), images=tmp_path)
+        return run('mot', sequence, out, *options, out=out, num_records=len(rows), images=tmp_path)
 
     return convert_mot
 
@@ -652,7 +652,7 @@ def test_no_input_is_overwritten(tmp_path, capsys, mot, from_coco):
     mot()
     from_coco(coco())
     for name, *args in (
-        ('mot', 'one/gt/gt.txt', 'one'),
+        ('mot', 'one', 'one/gt/gt.txt'),
         ('coco_person', 'coco.json', 'coco.json'),
         ('coco', '.', 'Images/d'),
     ):
@@ -660,6 +660,8 @@ def test_no_input_is_overwritten(tmp_path, capsys, mot, from_coco):
         assert command.main([name, *(str(tmp_path / arg) for arg in args)]) == 2
         assert 'would overwrite input' in capsys.readouterr().err
         assert {path: path.read_bytes() for path in before} == before
+    assert command.main(['mot', str(tmp_path / 'out.odgt'), str(tmp_path / 'one')]) == 2
+    assert 'the file to write comes last' in capsys.readouterr().err
 
 
 # --- Broken at random

@@ -149,7 +149,7 @@ def test_a_second_run_replaces_the_results_of_the_first_alone(command, cwd):
         (cwd / 'in/out' / name).touch()
     (cwd / 'in/b.jpg').unlink()
     status, printed = command('in', '--out-dir', 'in/out')
-    assert status == 0 and '1 detections in 1 images' in printed
+    assert status == 0 and 'images and frames: 1, detections: 1' in printed
     assert names(cwd / 'in/out') == [
         *('detections.jsonl', 'labels/mine.md', 'mine.md', 'predict.json', 'vis/a.jpg'),
         'vis/mine.md',
