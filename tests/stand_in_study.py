@@ -41,7 +41,7 @@ with open(work / 'epochs', 'a') as file:
             sys.exit('no more paper')
         end = time.monotonic() + 300
         while cfg['model'].get('waits_after') == epoch and not Path('go').exists():
-            assert time.monotonic() < end, 'nobody said go'
+            assert time.monotonic() < end, 'no file go appeared'
             time.sleep(0.02)
 """
 TEST = """

@@ -138,7 +138,7 @@ def test_ignored_regions_can_be_excluded_from_the_loss():
 
 
 def test_a_batch_at_a_time_is_image_by_image():
-    """With an assigner that takes batches; and what is wrong is said with the image's name."""
+    """Also with an assigner that takes batches; errors name the image."""
     head = build(train=dict(one_to_one=dict(assigner=dict(type='LLAAssigner', topk=1))))
     batch = [*copy.deepcopy(BATCH), sample(*PEOPLE[1:])]
     at_once = head.loss(features(num=3), batch)['loss_one_to_one']

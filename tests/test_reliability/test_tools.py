@@ -101,8 +101,8 @@ def evil(scene):
 
 @pytest.mark.slow
 def test_no_tool_executes_a_pickle(call, scene, evil, monkeypatch):
-    said = call('train.py', '--resume', evil)
-    assert 'Cannot resume from evil.pth: ' in said and 'more than tensors' in said
+    output = call('train.py', '--resume', evil)
+    assert 'Cannot resume from evil.pth: ' in output and 'more than tensors' in output
     monkeypatch.setenv('TORCH_HOME', str(scene / 'cache'))
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(scene))
     handler.log_message = lambda *args: None
@@ -171,18 +171,20 @@ def test_full_disk_and_nan_end_with_a_message(call, scene, python):
     size = os.path.getsize('work/epoch_1.pth')
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
     try:
-        said = call('train.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=3')
+        output = call('train.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=3')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert 'epoch_2.pth could not be written: File too large. The last good' in said
-    assert 'epoch_1.pth; make room' in said
+    assert 'epoch_2.pth could not be written: File too large. The last good' in output
+    assert 'epoch_1.pth; make room' in output
     assert checkpoint_fault('work/epoch_1.pth') is None and not list(scene.rglob('.*.part*'))
     assert call('train.py', '--resume', '--cfg-options', 'train_cfg.max_epochs=2') is None
 
     options = 'train_cfg.max_epochs=20 work_dir=wild optim_wrapper.optimizer.lr=1e20'
-    said = call('train.py', '--cfg-options', *options.split(), 'optim_wrapper.clip_grad=None')
-    assert 'Training stopped in iteration' in said and 'annotation' not in said
-    assert 'first module with such an output: ' in said and '.jpg' in said and 'hint: ' in said
+    output = call('train.py', '--cfg-options', *options.split(), 'optim_wrapper.clip_grad=None')
+    assert 'Training stopped in iteration' in output and 'annotation' not in output
+    assert (
+        'first module with such an output: ' in output and '.jpg' in output and 'hint: ' in output
+    )
 
 
 #: srun as far as our scripts go: notes its arguments, and starts the tasks with Slurm's variables.
@@ -235,8 +237,8 @@ def launch(scene, monkeypatch):
 
 def wait(*processes):
     for process in processes:
-        said, _ = process.communicate()
-        assert process.returncode == 0, said[-3000:]
+        output, _ = process.communicate()
+        assert process.returncode == 0, output[-3000:]
 
 
 HALF = ('--cfg-options', 'train_dataloader.batch_size=1', 'train_dataloader.batch_sampler=None')
@@ -284,8 +286,8 @@ def test_two_processes_train_and_test_with_the_tools(one, call, launch, python, 
                 SRUN_ARGS='--gres=none --requeue',
             )
         )
-        said = Path('srun.txt').read_text().splitlines()
-        assert ' '.join(said[: said.index('python')]) == (
+        output = Path('srun.txt').read_text().splitlines()
+        assert ' '.join(output[: output.index('python')]) == (
             '-p cluster --job-name=crowds --gres=gpu:2 --ntasks=2 --ntasks-per-node=2 '
             '--cpus-per-task=5 --kill-on-bad-exit=1 --gres=none --requeue'
         )

@@ -62,12 +62,12 @@ def test_same_files_whatever_the_number_of_workers(dataset, tmp_path):
 
 def test_seed_and_split_determine_the_images(dataset, tmp_path):
     build_dataset(tmp_path / 'other', 1, 1, SMALL, seed=6, progress=False)
-    pictures = [
+    images = [
         p.read_bytes()
         for root in (dataset, tmp_path / 'other')
         for p in (root / 'Images').iterdir()
     ]
-    assert len(set(pictures)) == len(pictures) == 7
+    assert len(set(images)) == len(images) == 7
 
 
 def test_more_images_keep_the_first_ones(dataset, tmp_path):
