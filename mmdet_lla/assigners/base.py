@@ -159,21 +159,8 @@ class PredictionAssigner(BaseAssigner):
     ) -> Assignment:
         """Assign the priors of all images of a batch, one after the other.
 
-        Args:
-            priors (Tensor): (n, 2) or (n, 4), see ``prior_form``.
-            bboxes (Tensor): Decoded predictions, (num_imgs, n, 4).
-            scores (Tensor): See ``score_form``, (num_imgs, n, num_classes).
-            batch_gt_instances (Sequence[:obj:`InstanceData`]): ``bboxes`` and ``labels`` per image.
-            batch_gt_instances_ignore (Sequence[:obj:`InstanceData`], optional): ``bboxes`` per
-                image, or None. Defaults to none.
-            ignore (str, optional): Overrides the setting ``ignore`` for this call.
-            num_level_priors (list[int], optional): Priors per level, if needed.
-
-        Returns:
-            Assignment: Of all images.
-
-        Raises:
-            ValueError: See :meth:`assign`; an :class:`ImageError` where one image is concerned.
+        Arguments and errors are those of :meth:`LLA.assign_batch`, and ``num_level_priors``, the
+        priors per level, if needed.
         """
         who, ignore = type(self).__name__, ignore or self.ignore
         priors, bboxes = box_tensor(priors), box_tensor(bboxes)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..utils.files import is_local
 from .options import EXPECTED_ERRORS, NO_ROOM, CommandParser, describe_error, report_error
 
 PARENT = os.getppid()  # before imports that take seconds, during which it may die
@@ -90,7 +91,7 @@ def check_config(
 
 def _is_missing(path: str | None) -> bool:
     """Return whether a path is local, as far as its form tells, and does not exist."""
-    return path is not None and '://' not in path and not Path(path).expanduser().is_file()
+    return path is not None and is_local(path) and not Path(path).expanduser().is_file()
 
 
 def find_worker_options(cfg: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..utils.names import join_first
+
 #: Pattern of mmdet's name, template of cvpods', and the factor and summand that turn the first
 #: number of mmdet's into that of cvpods'.
 TABLE = (
@@ -141,7 +143,7 @@ def _pair_names(model: nn.Module) -> dict[str, str]:
     pairs = {name: to_cvpods_name(name) for name in names}
     unknown = [name for name, theirs in pairs.items() if theirs is None]
     if unknown:
-        raise ValueError(f'the config does not fit: cvpods has no name for {_format_list(unknown)}')
+        raise ValueError(f'the config does not fit: cvpods has no name for {join_first(unknown)}')
     return pairs
 
 
@@ -161,11 +163,11 @@ def _convert(
     unexpected = [name for name in source if name not in renamed]
     if missing:
         problems.append(
-            f'{len(missing)} of {len(renamed)} tensors are missing: {_format_list(missing)}'
+            f'{len(missing)} of {len(renamed)} tensors are missing: {join_first(missing)}'
         )
     if unexpected:
         problems.append(
-            f'{len(unexpected)} of {len(source)} tensors are unexpected: {_format_list(unexpected)}'
+            f'{len(unexpected)} of {len(source)} tensors are unexpected: {join_first(unexpected)}'
         )
     state_dict, reshaped = {}, []
     for old, new in renamed.items():
@@ -182,7 +184,3 @@ def _convert(
         more = f'; and {len(problems) - 10} more' if len(problems) > 10 else ''
         raise ValueError('weights and config do not fit: ' + '; '.join(problems[:10]) + more)
     return Conversion(state_dict, renamed, reshaped, [], [])
-
-
-def _format_list(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
+from ..utils.files import is_local
 from .odgt import iter_records
 from .text import read_bytes, read_text
 
@@ -107,13 +108,13 @@ def check_paths(
     missing = []
     if ann_file:
         path = _join(data_root, ann_file)
-        if _is_local(path) and not osp.isfile(path):
+        if is_local(path) and not osp.isfile(path):
             missing.append(f'annotation file: {osp.abspath(path)}')
     for name, prefix in (data_prefix or {}).items():
         if not isinstance(prefix, str):
             continue
         path = _join(data_root, prefix)
-        if path and _is_local(path) and not osp.isdir(path):
+        if path and is_local(path) and not osp.isdir(path):
             missing.append(f'directory of data_prefix[{name!r}]: {osp.abspath(path)}')
     if not missing:
         return
@@ -162,7 +163,7 @@ def check_classes(cfg_dataset: Mapping, cfg_model: Mapping) -> None:
         if not classes:
             continue
         path = _join(leaf.get('data_root'), leaf.get('ann_file') or '')
-        if leaf.get('ann_file') and _is_local(path):
+        if leaf.get('ann_file') and is_local(path):
             _check_names(dataset, leaf, path, list(classes))
         _check_counts(cfg_model, list(classes))
 
@@ -278,12 +279,4 @@ def _leaves(cfg: Mapping) -> Iterator[Mapping]:
 
 
 def _join(root: str | None, path: str) -> str:
-    return path if not root or _has_scheme(path) else osp.join(root, path)
-
-
-def _has_scheme(path: str) -> bool:
-    return '://' in path
-
-
-def _is_local(path: str) -> bool:
-    return not _has_scheme(path) and not path.startswith('s3:')
+    return path if not root or not is_local(path) else osp.join(root, path)

@@ -6,9 +6,10 @@ import os
 import os.path as osp
 from collections.abc import Sequence
 
+from ..utils.names import join_first
+
 #: Suffixes of image files, in the order in which they are tried.
 IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-_SHOWN = 5
 
 
 def to_img_id(path: str) -> str:
@@ -81,15 +82,6 @@ class ImageLocator:
         ]
         if missing:
             raise FileNotFoundError(
-                f'{len(missing)} of {len(img_ids)} images do not exist: {list_first(missing)}'
+                f'{len(missing)} of {len(img_ids)} images do not exist: {join_first(missing)}'
             )
         return paths
-
-
-def list_first(items: Sequence[str]) -> str:
-    """Join the first few items for a message.
-
-    >>> list_first(['a', 'b'])
-    'a, b'
-    """
-    return ', '.join(items[:_SHOWN]) + (', ...' if len(items) > _SHOWN else '')

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..utils.files import atomic_write
-from .image_paths import list_first
+from ..utils.names import join_first
 from .text import AnnotationError, read_json
 
 Size = tuple[int, int]
@@ -114,7 +114,7 @@ def read_image_sizes(
     failed = [result for result in results if isinstance(result, str)]
     if failed:
         raise OSError(
-            f'{len(failed)} of {len(paths)} images are missing or unreadable: {list_first(failed)}'
+            f'{len(failed)} of {len(paths)} images are missing or unreadable: {join_first(failed)}'
         )
     return results
 

@@ -8,7 +8,7 @@ import json
 import logging
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -185,22 +185,17 @@ def to_numpy(values) -> np.ndarray:
 def _read_crowdhuman(
     path: Path, records: Sequence, sizes: Mapping, person: int | None
 ) -> list[CrowdDetections]:
-    rows: list[tuple] = []
     sizes = dict(sizes)
     selection = _PersonFilter(path, 'tag', PERSON_TAG if person is None else person)
-    for i, record in enumerate(records):
-        try:
-            rows.append((record['ID'], None, None))
-            for one in record['dtboxes']:
-                if selection.keeps(one.get('tag')):
-                    rows.append((record['ID'], one['box'], one['score']))
-            if 'height' in record and 'width' in record:
-                sizes[record['ID']] = (record['height'], record['width'])
-        except (AttributeError, KeyError, TypeError) as error:
-            raise DetectionFileError(
-                f'{path}, record {i}: expected ID and dtboxes with box and score '
-                f'({type(error).__name__}: {error})'
-            ) from error
+
+    def read_rows(record) -> list[tuple]:
+        if 'height' in record and 'width' in record:
+            sizes[record['ID']] = (record['height'], record['width'])
+        kept = [one for one in record['dtboxes'] if selection.keeps(one.get('tag'))]
+        boxes = [(record['ID'], one['box'], one['score']) for one in kept]
+        return [(record['ID'], None, None), *boxes]
+
+    rows = _read_rows(path, records, read_rows, 'ID and dtboxes with box and score')
     selection.report()
     return _group_rows(path, rows, sizes)
 
@@ -208,19 +203,30 @@ def _read_crowdhuman(
 def _read_coco(
     path: Path, records: Sequence, sizes: Mapping, person: int | None
 ) -> list[CrowdDetections]:
-    rows: list[tuple] = []
     selection = _PersonFilter(path, 'category_id', PERSON_CATEGORY if person is None else person)
-    for i, record in enumerate(records):
-        try:
-            row = record['image_id'], record['bbox'], record['score']
-            rows.append(row if selection.keeps(record.get('category_id')) else (row[0], None, None))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise DetectionFileError(
-                f'{path}, record {i}: expected image_id, bbox and score '
-                f'({type(error).__name__}: {error})'
-            ) from error
+
+    def read_rows(record) -> list[tuple]:
+        row = record['image_id'], record['bbox'], record['score']
+        return [row if selection.keeps(record.get('category_id')) else (row[0], None, None)]
+
+    rows = _read_rows(path, records, read_rows, 'image_id, bbox and score')
     selection.report()
     return _group_rows(path, rows, sizes)
+
+
+def _read_rows(
+    path: Path, records: Sequence, read: Callable[[Any], list[tuple]], expected: str
+) -> list[tuple]:
+    """Read rows (image ID, box, score) of all records, and name the first invalid record."""
+    rows: list[tuple] = []
+    for i, record in enumerate(records):
+        try:
+            rows += read(record)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DetectionFileError(
+                f'{path}, record {i}: expected {expected} ({type(error).__name__}: {error})'
+            ) from error
+    return rows
 
 
 class _PersonFilter:

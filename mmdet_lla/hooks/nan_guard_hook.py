@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from ..utils.names import join_first
+
 
 class NonFiniteError(FloatingPointError):
     """A loss, gradient or prediction is NaN or infinite; the message is the report."""
@@ -164,7 +166,7 @@ def _report(runner: Runner, data: Any, reason: str) -> str:
             f'before its step: {reason}',
             f'  images: {", ".join(images)}',
             f'  first module with such an output: {module or "none up to the predictions"}',
-            f'  weights lost: {_shorten(lost) or "none"}',
+            f'  weights lost: {join_first(lost, 3) or "none"}',
             f'  learning rate: {", ".join(f"{rate:.3g}" for rate in rates)}',
             f'  hint: {hint}',
         ]
@@ -200,11 +202,6 @@ def _metainfos(data: Any) -> Iterator[dict]:
     elif isinstance(data, (dict, list, tuple)):
         for item in data.values() if isinstance(data, dict) else data:
             yield from _metainfos(item)
-
-
-def _shorten(names: list[str]) -> str:
-    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

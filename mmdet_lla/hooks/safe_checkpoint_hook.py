@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmengine.utils import apply_to
 
 from ..plain_checkpoints import pack_history, unpack_history
+from ..utils.files import is_local
 from .checkpoint_files import AtomicBackend, CheckpointError, checkpoint_fault, remove_unfinished
 
 
@@ -64,10 +65,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """See :class:`mmengine.hooks.CheckpointHook`."""
-        if self.backend_args is None and _is_local(self.out_dir or runner.work_dir):
+        if self.backend_args is None and is_local(self.out_dir or runner.work_dir):
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
-        if is_main_process() and _is_local(self.out_dir):
+        if is_main_process() and is_local(self.out_dir):
             remove_unfinished(self.out_dir)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -103,7 +104,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Path of the checkpoint to resume from, None to start anew; or what to say and end."""
         if runner._load_from is not None:
             asked = str(runner._load_from)
-            fault = checkpoint_fault(osp.expanduser(asked)) if _is_local(asked) else None
+            fault = checkpoint_fault(osp.expanduser(asked)) if is_local(asked) else None
             if fault is None:
                 return asked, None
             others = self._candidates(runner, osp.dirname(asked))
@@ -217,7 +218,3 @@ def _unwritten(what: str, error: OSError, last: str | None) -> CheckpointError:
         f'{what} could not be written: {error.strerror or error}. The last good checkpoint is '
         f'{last or "none"}; make room and go on with --resume'
     )
-
-
-def _is_local(path: str) -> bool:
-    return '://' not in path and not path.startswith('s3:')

@@ -146,6 +146,16 @@ def check_outputs(
             )
 
 
+def is_local(path: str) -> bool:
+    """Return whether a path has no scheme of a remote storage.
+
+    Example:
+        >>> is_local('a/b.pth'), is_local('s3://bucket/b.pth')
+        (True, False)
+    """
+    return '://' not in path and not path.startswith('s3:')
+
+
 def _resolve(path: Path) -> Path:
     return Path(os.path.realpath(path.expanduser()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -51,3 +51,14 @@ def parse_named_path(text: str) -> tuple[str | None, str]:
     if not (name and path) or '/' in name or '\\' in name or os.path.exists(text):
         return None, text
     return name, path
+
+
+def join_first(items: Sequence[str], count: int = 5) -> str:
+    """Join the first few items for a message.
+
+    Example:
+        >>> join_first(['a', 'b', 'c'], count=2)
+        'a, b and 1 more'
+    """
+    more = f' and {len(items) - count} more' if len(items) > count else ''
+    return ', '.join(items[:count]) + more
