@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from busy import busy
+from harness import keep_busy
 
 CLI = ['-m', 'mmdet_lla']
 TORCH = ['-c', 'import torch']
@@ -35,7 +35,25 @@ ROWS = {
     'predict lla-s': ([*CLI, 'predict', 'lla-s', '{photo}', '--out-dir', '{out}'], MODELS, 1.3),
 }
 #: Commands that run beside a busy process, and the highest ratio to one thread.
-BUSY = {'predict busy': ([*CLI, 'predict', 'lla-s', '{photos}', '--out-dir', '{out}'], 1.4)}
+BUSY = {
+    'predict busy': ([*CLI, 'predict', 'lla-s', '{photos}', '--out-dir', '{out}'], 1.4),
+    'test busy': (
+        [
+            *(*CLI, 'test', '{config}', '{weights}', '--work-dir', '{out}', '--cfg-options'),
+            'test_dataloader.dataset.data_root={crowd}/',
+            'test_evaluator.ann_file={crowd}/annotation_val.odgt',
+        ],
+        1.4,
+    ),
+    'train busy': (
+        [
+            *(*CLI, 'train', '--from', 'lla-s', '--data', '{crowd}', '--work-dir', '{out}'),
+            *('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2'),
+        ],
+        1.2,
+    ),
+}
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure(command: list[str], **env: str) -> float:
@@ -63,6 +81,12 @@ def make_files(directory: Path, rows: list[str]) -> dict[str, str]:
         image = np.random.default_rng(number).integers(0, 256, (480, 640, 3), dtype=np.uint8)
         cv2.imwrite(str(photos / f'{number}.jpg'), image)
     files = dict(photo=str(photos / '0.jpg'), photos=str(photos), out=str(directory / 'out'))
+    if {'test busy', 'train busy'} & set(rows):
+        files['crowd'] = str(directory / 'crowd')
+        files['config'] = str(ROOT / 'configs/lla_s/lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py')
+        (weights,) = (ROOT / 'mmdet_lla/models').glob('lla-s*.pth')
+        files['weights'] = str(weights)
+        measure([*CLI, 'make-crowd', files['crowd'], '--train', '120', '--val', '60'])
     if 'predict exported' in rows:
         files['exported'] = str(directory / 'lla-s.onnx')
         seconds = measure([*CLI, 'export', 'lla-s', files['exported']])
@@ -88,7 +112,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
                 if row in ROWS:
                     pairs.append((measure(command), measure(rest[0])))
                 else:
-                    with busy(1):
+                    with keep_busy(1):
                         pairs.append((measure(command), measure(command, OMP_NUM_THREADS='1')))
             ours, reference = (statistics.median(times) for times in zip(*pairs, strict=True))
             results[row] = dict(

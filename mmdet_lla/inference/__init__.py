@@ -4,9 +4,12 @@ Imports torch and mmdet only when a model needs them; exported models do not.
 """
 
 from ..runtime import BrokenImageError, Detections, read_image
+from ..utils.threads import stop_spinning
 from .loading import load_detector
 from .predictor import Frame, Predictor, Result
 from .tiles import Tiles
+
+stop_spinning()  # torch is imported later
 
 __all__ = [
     'BrokenImageError',
