@@ -4,6 +4,7 @@ import doctest
 import importlib
 import json
 import re
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,16 @@ def read_table(text: str) -> list[list[str]]:
 def test_examples_of(load, name):
     found = doctest.testmod(load(name))
     assert found.attempted and not found.failed
+
+
+@pytest.mark.parametrize(
+    'path',
+    [path for path in sorted(BENCHMARKS.rglob('*.py')) if 'ArgumentParser' in path.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_help_of(path, python):
+    done = subprocess.run([python, str(path), '--help'], capture_output=True, text=True)
+    assert done.returncode == 0 and 'usage: ' in done.stdout, done.stderr
 
 
 def test_peak_memory_equals_known_allocations(load):
