@@ -40,7 +40,7 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(384, 512), allow_negative_crop=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(8, 16), keep_empty=False),
     dict(type='RandomFlip', prob=0.5),
-    # Cameras differ in more than light and colour.
+    # Cameras differ in more than light and color.
     dict(
         type='RandomChoice',
         transforms=[

@@ -13,7 +13,7 @@ would keep both the cut and the whole box of a person, which overlap little. Ins
   detection and less weight near an edge. The maximum of several scores would raise those of false
   positives most.
 - A box that is cut in every view is discarded: every person is whole in some view, in a
-  neighbouring tile or, if larger than the overlap, in the whole image, which is a view as well.
+  neighboring tile or, if larger than the overlap, in the whole image, which is a view as well.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Tiles:
 
     Args:
         size (int): Side of a tile in pixels of the image. Smaller images are not split.
-        overlap (float): Overlap of neighbouring tiles as a fraction of their side. Defaults to
+        overlap (float): Overlap of neighboring tiles as a fraction of their side. Defaults to
             0.25.
         iou_thr (float): Minimum IoU of matched boxes, within the region that both views see.
             Defaults to 0.5.

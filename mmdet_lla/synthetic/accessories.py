@@ -6,12 +6,12 @@ import numpy as np
 
 from .clutter import _bicycle, _metal, _suitcases
 from .figure import Figure, box, ellipse
-from .people import cloth_colour
+from .people import cloth_color
 
 
 def _pram(rng, fig):
     cloth, dark, iron = (
-        fig.material(cloth_colour(rng)),
+        fig.material(cloth_color(rng)),
         fig.material((30, 30, 32)),
         _metal(rng, fig),
     )
@@ -35,7 +35,7 @@ def _trolley(rng, fig):
     if rng.random() < 0.6:
         fig.slab(
             box(-0.3, 0.32, rng.uniform(0, 0.3), rng.uniform(0.5, 0.9)),
-            fig.material(cloth_colour(rng)),
+            fig.material(cloth_color(rng)),
         )
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from .background import noise
-from .people import _HAIR, _SKIN, cloth_colour
+from .people import _HAIR, _SKIN, cloth_color
 from .textures import dead_leaves
 
 Panel = Callable[[np.random.Generator, np.ndarray, np.ndarray, float], None]
@@ -57,19 +57,19 @@ def paint_backdrop(
 
 
 def _palette(rng) -> np.ndarray:
-    """Colours of one backdrop, ``(n, 3)`` BGR: mostly greys and browns, dark or light."""
-    grey = rng.uniform(20, 220, (7, 1)) + rng.normal(0, 10, (7, 3)) + np.array((-8, 0, 8))
-    vivid = np.array([cloth_colour(rng) for _ in range(int(rng.integers(1, 6)))])
-    return np.clip(np.concatenate([grey, vivid]), 5, 245)
+    """Colors of one backdrop, ``(n, 3)`` BGR: mostly grays and browns, dark or light."""
+    gray = rng.uniform(20, 220, (7, 1)) + rng.normal(0, 10, (7, 3)) + np.array((-8, 0, 8))
+    vivid = np.array([cloth_color(rng) for _ in range(int(rng.integers(1, 6)))])
+    return np.clip(np.concatenate([gray, vivid]), 5, 245)
 
 
 def _tone(rng, palette, low: float = 0.6, high: float = 1.3) -> tuple[float, float, float]:
-    colour = palette[rng.integers(len(palette))] * rng.uniform(low, high)
-    return tuple(float(min(v, 250)) for v in colour)
+    color = palette[rng.integers(len(palette))] * rng.uniform(low, high)
+    return tuple(float(min(v, 250)) for v in color)
 
 
-def _rect(image, x0, y0, x1, y1, colour) -> None:
-    cv2.rectangle(image, (int(x0), int(y0)), (int(x1), int(y1)), colour, -1)
+def _rect(image, x0, y0, x1, y1, color) -> None:
+    cv2.rectangle(image, (int(x0), int(y0)), (int(x1), int(y1)), color, -1)
 
 
 def _ramp(rng, image) -> None:
@@ -91,10 +91,10 @@ def _plain(rng, image, palette, metre):
     _ramp(rng, image)
     step = rng.uniform(0.15, 1.2) * metre
     for at in np.arange(0, max(image.shape[:2]), max(3.0, step)):
-        colour = tuple(float(v) * 0.85 for v in image[0, 0])
-        cv2.line(image, (0, int(at)), (image.shape[1], int(at)), colour)
+        color = tuple(float(v) * 0.85 for v in image[0, 0])
+        cv2.line(image, (0, int(at)), (image.shape[1], int(at)), color)
         if rng.random() < 0.5:
-            cv2.line(image, (int(at), 0), (int(at), image.shape[0]), colour)
+            cv2.line(image, (int(at), 0), (int(at), image.shape[0]), color)
 
 
 def _shelves(rng, image, palette, metre):
@@ -138,14 +138,14 @@ def _uprights(rng, image, palette, metre):
     while x < width:
         wide, tall = rng.uniform(0.2, 0.8) * metre, rng.uniform(0.9, 2.6) * metre
         foot = height - rng.uniform(0, 0.5) * metre
-        colour = _tone(rng, palette)
-        _rect(image, x, foot - tall, x + wide, foot, colour)
+        color = _tone(rng, palette)
+        _rect(image, x, foot - tall, x + wide, foot, color)
         if rng.random() < 0.6:
             cut = foot - tall * rng.uniform(0.3, 0.7)
             _rect(image, x, cut, x + wide, foot, _tone(rng, palette))
         if rng.random() < 0.4:
-            centre = int(x + wide / 2), int(foot - tall)
-            cv2.circle(image, centre, max(1, int(wide * 0.35)), _tone(rng, palette), -1)
+            center = int(x + wide / 2), int(foot - tall)
+            cv2.circle(image, center, max(1, int(wide * 0.35)), _tone(rng, palette), -1)
         x += wide + rng.exponential(0.6) * metre
 
 
@@ -167,9 +167,9 @@ def _lettering(rng, image, palette, metre):
                 break
         y += size * rng.uniform(1.3, 2.5)
     if rng.random() < 0.5:
-        centre = int(rng.uniform(0, width)), int(rng.uniform(0, height))
+        center = int(rng.uniform(0, width)), int(rng.uniform(0, height))
         cv2.circle(
-            image, centre, max(2, int(rng.uniform(0.2, 0.7) * metre)), _tone(rng, palette), -1
+            image, center, max(2, int(rng.uniform(0.2, 0.7) * metre)), _tone(rng, palette), -1
         )
 
 
@@ -190,7 +190,7 @@ def _portraits(rng, image, palette, metre):
         cx, cy = cols * rng.uniform(0.3, 0.7), rows * rng.uniform(0.35, 0.6)
         skin = tuple(float(v) for v in _SKIN[rng.integers(len(_SKIN))])
         hair = tuple(float(v) for v in _HAIR[rng.integers(len(_HAIR))])
-        shirt = tuple(float(v) for v in cloth_colour(rng))
+        shirt = tuple(float(v) for v in cloth_color(rng))
         middle = (int(cx), int(cy))
         below = (int(cx), int(cy + head * 1.7))
         cv2.ellipse(poster, below, (int(head * 1.5), int(head)), 0, 0, 360, shirt, -1)
@@ -214,9 +214,9 @@ def _room(rng, image, palette, metre):
     if min(inner.shape[:2]) > 8:
         (_shelves if rng.random() < 0.5 else _leaves)(rng, inner, palette * 0.6, 0.6 * metre)
     for _ in range(rng.integers(2, 12)):
-        centre = int(rng.uniform(0, width)), int(rng.uniform(0, height * 0.3))
+        center = int(rng.uniform(0, width)), int(rng.uniform(0, height * 0.3))
         axes = max(1, int(rng.uniform(0.04, 0.25) * metre)), max(1, int(0.04 * metre))
-        cv2.ellipse(image, centre, axes, rng.uniform(-20, 20), 0, 360, (225, 240, 250), -1)
+        cv2.ellipse(image, center, axes, rng.uniform(-20, 20), 0, 360, (225, 240, 250), -1)
     counter = height - rng.uniform(0.5, 1.1) * metre
     left = rng.uniform(0, width * 0.6)
     _rect(image, left, counter, left + rng.uniform(1, 3) * metre, height, _tone(rng, palette))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .layout import Camera
-from .people import cloth_colour
+from .people import cloth_color
 
 _WALLS = (
     (150, 170, 190),
@@ -44,13 +44,13 @@ def noise(
     return total
 
 
-def _any(rng: np.random.Generator, colours, spread: float = 6.0) -> np.ndarray:
-    colour = np.array(colours[rng.integers(len(colours))], float) * rng.uniform(0.7, 1.2)
-    return np.clip(colour + rng.normal(0, spread, 3), 10, 240)
+def _any(rng: np.random.Generator, colors, spread: float = 6.0) -> np.ndarray:
+    color = np.array(colors[rng.integers(len(colors))], float) * rng.uniform(0.7, 1.2)
+    return np.clip(color + rng.normal(0, spread, 3), 10, 240)
 
 
-def _flat(colour, width: int, height: int) -> np.ndarray:
-    return np.full((height, width, 3), np.clip(colour, 0, 255), np.uint8)
+def _flat(color, width: int, height: int) -> np.ndarray:
+    return np.full((height, width, 3), np.clip(color, 0, 255), np.uint8)
 
 
 def _mottle(image: np.ndarray, rng: np.random.Generator, cell: float, strength: float) -> None:
@@ -88,12 +88,12 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
     y = ground - storey
     while y > -storey:
         for x in np.arange(rng.uniform(0.1, 0.4) * pitch, width, pitch):
-            colour = glass * rng.uniform(0.6, 1.5)
+            color = glass * rng.uniform(0.6, 1.5)
             if rng.random() < 0.08:
-                colour = np.array((130, 190, 220))
+                color = np.array((130, 190, 220))
             p = (int(x), int(y + storey * 0.2))
             q = (int(x + wide), int(y + storey * 0.2 + tall))
-            cv2.rectangle(image, p, q, tuple(float(min(v, 255)) for v in colour), -1)
+            cv2.rectangle(image, p, q, tuple(float(min(v, 255)) for v in color), -1)
             cv2.line(image, ((p[0] + q[0]) // 2, p[1]), ((p[0] + q[0]) // 2, q[1]), frame)
             cv2.rectangle(image, p, q, frame, max(1, int(metre * 0.07)))
         y -= storey
@@ -102,8 +102,8 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
         span = rng.uniform(1.0, 5.0) * metre
         p, q = (int(x), int(ground + storey * 0.25)), (int(x + span), height)
         kind = rng.random()
-        colour = cloth_colour(rng) * 0.6 if kind < 0.3 else glass * rng.uniform(0.5, 1.4)
-        cv2.rectangle(image, p, q, tuple(float(min(v, 255)) for v in colour), -1)
+        color = cloth_color(rng) * 0.6 if kind < 0.3 else glass * rng.uniform(0.5, 1.4)
+        cv2.rectangle(image, p, q, tuple(float(min(v, 255)) for v in color), -1)
         if kind > 0.3:  # a shop window with goods
             for _ in range(int(rng.integers(2, 7))):
                 gx, gw = rng.uniform(x, x + span), rng.uniform(0.1, 0.5) * metre
@@ -112,10 +112,10 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
                     image,
                     (int(gx), int(height - 0.3 * metre - gh)),
                     (int(min(gx + gw, x + span)), int(height - 0.3 * metre)),
-                    tuple(float(v) for v in cloth_colour(rng)),
+                    tuple(float(v) for v in cloth_color(rng)),
                     -1,
                 )
-            sign = tuple(float(v) for v in cloth_colour(rng))
+            sign = tuple(float(v) for v in cloth_color(rng))
             cv2.rectangle(image, (p[0], int(ground)), (q[0], p[1]), sign, -1)
             if rng.random() < 0.35:
                 awning = np.array(
@@ -126,7 +126,7 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
                         (p[0] - int(0.2 * metre), p[1] + int(metre)),
                     ]
                 )
-                cv2.fillPoly(image, [awning], tuple(float(v) for v in cloth_colour(rng)))
+                cv2.fillPoly(image, [awning], tuple(float(v) for v in cloth_color(rng)))
         x += span + rng.uniform(0.1, 1.2) * metre
     return image
 
@@ -160,7 +160,7 @@ def ground(
     base = _any(rng, _FLOORS) if kind != 'grass' else _any(rng, ((56, 112, 92), (50, 96, 100)))
     ys = np.arange(first, first + rows, dtype=np.float32)[:, None]
     scale = np.maximum(ys - camera.horizon, 1.0) / camera.above
-    x = (np.arange(width, dtype=np.float32)[None] - camera.centre) / scale
+    x = (np.arange(width, dtype=np.float32)[None] - camera.center) / scale
     z = np.broadcast_to(camera.focal / scale, x.shape)
     angle = rng.uniform(0, np.pi / 2) if rng.random() < 0.5 else 0.0
     u = x * np.cos(angle) + z * np.sin(angle)
@@ -226,7 +226,7 @@ def _side_wall(rng, canvas, camera, side, metre):
     image = facade(rng, 640, 300, 300 / tall)
     corners = []
     for scale, top in ((near, tall), (metre, tall), (metre, 0), (near, 0)):
-        corners.append((camera.centre + away * scale, camera.row(scale) - top * scale))
+        corners.append((camera.center + away * scale, camera.row(scale) - top * scale))
     source = np.array([[0, 0], [639, 0], [639, 299], [0, 299]], np.float32)
     matrix = cv2.getPerspectiveTransform(source, np.array(corners, np.float32))
     warped = cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
@@ -259,7 +259,7 @@ def _hall(rng, canvas, camera, base, metre):
         y0 = max(0, y1 - int(rng.uniform(1.0, 2.4) * metre))
         p, q = (int(x), y0), (int(x + span), y1)
         cv2.rectangle(
-            image, p, q, tuple(float(v) for v in cloth_colour(rng) * rng.uniform(0.5, 1)), -1
+            image, p, q, tuple(float(v) for v in cloth_color(rng) * rng.uniform(0.5, 1)), -1
         )
         if kind < 0.3:  # shelves
             for y in np.arange(y0, y1, max(4.0, 0.4 * metre)):
@@ -268,7 +268,7 @@ def _hall(rng, canvas, camera, base, metre):
                         image,
                         (int(gx), int(y + 0.1 * metre)),
                         (int(gx + 0.1 * metre), int(y + 0.36 * metre)),
-                        tuple(float(v) for v in cloth_colour(rng)),
+                        tuple(float(v) for v in cloth_color(rng)),
                         -1,
                     )
         elif kind > 0.6:
@@ -279,7 +279,7 @@ def _hall(rng, canvas, camera, base, metre):
                     image,
                     middle,
                     max(2, int(0.3 * metre)),
-                    tuple(float(v) for v in cloth_colour(rng)),
+                    tuple(float(v) for v in cloth_color(rng)),
                     -1,
                     cv2.LINE_AA,
                 )
@@ -293,7 +293,7 @@ def _hall(rng, canvas, camera, base, metre):
             if y < ceiling - 2:
                 half = max(2, int((ceiling - y) * 0.35))
                 for x in range(-4, 5):
-                    cx = int(camera.centre + x * (camera.horizon - y) * 1.6)
+                    cx = int(camera.center + x * (camera.horizon - y) * 1.6)
                     cv2.rectangle(
                         canvas,
                         (cx - half, y),
@@ -310,8 +310,8 @@ def _stands(rng, canvas, camera, base, metre):
     x = -metre
     while x < canvas.shape[1]:
         span, tall = rng.uniform(2, 4) * metre, rng.uniform(2.2, 3) * metre
-        a, b = cloth_colour(rng), cloth_colour(rng) if rng.random() < 0.4 else (225, 228, 230)
-        shade = tuple(float(v) for v in cloth_colour(rng) * 0.45)
+        a, b = cloth_color(rng), cloth_color(rng) if rng.random() < 0.4 else (225, 228, 230)
+        shade = tuple(float(v) for v in cloth_color(rng) * 0.45)
         cv2.rectangle(canvas, (int(x), int(base - tall)), (int(x + span), base), shade, -1)
         for _ in range(12):
             gx, gy = rng.uniform(x, x + span), base - rng.uniform(0.2, 1.4) * metre
@@ -319,7 +319,7 @@ def _stands(rng, canvas, camera, base, metre):
                 canvas,
                 (int(gx), int(gy)),
                 max(1, int(rng.uniform(0.06, 0.2) * metre)),
-                tuple(float(v) for v in cloth_colour(rng)),
+                tuple(float(v) for v in cloth_color(rng)),
                 -1,
                 cv2.LINE_AA,
             )

@@ -17,6 +17,8 @@ from .scene import make_scene
 
 MANIFEST = 'crowd_generator.json'
 SPLITS = ('train', 'val')
+#: Fields of CrowdParams that were named otherwise in version 0.2.
+_RENAMED = {'weave': 'texture', 'colourfulness': 'colorfulness'}
 
 
 def image_rng(seed: int, split: str, index: int) -> np.random.Generator:
@@ -62,8 +64,7 @@ def _standing(root: Path) -> dict | None:
         manifest = json.loads(path.read_text(encoding='utf-8'))
         params = manifest.get('params')
         if isinstance(params, dict):  # fields that are newer than the data set, or renamed since
-            if 'weave' in params:
-                params['texture'] = params.pop('weave')
+            params = {_RENAMED.get(name, name): value for name, value in params.items()}
             manifest['params'] = {**CrowdParams().to_dict(), **params}
         return manifest
     except ValueError as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .figure import Figure, box, capsule, ellipse
-from .people import cloth_colour
+from .people import cloth_color
 
 Maker = Callable[[np.random.Generator, Figure], None]
 
@@ -13,8 +13,8 @@ _METAL = ((60, 62, 64), (96, 98, 100), (40, 44, 40), (140, 142, 142), (60, 84, 6
 
 
 def _metal(rng: np.random.Generator, fig: Figure) -> int:
-    colour = np.array(_METAL[rng.integers(len(_METAL))]) * rng.uniform(0.8, 1.25)
-    return fig.material(colour)
+    color = np.array(_METAL[rng.integers(len(_METAL))]) * rng.uniform(0.8, 1.25)
+    return fig.material(color)
 
 
 def _lamp_post(rng, fig):
@@ -32,14 +32,14 @@ def _bollard(rng, fig):
     tall, r = rng.uniform(0.7, 1.15), rng.uniform(0.07, 0.16)
     post = _metal(rng, fig)
     fig.limb((0, 0), (0, tall), r, r * 0.9, post)
-    fig.add(box(-r, tall * 0.75, r, tall * 0.85), fig.material(cloth_colour(rng)), 124)
+    fig.add(box(-r, tall * 0.75, r, tall * 0.85), fig.material(cloth_color(rng)), 124)
     if rng.random() < 0.5:
         fig.ball((0, tall + r * 0.8), r * 1.05, r * 1.05, post)
 
 
 def _bin(rng, fig):
     tall, r = rng.uniform(0.8, 1.2), rng.uniform(0.22, 0.36)
-    body = fig.material(cloth_colour(rng))
+    body = fig.material(cloth_color(rng))
     fig.slab(np.array([[-r * 0.85, 0], [r * 0.85, 0], [r, tall], [-r, tall]]), body)
     fig.add(ellipse((0, tall), r * 1.06, r * 0.3), body, 84)
     fig.add(box(-r * 0.5, tall * 0.6, r * 0.5, tall * 0.75), None, 60)
@@ -47,7 +47,7 @@ def _bin(rng, fig):
 
 def _sign(rng, fig):
     pole, tall = _metal(rng, fig), rng.uniform(1.9, 2.8)
-    face, other = fig.material(cloth_colour(rng)), fig.material((225, 225, 225))
+    face, other = fig.material(cloth_color(rng)), fig.material((225, 225, 225))
     fig.limb((0, 0), (0, tall), 0.035, 0.035, pole)
     r = rng.uniform(0.2, 0.34)
     if rng.random() < 0.5:
@@ -59,10 +59,10 @@ def _sign(rng, fig):
 
 
 def _meter(rng, fig):
-    grey = _metal(rng, fig)
+    gray = _metal(rng, fig)
     tall = rng.uniform(1.15, 1.5)
-    fig.limb((0, 0), (0, tall), 0.045, 0.045, grey)
-    fig.limb((0, tall), (0, tall + 0.26), 0.13, 0.13, grey)
+    fig.limb((0, 0), (0, tall), 0.045, 0.045, gray)
+    fig.limb((0, tall), (0, tall + 0.26), 0.13, 0.13, gray)
     fig.add(box(-0.07, tall + 0.13, 0.07, tall + 0.24), fig.material((150, 180, 160)), 126)
 
 
@@ -95,7 +95,7 @@ def _coat_rack(rng, fig):
         fig.limb((0, 0.08), (sign * 0.25, 0), 0.025, 0.02, pole)
     fig.limb((0, 0), (0, tall), 0.025, 0.025, pole)
     for _ in range(rng.integers(1, 4)):
-        coat = fig.material(cloth_colour(rng), cloth=True)
+        coat = fig.material(cloth_color(rng), cloth=True)
         x, w, fall = rng.uniform(-0.22, 0.22), rng.uniform(0.14, 0.22), rng.uniform(0.6, 1.1)
         y = tall - rng.uniform(0, 0.15)
         fig.slab(
@@ -120,7 +120,7 @@ def _clothes_rail(rng, fig):
         fig.limb((sign * wide, 0), (sign * wide, tall), 0.02, 0.02, pole)
     fig.limb((-wide, tall), (wide, tall), 0.02, 0.02, pole)
     for x in np.arange(-wide + 0.12, wide - 0.08, rng.uniform(0.13, 0.24)):
-        cloth = fig.material(cloth_colour(rng), cloth=True)
+        cloth = fig.material(cloth_color(rng), cloth=True)
         w, fall = rng.uniform(0.09, 0.16), rng.uniform(0.6, 1.15)
         fig.slab(
             np.array(
@@ -138,7 +138,7 @@ def _clothes_rail(rng, fig):
 
 
 def _barrel(rng, fig):
-    body = fig.material(cloth_colour(rng))
+    body = fig.material(cloth_color(rng))
     tall, r = rng.uniform(0.8, 1.3), rng.uniform(0.2, 0.34)
     fig.slab(
         np.array(
@@ -158,22 +158,22 @@ def _barrel(rng, fig):
 
 
 def _planter(rng, fig):
-    pot, green = fig.material(cloth_colour(rng) * 0.8), (45, 95, 60)
+    pot, green = fig.material(cloth_color(rng) * 0.8), (45, 95, 60)
     wide, tall = rng.uniform(0.25, 0.7), rng.uniform(0.35, 0.6)
     _leaves(rng, fig, (0, tall + 0.25), wide, rng.uniform(0.25, 0.5), green, 60)
     fig.slab(np.array([[-wide * 0.8, 0], [wide * 0.8, 0], [wide, tall], [-wide, tall]]), pot)
 
 
-def _leaves(rng, fig, centre, rx, ry, green, count):
+def _leaves(rng, fig, center, rx, ry, green, count):
     shades = [
         fig.material(np.clip(np.array(green) * rng.uniform(0.6, 1.5, 3), 0, 255)) for _ in range(4)
     ]
     for _ in range(count):
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
-        x = centre[0] + rx * reach * np.cos(angle)
-        y = centre[1] + ry * reach * np.sin(angle)
+        x = center[0] + rx * reach * np.cos(angle)
+        y = center[1] + ry * reach * np.sin(angle)
         r = rng.uniform(0.09, 0.24) * min(rx, ry)
-        tone = int(np.clip(128 + 30 * (y - centre[1]) / ry + rng.normal(0, 12), 70, 180))
+        tone = int(np.clip(128 + 30 * (y - center[1]) / ry + rng.normal(0, 12), 70, 180))
         fig.add(ellipse((x, max(y, r)), r * 1.2, r), shades[rng.integers(4)], tone)
 
 
@@ -191,7 +191,7 @@ def _tree(rng, fig):
 def _cypress(rng, fig):
     """A narrow clipped tree as tall as a person."""
     tall = rng.uniform(1.3, 2.2)
-    pot = fig.material(cloth_colour(rng) * 0.7)
+    pot = fig.material(cloth_color(rng) * 0.7)
     _leaves(rng, fig, (0, tall * 0.6), rng.uniform(0.2, 0.34), tall * 0.42, (40, 85, 50), 150)
     fig.slab(np.array([[-0.18, 0], [0.18, 0], [0.24, 0.36], [-0.24, 0.36]]), pot)
 
@@ -200,18 +200,18 @@ def _board(rng, fig):
     """A board on the pavement or an advertising pillar."""
     w, tall = rng.uniform(0.25, 0.5), rng.uniform(0.9, 2.1)
     fig.slab(box(-w, 0, w, tall), _metal(rng, fig))
-    back = fig.material(cloth_colour(rng))
+    back = fig.material(cloth_color(rng))
     fig.add(box(-w * 0.85, tall * 0.15, w * 0.85, tall * 0.95), back, 126)
-    ink = fig.material(cloth_colour(rng))
+    ink = fig.material(cloth_color(rng))
     for y in np.arange(0.3, 0.9, rng.uniform(0.1, 0.25)):
         right = rng.uniform(-0.2, 0.75) * w
         fig.add(box(-w * 0.7, tall * y, right, tall * (y + 0.05)), ink, 126)
     if rng.random() < 0.4:
-        fig.add(ellipse((0, tall * 0.6), w * 0.5, w * 0.5), fig.material(cloth_colour(rng)), 126)
+        fig.add(ellipse((0, tall * 0.6), w * 0.5, w * 0.5), fig.material(cloth_color(rng)), 126)
 
 
 def _parasol(rng, fig):
-    pole, canopy = _metal(rng, fig), fig.material(cloth_colour(rng))
+    pole, canopy = _metal(rng, fig), fig.material(cloth_color(rng))
     tall, wide = rng.uniform(2.0, 2.5), rng.uniform(0.3, 1.3)
     if wide < 0.5:  # closed
         fig.limb((0, 0), (0, 0.8), 0.03, 0.03, pole)
@@ -244,7 +244,7 @@ def _bench(rng, fig):
 
 
 def _car(rng, fig):
-    paint, glass = fig.material(cloth_colour(rng)), fig.material((96, 84, 72))
+    paint, glass = fig.material(cloth_color(rng)), fig.material((96, 84, 72))
     tyre, light = fig.material((28, 28, 28)), fig.material((200, 220, 230))
     front = rng.random() < 0.4
     if front:
@@ -279,7 +279,7 @@ def _car(rng, fig):
 
 
 def _bicycle(rng, fig):
-    frame, tyre = fig.material(cloth_colour(rng)), fig.material((34, 34, 34))
+    frame, tyre = fig.material(cloth_color(rng)), fig.material((34, 34, 34))
     for x in (-0.5, 0.5):
         ring = ellipse((x, 0.34), 1, 1) - (x, 0.34)
         for a, b in zip(ring, np.roll(ring, 1, 0), strict=True):
@@ -318,10 +318,10 @@ def _barrier(rng, fig):
 
 def _suitcases(rng, fig):
     for x in np.arange(rng.integers(1, 4)) * 0.4 - 0.3:
-        colour = fig.material(cloth_colour(rng))
+        color = fig.material(cloth_color(rng))
         w, tall = rng.uniform(0.14, 0.22), rng.uniform(0.45, 0.75)
         fig.limb((x, tall), (x, tall + 0.3), 0.012, 0.012, _metal(rng, fig))
-        fig.slab(box(x - w, 0.04, x + w, tall), colour)
+        fig.slab(box(x - w, 0.04, x + w, tall), color)
 
 
 def _balloons(rng, fig):
@@ -329,13 +329,13 @@ def _balloons(rng, fig):
     for _ in range(rng.integers(1, 5)):
         x, y = rng.normal(0, 0.3), rng.uniform(1.3, 2.1)
         fig.limb((0, 0.7), (x, y), 0.008, 0.008, _metal(rng, fig))
-        fig.ball((x, y + 0.14), 0.13, 0.17, fig.material(cloth_colour(rng)))
+        fig.ball((x, y + 0.14), 0.13, 0.17, fig.material(cloth_color(rng)))
     fig.limb((0, 0), (0, 0.75), 0.09, 0.07, _metal(rng, fig))
 
 
 def _stand(rng, fig):
     """Two legs, a body and a round top: a person's outline in a machine."""
-    steel, front = _metal(rng, fig), fig.material(cloth_colour(rng))
+    steel, front = _metal(rng, fig), fig.material(cloth_color(rng))
     w = rng.uniform(0.16, 0.26)
     for sign in (-1, 1):
         fig.limb((sign * w * 0.7, 0), (sign * w * 0.6, 0.75), 0.04, 0.05, steel)
@@ -405,14 +405,14 @@ def make_clutter(
 def make_poster(rng: np.random.Generator, figure: Figure, person: Figure) -> None:
     """A standing frame that shows a person; both figures end up in ``figure``."""
     figure.slab(box(-0.36, 0.0, 0.36, 1.24), _metal(rng, figure))
-    figure.add(box(-0.32, 0.05, 0.32, 1.2), figure.material(cloth_colour(rng)), 126)
+    figure.add(box(-0.32, 0.05, 0.32, 1.2), figure.material(cloth_color(rng)), 126)
     figure.paste(person, 1.0, (0, 0.1))
 
 
 def make_statue(rng: np.random.Generator, figure: Figure, person: Figure) -> None:
     """A person of one material on a pedestal."""
-    colour = np.array((120, 130, 132)) if rng.random() < 0.6 else np.array((70, 92, 84))
-    stone = colour * rng.uniform(0.6, 1.3)
+    color = np.array((120, 130, 132)) if rng.random() < 0.6 else np.array((70, 92, 84))
+    stone = color * rng.uniform(0.6, 1.3)
     figure.slab(box(-0.24, 0.0, 0.24, 0.5), figure.material(stone * 0.9))
     figure.slab(box(-0.28, 0.44, 0.28, 0.52), figure.material(stone))
     figure.paste(person, 1.0, (0, 0.5), stone)

@@ -9,7 +9,7 @@ import numpy as np
 Point = Sequence[float]
 Bounds = tuple[float, float, float, float]
 
-NEUTRAL = 128  # shade that leaves a colour as it is
+NEUTRAL = 128  # shade that leaves a color as it is
 _HALF = np.linspace(-np.pi / 2, np.pi / 2, 7)
 _ENDS = np.concatenate([np.exp(1j * _HALF), -np.exp(1j * _HALF)])  # front half, back half
 _ROUND = np.linspace(0, 2 * np.pi, 20, endpoint=False)
@@ -28,9 +28,9 @@ def capsule(p: Point, q: Point, r0: float, r1: float) -> np.ndarray:
     return outline.view(float).reshape(-1, 2)
 
 
-def ellipse(centre: Point, rx: float, ry: float) -> np.ndarray:
+def ellipse(center: Point, rx: float, ry: float) -> np.ndarray:
     """Outline of an upright ellipse, ``(20, 2)``."""
-    return _CIRCLE * (rx, ry) + np.asarray(centre)
+    return _CIRCLE * (rx, ry) + np.asarray(center)
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
@@ -51,13 +51,13 @@ class Sprite:
     """A drawn figure.
 
     Args:
-        colour (np.ndarray): ``(h, w, 3)`` BGR, multiplied by alpha.
+        color (np.ndarray): ``(h, w, 3)`` BGR, multiplied by alpha.
         alpha (np.ndarray): ``(h, w)`` coverage, 0 to 255.
         left (int): Column of the image where the sprite begins.
         top (int): Row of the image where the sprite begins.
     """
 
-    colour: np.ndarray
+    color: np.ndarray
     alpha: np.ndarray
     left: int
     top: int
@@ -73,20 +73,20 @@ class Figure:
     def __init__(self, light: float = 0.0):
         self.light = light
         self._items: list[_Item] = []
-        self._colours: list[Sequence[float]] = [(0, 0, 0)]
+        self._colors: list[Sequence[float]] = [(0, 0, 0)]
         self._patterns: list[tuple] = []
         self._cloth: list[int] = []
 
-    def material(self, colour: Sequence[float], cloth: bool = False) -> int:
-        """A new material of a BGR colour; cloth gets folds."""
-        self._colours.append(colour)
+    def material(self, color: Sequence[float], cloth: bool = False) -> int:
+        """A new material of a BGR color; cloth gets folds."""
+        self._colors.append(color)
         if cloth:
-            self._cloth.append(len(self._colours) - 1)
-        return len(self._colours) - 1
+            self._cloth.append(len(self._colors) - 1)
+        return len(self._colors) - 1
 
-    def pattern(self, material: int, kind: str, colour: Sequence[float], period: float) -> None:
-        """Print stripes, columns, checks, dots or blocks of another colour on a material."""
-        self._patterns.append((material, kind, self.material(colour), period))
+    def pattern(self, material: int, kind: str, color: Sequence[float], period: float) -> None:
+        """Print stripes, columns, checks, dots or blocks of another color on a material."""
+        self._patterns.append((material, kind, self.material(color), period))
 
     def add(
         self,
@@ -116,11 +116,11 @@ class Figure:
         self.add(capsule(p, q, 0.34 * r0, 0.34 * r1), None, 146 + tone)
 
     def ball(
-        self, centre: Point, rx: float, ry: float, material: int, part: str = 'extra', tone: int = 0
+        self, center: Point, rx: float, ry: float, material: int, part: str = 'extra', tone: int = 0
     ) -> None:
         """Paint an ellipse shaded like a ball."""
-        self.add(ellipse(centre, rx, ry), material, 98 + tone, part)
-        x, y = centre[0] + self.light * 0.25 * rx, centre[1] + 0.1 * ry
+        self.add(ellipse(center, rx, ry), material, 98 + tone, part)
+        x, y = center[0] + self.light * 0.25 * rx, center[1] + 0.1 * ry
         self.add(ellipse((x, y), 0.72 * rx, 0.72 * ry), None, 124 + tone)
         self.add(ellipse((x, y), 0.4 * rx, 0.4 * ry), None, 142 + tone)
 
@@ -134,12 +134,12 @@ class Figure:
             self.add(inner, None, shade + tone)
 
     def paste(
-        self, other: 'Figure', scale: float, offset: Point, colour: Sequence[float] | None = None
+        self, other: 'Figure', scale: float, offset: Point, color: Sequence[float] | None = None
     ) -> None:
-        """Paint another figure, unprinted, on this one, in one colour if given."""
-        first = len(self._colours)
-        for old in other._colours:
-            self.material(old if colour is None else colour)
+        """Paint another figure, unprinted, on this one, in one color if given."""
+        first = len(self._colors)
+        for old in other._colors:
+            self.material(old if color is None else color)
         for item in other._items:
             material = None if item.material is None else item.material + first
             self.add(item.outline * scale + np.asarray(offset), material, item.shade)
@@ -173,9 +173,9 @@ class Figure:
             scale (float): Pixels a unit.
             x (float): Column of the figure's x = 0.
             y (float): Row of the figure's y = 0.
-            tint (Sequence[float]): BGR colour of the haze.
+            tint (Sequence[float]): BGR color of the haze.
             haze (float): Fraction of the haze, 0 to 1.
-            bright (float): Brightness, 1 leaves colours as they are.
+            bright (float): Brightness, 1 leaves colors as they are.
         """
         fine = 4 if scale < 60 else 3 if scale < 120 else 2
         x0, y0, x1, y1 = self.bounds()
@@ -200,14 +200,14 @@ class Figure:
         if self._cloth:
             shade = _folds(rng, shade, scale * fine)
         table = np.zeros((256, 3), np.float32)
-        table[: len(self._colours)] = self._colours
+        table[: len(self._colors)] = self._colors
         table = table * bright * (1 - haze) + np.asarray(tint, np.float32) * haze
         table[0] = 0
-        colour = np.clip(table, 0, 255).astype(np.uint8)[label]
-        colour = cv2.multiply(colour, cv2.merge([shade] * 3), scale=1 / NEUTRAL)
+        color = np.clip(table, 0, 255).astype(np.uint8)[label]
+        color = cv2.multiply(color, cv2.merge([shade] * 3), scale=1 / NEUTRAL)
         size = (width, height)
         return Sprite(
-            cv2.resize(colour, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(color, size, interpolation=cv2.INTER_AREA),
             cv2.resize(solid, size, interpolation=cv2.INTER_AREA),
             left,
             top,

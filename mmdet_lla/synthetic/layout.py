@@ -18,13 +18,13 @@ class Camera:
         horizon (float): Row of the horizon; may lie above the image.
         above (float): Height of the camera over the ground in metres.
         focal (float): Focal length in pixels.
-        centre (float): Column straight ahead.
+        center (float): Column straight ahead.
     """
 
     horizon: float
     above: float
     focal: float
-    centre: float
+    center: float
 
     def row(self, scale: float) -> float:
         """Row of the ground where a metre is ``scale`` pixels."""
@@ -115,7 +115,7 @@ def _group(
     camera = setting.camera
     share = rng.beta(*params.height_shape)
     scale = setting.far * (setting.near / setting.far) ** share
-    x = (rng.uniform(-0.04, 1.04) * params.width - camera.centre) / scale
+    x = (rng.uniform(-0.04, 1.04) * params.width - camera.center) / scale
     z = camera.depth(scale)
     yaw = rng.uniform(0, 2 * np.pi)
     abreast = rng.uniform(0, 2 * np.pi)
@@ -136,7 +136,7 @@ def _group(
         sitting = bool(rng.random() < params.sitting)
         if stature * here * (0.78 if sitting else 1) < 0.75 * params.min_height_px * params.unit:
             continue
-        spot = Spot(camera.centre + at[0] * here, camera.row(here), here)
+        spot = Spot(camera.center + at[0] * here, camera.row(here), here)
         same = rng.random() < 0.65
         stands.append(
             Stand(

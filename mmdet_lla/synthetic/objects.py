@@ -10,7 +10,7 @@ import numpy as np
 
 from .clutter import _bicycle
 from .figure import Figure, Point, box, ellipse
-from .people import cloth_colour
+from .people import cloth_color
 
 _BROWN = ((40, 70, 110), (70, 100, 140), (30, 44, 70), (120, 150, 180))
 _GREY = ((105, 110, 115), (80, 84, 90), (140, 145, 150))
@@ -28,7 +28,7 @@ class Animal:
         depth (float): Radius of the trunk.
         neck (tuple[float, float]): Reach of the head forward and upward from the shoulder.
         head (float): Radius of the head.
-        colours (tuple): BGR colours to choose from.
+        colors (tuple): BGR colors to choose from.
         pattern (str): Printed on it: '', 'columns' (stripes), 'blocks' or 'dots' (patches).
         trunk (bool): Has an elephant's trunk and ears.
     """
@@ -38,7 +38,7 @@ class Animal:
     depth: float
     neck: tuple[float, float]
     head: float
-    colours: tuple
+    colors: tuple
     pattern: str = ''
     trunk: bool = False
 
@@ -68,7 +68,7 @@ def draw_animal(
         True
     """
     side = side or (1 if rng.random() < 0.5 else -1)
-    base = np.array(spec.colours[rng.integers(len(spec.colours))], float) * rng.uniform(0.7, 1.2)
+    base = np.array(spec.colors[rng.integers(len(spec.colors))], float) * rng.uniform(0.7, 1.2)
     coat = fig.material(np.clip(base, 8, 245), cloth=True)
     if spec.pattern:
         dark = np.clip(base * rng.uniform(0.05, 0.35), 5, 200)
@@ -104,22 +104,22 @@ def draw_animal(
     fig.limb(tail, tail - (side * 0.12, spec.legs * 0.7), 0.06 * deep + 0.02, 0.02, coat)
 
 
-def _blob(rng, centre: Point, rx: float, ry: float, rough: float, corners: int = 13) -> np.ndarray:
+def _blob(rng, center: Point, rx: float, ry: float, rough: float, corners: int = 13) -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     reach = 1 + rng.normal(0, rough, corners)
-    return np.stack([np.cos(angles) * rx * reach, np.sin(angles) * ry * reach], 1) + centre
+    return np.stack([np.cos(angles) * rx * reach, np.sin(angles) * ry * reach], 1) + center
 
 
 def _rock(rng, fig):
     for _ in range(rng.integers(1, 4)):
-        grey = rng.uniform(60, 170) * rng.uniform(0.9, 1.1, 3)
+        gray = rng.uniform(60, 170) * rng.uniform(0.9, 1.1, 3)
         rx, ry = rng.uniform(0.3, 1.0), rng.uniform(0.3, 1.1)
-        fig.slab(_blob(rng, (rng.normal(0, 0.5), ry * 0.8), rx, ry, 0.12), fig.material(grey, True))
+        fig.slab(_blob(rng, (rng.normal(0, 0.5), ry * 0.8), rx, ry, 0.12), fig.material(gray, True))
 
 
 def _fruit(rng, fig):
     """Round fruit in a heap, or a hand of bananas."""
-    colours = ((60, 190, 235), (40, 130, 240), (40, 50, 200), (60, 180, 110), (70, 220, 245))
+    colors = ((60, 190, 235), (40, 130, 240), (40, 50, 200), (60, 180, 110), (70, 220, 245))
     if rng.random() < 0.5:
         for _ in range(rng.integers(3, 9)):
             skin = fig.material(np.array((60, 205, 240)) * rng.uniform(0.75, 1.05, 3))
@@ -133,15 +133,15 @@ def _fruit(rng, fig):
                 points[-1], np.add(points[-1], (0.02, 0.1)), 0.04, 0.03, fig.material((40, 80, 90))
             )
         return
-    colour = np.array(colours[rng.integers(len(colours))])
+    color = np.array(colors[rng.integers(len(colors))])
     for _ in range(rng.integers(3, 16)):
         r = rng.uniform(0.12, 0.24)
-        skin = fig.material(np.clip(colour * rng.uniform(0.8, 1.1, 3), 0, 250))
+        skin = fig.material(np.clip(color * rng.uniform(0.8, 1.1, 3), 0, 250))
         fig.ball((rng.normal(0, 0.4), r + rng.uniform(0, 0.5)), r, r, skin)
 
 
 def _chair(rng, fig):
-    wood = fig.material(cloth_colour(rng))
+    wood = fig.material(cloth_color(rng))
     seat, wide, tall = rng.uniform(0.4, 0.5), rng.uniform(0.2, 0.3), rng.uniform(0.8, 1.15)
     for x in (-wide, -wide * 0.7, wide * 0.7, wide):
         fig.limb((x, 0), (x * 0.95, seat), 0.022, 0.022, wood)
@@ -155,7 +155,7 @@ def _chair(rng, fig):
 
 
 def _sofa(rng, fig):
-    cloth = fig.material(cloth_colour(rng), cloth=True)
+    cloth = fig.material(cloth_color(rng), cloth=True)
     wide, tall = rng.uniform(0.5, 1.1), rng.uniform(0.75, 1.0)
     fig.slab(box(-wide, 0.1, wide, tall), cloth)
     fig.slab(box(-wide, 0.1, wide, 0.48), cloth, tone=12)
@@ -163,7 +163,7 @@ def _sofa(rng, fig):
         fig.slab(box(side * wide - 0.13, 0.05, side * wide + 0.13, 0.65), cloth, tone=-8)
     for _ in range(rng.integers(0, 4)):
         x = rng.uniform(-0.8, 0.6) * wide
-        fig.slab(box(x, 0.45, x + 0.36, 0.8), fig.material(cloth_colour(rng), True))
+        fig.slab(box(x, 0.45, x + 0.36, 0.8), fig.material(cloth_color(rng), True))
 
 
 def _screen(rng, fig):
@@ -171,14 +171,14 @@ def _screen(rng, fig):
     wide, tall, foot = rng.uniform(0.25, 0.8), rng.uniform(0.25, 0.55), rng.uniform(0.1, 0.9)
     fig.limb((0, 0), (0, foot), 0.04, 0.03, fig.material((50, 50, 52)))
     fig.add(box(-wide, foot, wide, foot + 2 * tall), fig.material((25, 25, 28)), 118)
-    glow = fig.material(cloth_colour(rng) if rng.random() < 0.6 else (235, 235, 230))
+    glow = fig.material(cloth_color(rng) if rng.random() < 0.6 else (235, 235, 230))
     fig.add(box(-wide * 0.92, foot + 0.05, wide * 0.92, foot + 2 * tall - 0.05), glow, 135)
     _write(rng, fig, -wide * 0.85, foot + 0.08, wide * 0.85, foot + 2 * tall - 0.1)
 
 
 def _write(rng, fig, x0, y0, x1, y1):
     """Rows of strokes, as text looks, and a shape now and then."""
-    ink = fig.material(cloth_colour(rng))
+    ink = fig.material(cloth_color(rng))
     size = rng.uniform(0.05, 0.35) * (y1 - y0)
     y = y1 - size
     while y > y0:
@@ -192,7 +192,7 @@ def _write(rng, fig, x0, y0, x1, y1):
     if rng.random() < 0.4:
         at = rng.uniform((x0, y0), (x1, y1))
         r = rng.uniform(0.1, 0.3) * (y1 - y0)
-        fig.add(ellipse(at, r, r), fig.material(cloth_colour(rng)), 126)
+        fig.add(ellipse(at, r, r), fig.material(cloth_color(rng)), 126)
 
 
 def _stroke(p, q, r):
@@ -204,7 +204,7 @@ def _stroke(p, q, r):
 def _text_sign(rng, fig):
     wide, low, tall = rng.uniform(0.3, 1.1), rng.uniform(0.0, 1.2), rng.uniform(0.4, 1.2)
     fig.limb((0, 0), (0, low + 0.1), 0.04, 0.04, fig.material((90, 92, 94)))
-    fig.add(box(-wide, low, wide, low + tall), fig.material(cloth_colour(rng)), 126)
+    fig.add(box(-wide, low, wide, low + tall), fig.material(cloth_color(rng)), 126)
     _write(rng, fig, -wide * 0.9, low + 0.05, wide * 0.9, low + tall - 0.05)
 
 
@@ -216,7 +216,7 @@ def _vessel(rng, fig):
         widths = r * np.array([0.8, 1, rng.uniform(0.7, 1.1), rng.uniform(0.3, 1), 0.4, 0.4])
         right = np.stack([x + widths, heights], 1)
         left = np.stack([x - widths, heights], 1)[::-1]
-        fig.slab(np.concatenate([right, left]), fig.material(cloth_colour(rng)))
+        fig.slab(np.concatenate([right, left]), fig.material(cloth_color(rng)))
 
 
 def _toy(rng, fig):
@@ -237,7 +237,7 @@ def _toy(rng, fig):
 
 
 def _bird(rng, fig):
-    coat = fig.material(cloth_colour(rng), cloth=True)
+    coat = fig.material(cloth_color(rng), cloth=True)
     side = 1 if rng.random() < 0.5 else -1
     for x in (-0.05, 0.06):
         fig.limb((x, 0), (x, 0.4), 0.015, 0.02, fig.material((50, 120, 200)))
@@ -306,14 +306,14 @@ def make_front(rng: np.random.Generator, light: float = 0.0) -> Figure:
     """
     figure = Figure(light)
     wide, tall = rng.uniform(0.4, 1.6), rng.uniform(0.6, 1.15)
-    colour = figure.material(cloth_colour(rng), cloth=bool(rng.random() < 0.5))
+    color = figure.material(cloth_color(rng), cloth=bool(rng.random() < 0.5))
     if rng.random() < 0.6:
-        figure.slab(box(-wide, 0, wide, tall), colour)
+        figure.slab(box(-wide, 0, wide, tall), color)
     else:
         for x in (-wide * 0.9, wide * 0.9):
-            figure.limb((x, 0), (x, tall), 0.04, 0.04, colour)
-        figure.slab(box(-wide, tall - rng.uniform(0.05, 0.4), wide, tall), colour)
-    figure.slab(box(-wide * 1.05, tall - 0.05, wide * 1.05, tall + 0.02), colour, tone=14)
+            figure.limb((x, 0), (x, tall), 0.04, 0.04, color)
+        figure.slab(box(-wide, tall - rng.uniform(0.05, 0.4), wide, tall), color)
+    figure.slab(box(-wide * 1.05, tall - 0.05, wide * 1.05, tall + 0.02), color, tone=14)
     for _ in range(rng.integers(0, 5)):
         item, scale = Figure(light), rng.uniform(0.1, 0.4)
         (_vessel, _fruit, _screen)[rng.integers(3)](rng, item)

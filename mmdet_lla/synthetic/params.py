@@ -33,7 +33,7 @@ _WIDE = dict(
     night=0.07,
     rain=0.05,
     veil=0.15,
-    colourfulness=(0.2, 1.15),
+    colorfulness=(0.2, 1.15),
     defocus=0.2,
     motion_blur=0.12,
     sharpen=0.35,
@@ -124,7 +124,7 @@ class CrowdParams:
         night (float): Fraction of images at night.
         rain (float): Fraction of images in the rain.
         veil (float): Fraction of images of low contrast.
-        colourfulness (tuple[float]): Range of the saturation of images.
+        colorfulness (tuple[float]): Range of the saturation of images.
         defocus (float): Fraction of images out of focus, or enlarged.
         motion_blur (float): Fraction of images from a moving camera.
         sharpen (float): Fraction of images that the camera sharpened.
@@ -171,7 +171,7 @@ class CrowdParams:
     night: float = 0.0
     rain: float = 0.0
     veil: float = 0.0
-    colourfulness: tuple[float, float] = (1.0, 1.0)
+    colorfulness: tuple[float, float] = (1.0, 1.0)
     defocus: float = 0.0
     motion_blur: float = 0.0
     sharpen: float = 0.0
@@ -231,7 +231,7 @@ class CrowdParams:
             'jpeg_quality',
             'figure_light',
             'near_walls',
-            'colourfulness',
+            'colorfulness',
         ):
             low, high = getattr(self, name)
             if low > high or low < 0:

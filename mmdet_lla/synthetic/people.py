@@ -90,13 +90,13 @@ class _Body:
     child: bool
 
 
-def _pick(rng: np.random.Generator, colours) -> np.ndarray:
-    colour = np.array(colours[rng.integers(len(colours))], dtype=float)
-    return np.clip(colour * rng.uniform(0.8, 1.2) + rng.normal(0, 7, 3), 6, 245)
+def _pick(rng: np.random.Generator, colors) -> np.ndarray:
+    color = np.array(colors[rng.integers(len(colors))], dtype=float)
+    return np.clip(color * rng.uniform(0.8, 1.2) + rng.normal(0, 7, 3), 6, 245)
 
 
-def cloth_colour(rng: np.random.Generator) -> np.ndarray:
-    """BGR colour of a garment: mostly muted, sometimes bright."""
+def cloth_color(rng: np.random.Generator) -> np.ndarray:
+    """BGR color of a garment: mostly muted, sometimes bright."""
     if rng.random() < 0.62:
         return _pick(rng, _MUTED)
     hue, saturation = rng.integers(0, 180), rng.integers(90, 235)
@@ -324,21 +324,21 @@ class _ClothedBody:
         self.p = {k: view(v) for k, v in joints.items() if k != 'up'}
         self.lap = lap  # thighs lie in front of the trunk
         self.skin = figure.material(_pick(rng, _SKIN))
-        self.hair_colour = _pick(rng, _HAIR)
-        self.hair = figure.material(self.hair_colour)
-        self.top = figure.material(cloth_colour(rng), cloth=True)
+        self.hair_color = _pick(rng, _HAIR)
+        self.hair = figure.material(self.hair_color)
+        self.top = figure.material(cloth_color(rng), cloth=True)
         self.low = figure.material(
-            _pick(rng, _TROUSERS) if rng.random() < 0.8 else cloth_colour(rng), cloth=True
+            _pick(rng, _TROUSERS) if rng.random() < 0.8 else cloth_color(rng), cloth=True
         )
-        self.shoe = figure.material(_pick(rng, _MUTED) if rng.random() < 0.7 else cloth_colour(rng))
-        self.bag = figure.material(cloth_colour(rng))
+        self.shoe = figure.material(_pick(rng, _MUTED) if rng.random() < 0.7 else cloth_color(rng))
+        self.bag = figure.material(cloth_color(rng))
         self.dark = figure.material((30, 28, 30))
         kind = rng.random()
         if kind < 0.4:
             figure.pattern(
                 self.top,
                 ('stripes', 'columns', 'checks', 'dots', 'blocks')[rng.integers(5)],
-                cloth_colour(rng),
+                cloth_color(rng),
                 rng.uniform(0.025, 0.075),
             )
         self.sleeves = rng.choice(['long', 'short', 'none'], p=(0.62, 0.3, 0.08))
@@ -471,10 +471,10 @@ class _ClothedBody:
         )
         left, right = [], []
         for height, wide, deep, forward in levels:
-            centre = view(base + up * height + np.array([0, 0, forward]))
+            center = view(base + up * height + np.array([0, 0, forward]))
             half = view.half_width(wide + 0.004, deep + 0.004)
-            left.append(centre + (-half, 0))
-            right.append(centre + (half, 0))
+            left.append(center + (-half, 0))
+            right.append(center + (half, 0))
         outline = np.array(left + right[::-1])
         fig.slab(outline, self.top, 'body')
         fig.limb(
@@ -501,7 +501,7 @@ class _ClothedBody:
             return view(base + up * height + np.array([x, 0, forward]))
 
         if self.open_jacket:
-            inner = fig.material(cloth_colour(rng), cloth=True)
+            inner = fig.material(cloth_color(rng), cloth=True)
             gap = rng.uniform(0.012, 0.045)
             panel = np.array(
                 [
@@ -515,7 +515,7 @@ class _ClothedBody:
             )
             fig.add(panel, inner, 124)
             if rng.random() < 0.3:
-                tie = fig.material(cloth_colour(rng))
+                tie = fig.material(cloth_color(rng))
                 fig.add(
                     np.array(
                         [
@@ -542,7 +542,7 @@ class _ClothedBody:
                 112,
             )
             if rng.random() < 0.3:
-                logo = fig.material(cloth_colour(rng))
+                logo = fig.material(cloth_color(rng))
                 corners = ((-0.04, 0.15), (0.04, 0.15), (0.04, 0.22), (-0.04, 0.22))
                 fig.add(np.array([at(*c) for c in corners]), logo, 122)
 
@@ -569,7 +569,7 @@ class _ClothedBody:
 
     def _head(self, long_hair: bool) -> None:
         fig, view, rng, k = self.fig, self.view, self.rng, self.body.head
-        centre = self.p['head']
+        center = self.p['head']
         rx, ry = 0.052 * k, 0.068 * k
         half = view.half_width(0.048 * k, 0.058 * k)
         side = view.sin  # where the face looks, -1 left to 1 right
@@ -577,8 +577,8 @@ class _ClothedBody:
             ['hair', 'bald', 'cap', 'beanie', 'brim', 'scarf', 'hood', 'afro'],
             p=(0.66, 0.05, 0.09, 0.06, 0.04, 0.04, 0.03, 0.03),
         )
-        cover = fig.material(cloth_colour(rng), cloth=True)
-        fig.ball(centre, half, ry, self.skin, 'head')
+        cover = fig.material(cloth_color(rng), cloth=True)
+        fig.ball(center, half, ry, self.skin, 'head')
         behind = self.facing < -0.35
         if style == 'scarf':
             fig.slab(
@@ -591,57 +591,57 @@ class _ClothedBody:
                 cover,
                 'body',
             )
-            fig.ball(centre, half * 1.16, ry * 1.1, cover, 'head')
+            fig.ball(center, half * 1.16, ry * 1.1, cover, 'head')
         elif style == 'hood':
-            fig.ball(centre, half * 1.18, ry * 1.12, self.top, 'head')
+            fig.ball(center, half * 1.18, ry * 1.12, self.top, 'head')
         elif style == 'afro':
-            fig.ball(centre + (0, 0.012), half * 1.4, ry * 1.2, self.hair, 'head')
+            fig.ball(center + (0, 0.012), half * 1.4, ry * 1.2, self.hair, 'head')
         elif style != 'bald':
-            fig.ball(centre + (0, 0.006), half * 1.07, ry * 1.06, self.hair, 'head')
+            fig.ball(center + (0, 0.006), half * 1.07, ry * 1.06, self.hair, 'head')
         if not behind and style != 'bald':
             narrow = 0.62 + 0.3 * max(0.0, self.facing)
-            face = centre + (side * half * 0.3, -ry * rng.uniform(0.13, 0.24))
+            face = center + (side * half * 0.3, -ry * rng.uniform(0.13, 0.24))
             fig.ball(face, half * narrow, ry * 0.84, self.skin, 'head', 4)
         if not behind:
-            self._face(centre, half, ry, side, style)
+            self._face(center, half, ry, side, style)
         if style in ('cap', 'beanie'):
             angles = np.linspace(0, np.pi, 12)
             dome = np.stack([np.cos(angles) * half * 1.12, np.sin(angles) * ry * 0.98], 1)
-            fig.add(dome + centre + (0, ry * 0.18), cover, 110, 'head')
-            fig.add(dome * 0.6 + centre + (0.2 * half * fig.light, ry * 0.35), None, 138)
+            fig.add(dome + center + (0, ry * 0.18), cover, 110, 'head')
+            fig.add(dome * 0.6 + center + (0.2 * half * fig.light, ry * 0.35), None, 138)
             if style == 'cap' and not behind:
-                tip = centre + (side * half * 1.9, ry * 0.2 - max(0, self.facing) * ry * 0.16)
+                tip = center + (side * half * 1.9, ry * 0.2 - max(0, self.facing) * ry * 0.16)
                 fig.add(
-                    capsule(centre + (side * half * 0.4, ry * 0.26), tip, 0.4 * half, 0.18 * half),
+                    capsule(center + (side * half * 0.4, ry * 0.26), tip, 0.4 * half, 0.18 * half),
                     cover,
                     92,
                     'head',
                 )
         elif style == 'brim':
-            fig.add(ellipse(centre + (0, ry * 0.4), rx * 2.0, ry * 0.32), cover, 100, 'head')
-            fig.ball(centre + (0, ry * 0.68), half * 1.05, ry * 0.5, cover, 'head')
+            fig.add(ellipse(center + (0, ry * 0.4), rx * 2.0, ry * 0.32), cover, 100, 'head')
+            fig.ball(center + (0, ry * 0.68), half * 1.05, ry * 0.5, cover, 'head')
         elif style == 'hair' and not long_hair and self.body.female and rng.random() < 0.5:
-            back = centre + (-side * half * 0.95, ry * rng.uniform(0.1, 0.7))
+            back = center + (-side * half * 0.95, ry * rng.uniform(0.1, 0.7))
             if rng.random() < 0.5:
                 fig.ball(back, 0.026 * k, 0.026 * k, self.hair, 'head')
             elif abs(side) > 0.3 or behind:
                 tail = back + (-side * 0.03, -0.11)
                 fig.limb(back, tail, 0.017, 0.011, self.hair, 'body')
 
-    def _face(self, centre, half, ry, side, style) -> None:
+    def _face(self, center, half, ry, side, style) -> None:
         fig, rng = self.fig, self.rng
         white = fig.material((225, 225, 228))
         turn = side * half * 0.45
         spread = half * 0.36 * max(0.25, self.facing)
         if self.facing > -0.1:
             for sign in (-1, 1) if self.facing > 0.35 else (np.sign(side),):
-                eye = centre + (turn + sign * spread, -ry * 0.02)
+                eye = center + (turn + sign * spread, -ry * 0.02)
                 fig.add(ellipse(eye, half * 0.17, ry * 0.07), None, 84)
                 fig.add(ellipse(eye, half * 0.09, ry * 0.05), self.dark)
             fig.add(
                 capsule(
-                    centre + (turn * 1.25, -ry * 0.1),
-                    centre + (turn * 1.35, -ry * 0.3),
+                    center + (turn * 1.25, -ry * 0.1),
+                    center + (turn * 1.35, -ry * 0.3),
                     half * 0.07,
                     half * 0.12,
                 ),
@@ -651,39 +651,39 @@ class _ClothedBody:
             lip = fig.material((88, 84, 158))
             fig.add(
                 ellipse(
-                    centre + (turn, -ry * 0.55), half * 0.26 * max(0.4, self.facing), ry * 0.05
+                    center + (turn, -ry * 0.55), half * 0.26 * max(0.4, self.facing), ry * 0.05
                 ),
                 lip,
                 110,
             )
         look = rng.random()
         if look < 0.1:
-            fig.add(ellipse(centre + (turn * 0.8, -ry * 0.5), half * 0.62, ry * 0.36), white, 116)
+            fig.add(ellipse(center + (turn * 0.8, -ry * 0.5), half * 0.62, ry * 0.36), white, 116)
         elif look < 0.26 and not self.body.female and not self.body.child:
             angles = np.linspace(np.pi, 2 * np.pi, 12)
             beard = np.stack([np.cos(angles) * half * 0.8, np.sin(angles) * ry * 0.62], 1)
-            fig.add(beard + centre + (turn * 0.5, -ry * 0.36), self.hair, 116)
+            fig.add(beard + center + (turn * 0.5, -ry * 0.36), self.hair, 116)
         elif look < 0.4:
             for sign in (-1, 1):
                 fig.add(
                     ellipse(
-                        centre + (turn + sign * spread * 1.1, -ry * 0.03), half * 0.3, ry * 0.14
+                        center + (turn + sign * spread * 1.1, -ry * 0.03), half * 0.3, ry * 0.14
                     ),
                     self.dark,
                     120,
                 )
 
     def _long_hair(self) -> None:
-        centre, k = self.p['head'], self.body.head
+        center, k = self.p['head'], self.body.head
         half = self.view.half_width(0.054 * k, 0.05 * k)
-        x = centre[0] - self.view.sin * 0.024
-        low = centre[1] - self.rng.uniform(0.09, 0.2)
+        x = center[0] - self.view.sin * 0.024
+        low = center[1] - self.rng.uniform(0.09, 0.2)
         outline = np.array(
             [
-                [x - half, centre[1] + 0.03],
-                [x - half * 0.6, centre[1] + 0.06],
-                [x + half * 0.6, centre[1] + 0.06],
-                [x + half, centre[1] + 0.03],
+                [x - half, center[1] + 0.03],
+                [x - half * 0.6, center[1] + 0.06],
+                [x + half * 0.6, center[1] + 0.06],
+                [x + half, center[1] + 0.03],
                 [x + half * 1.16, low + 0.03],
                 [x + half * 0.7, low],
                 [x - half * 0.7, low],
@@ -695,18 +695,18 @@ class _ClothedBody:
     def _backpack(self) -> None:
         view, base, up = self.view, self.joints['base'], self.joints['up']
         rng = self.rng
-        centre = view(base + up * 0.19 + np.array([0, 0, -0.1]))
+        center = view(base + up * 0.19 + np.array([0, 0, -0.1]))
         half = view.half_width(0.085, 0.055)
         tall = rng.uniform(0.09, 0.13)
-        outline = box(centre[0] - half, centre[1] - tall, centre[0] + half, centre[1] + tall)
-        outline = np.concatenate([outline, [[centre[0] - half * 1.05, centre[1]]]])
+        outline = box(center[0] - half, center[1] - tall, center[0] + half, center[1] + tall)
+        outline = np.concatenate([outline, [[center[0] - half * 1.05, center[1]]]])
         self.fig.slab(outline, self.bag)
         self.fig.add(
             box(
-                centre[0] - half * 0.7,
-                centre[1] - tall * 0.8,
-                centre[0] + half * 0.7,
-                centre[1] - tall * 0.1,
+                center[0] - half * 0.7,
+                center[1] - tall * 0.8,
+                center[0] + half * 0.7,
+                center[1] - tall * 0.1,
             ),
             None,
             104,
@@ -775,7 +775,7 @@ class _ClothedBody:
     def _umbrella(self) -> None:
         fig, rng = self.fig, self.rng
         hand = self.p['hand_r']
-        canopy = fig.material(cloth_colour(rng))
+        canopy = fig.material(cloth_color(rng))
         top = max(self.p['head'][1] + rng.uniform(0.16, 0.24), hand[1] + 0.2)
         wide = rng.uniform(0.24, 0.33)
         x = (hand[0] + self.p['head'][0]) / 2

@@ -12,7 +12,7 @@ def develop(rng: np.random.Generator, image: np.ndarray, params: CrowdParams) ->
     Args:
         rng (np.random.Generator): Asked only for what ``params`` switch on.
         image (np.ndarray): ``(h, w, 3)`` BGR.
-        params (CrowdParams): ``shade``, ``night``, ``rain``, ``veil``, ``colourfulness``,
+        params (CrowdParams): ``shade``, ``night``, ``rain``, ``veil``, ``colorfulness``,
             ``motion_blur``, ``defocus``, ``sharpen`` and ``recompress``.
 
     Returns:
@@ -26,7 +26,7 @@ def develop(rng: np.random.Generator, image: np.ndarray, params: CrowdParams) ->
     ):
         if getattr(params, name) and rng.random() < getattr(params, name):
             image = change(rng, image)
-    low, high = params.colourfulness
+    low, high = params.colorfulness
     if (low, high) != (1.0, 1.0):
         image = saturate(image, rng.uniform(low, high))
     for name, change in (
@@ -41,9 +41,9 @@ def develop(rng: np.random.Generator, image: np.ndarray, params: CrowdParams) ->
 
 
 def saturate(image: np.ndarray, factor: float) -> np.ndarray:
-    """Pull colours toward grey (below 1) or away from it, ``(h, w, 3)`` uint8."""
-    grey = cv2.merge([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)] * 3)
-    return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+    """Pull colors toward gray (below 1) or away from it, ``(h, w, 3)`` uint8."""
+    gray = cv2.merge([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)] * 3)
+    return cv2.addWeighted(image, factor, gray, 1 - factor, 0)
 
 
 def _times(image: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -78,15 +78,15 @@ def _shade(rng, image):
 
 
 def _night(rng, image):
-    """Dark, with pools of coloured light and more noise."""
+    """Dark, with pools of colored light and more noise."""
     height, width = image.shape[:2]
     light = np.zeros((height // 4, width // 4, 3), np.float32)
     for _ in range(rng.integers(2, 8)):
-        colour = np.array((0.55, 0.8, 1.0)) if rng.random() < 0.6 else rng.uniform(0.4, 1.0, 3)
-        centre = rng.integers(0, width // 4), rng.integers(0, height // 4)
+        color = np.array((0.55, 0.8, 1.0)) if rng.random() < 0.6 else rng.uniform(0.4, 1.0, 3)
+        center = rng.integers(0, width // 4), rng.integers(0, height // 4)
         radius = int(rng.uniform(0.1, 0.4) * width / 4)
         spot = np.zeros_like(light)
-        cv2.circle(spot, centre, radius, tuple(float(v) for v in colour), -1)
+        cv2.circle(spot, center, radius, tuple(float(v) for v in color), -1)
         light += spot
     light = cv2.blur(light, (width // 16, width // 16)) + rng.uniform(0.22, 0.5)
     light = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -96,7 +96,7 @@ def _night(rng, image):
 
 
 def _rain(rng, image):
-    """Streaks, and a grey veil."""
+    """Streaks, and a gray veil."""
     height, width = image.shape[:2]
     drops = np.zeros((height, width), np.uint8)
     lean, count = rng.normal(0, 0.25), int(rng.integers(100, 700))

@@ -292,12 +292,12 @@ def _paint(canvas: np.ndarray, owners: np.ndarray, actor: _Actor, owner: int) ->
     here, there = windows
     alpha = actor.sprite.alpha[there]
     under = cv2.multiply(canvas[here], cv2.merge([255 - alpha] * 3), scale=1 / 255)
-    canvas[here] = cv2.add(under, np.ascontiguousarray(actor.sprite.colour[there]))
+    canvas[here] = cv2.add(under, np.ascontiguousarray(actor.sprite.color[there]))
     owners[here][alpha > 127] = owner
 
 
 def _finish(rng, image: np.ndarray) -> np.ndarray:
-    """What a camera does: exposure, colour cast, lens, focus, sensor noise."""
+    """What a camera does: exposure, color cast, lens, focus, sensor noise."""
     height, width = image.shape[:2]
     gain = rng.uniform(0.85, 1.22) * (1 + rng.normal(0, 0.035, 3))
     gamma = rng.uniform(0.8, 1.25)
@@ -312,8 +312,8 @@ def _finish(rng, image: np.ndarray) -> np.ndarray:
     sigma = rng.uniform(1.0, 7.0)
     grain = rng.integers(0, 256, (height + 64, width + 64, 1), dtype=np.uint8)
     grain = cv2.LUT(grain, _gauss_table(sigma))[:height, :width]
-    colour = cv2.merge([grain, np.roll(grain, 17, 1), np.roll(grain, 31, 0)])
-    return cv2.add(image, colour, dtype=cv2.CV_8U)
+    color = cv2.merge([grain, np.roll(grain, 17, 1), np.roll(grain, 31, 0)])
+    return cv2.add(image, color, dtype=cv2.CV_8U)
 
 
 def _uneven_light(rng, width: int, height: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Surfaces: what makes flat colour look like cloth, plaster or stone."""
+"""Surfaces: what makes flat color look like cloth, plaster or stone."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from .figure import Sprite
 
 
 def dead_leaves(
-    rng: np.random.Generator, width: int, height: int, colours: np.ndarray, count: int = 160
+    rng: np.random.Generator, width: int, height: int, colors: np.ndarray, count: int = 160
 ) -> np.ndarray:
     """Shapes of all sizes over one another, whose statistics are those of natural images.
 
@@ -18,7 +18,7 @@ def dead_leaves(
         rng (np.random.Generator): Decides everything else.
         width (int): Width.
         height (int): Height.
-        colours (np.ndarray): ``(n, 3)`` BGR to choose from.
+        colors (np.ndarray): ``(n, 3)`` BGR to choose from.
         count (int): Number of shapes.
 
     Returns:
@@ -28,24 +28,24 @@ def dead_leaves(
     inverse = rng.random(count) * (least**-2 - most**-2) + most**-2
     sizes = np.sort(1 / np.sqrt(inverse))[::-1]
     image = np.empty((height, width, 3), np.uint8)
-    image[:] = np.clip(colours[rng.integers(len(colours))], 0, 255)
-    which = rng.integers(0, len(colours), count)
-    tones = np.clip(colours[which] * rng.uniform(0.6, 1.4, (count, 1)), 0, 255)
-    centres = rng.random((count, 2)) * (width, height)
+    image[:] = np.clip(colors[rng.integers(len(colors))], 0, 255)
+    which = rng.integers(0, len(colors), count)
+    tones = np.clip(colors[which] * rng.uniform(0.6, 1.4, (count, 1)), 0, 255)
+    centers = rng.random((count, 2)) * (width, height)
     stretch = np.exp(rng.normal(0, 0.6, count))
     kinds, angles = rng.random(count), rng.uniform(0, 180, count)
     for k in range(count):
         axes = sizes[k] * stretch[k], sizes[k] / stretch[k]
-        colour = tuple(float(v) for v in tones[k])
-        place = tuple(float(v) for v in centres[k])
+        color = tuple(float(v) for v in tones[k])
+        place = tuple(float(v) for v in centers[k])
         if kinds[k] < 0.4:
             axes = tuple(max(1, int(min(a, 4 * most))) for a in axes)
             place = tuple(int(v) for v in place)
-            cv2.ellipse(image, place, axes, angles[k], 0, 360, colour, -1)
+            cv2.ellipse(image, place, axes, angles[k], 0, 360, color, -1)
         else:
             angle = 0.0 if kinds[k] < 0.75 else float(angles[k])
             corners = cv2.boxPoints((place, tuple(float(2 * a) for a in axes), angle))
-            cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], colour)
+            cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], color)
     return image
 
 
@@ -66,13 +66,13 @@ def add_texture(rng: np.random.Generator, sprite: Sprite, strength: float) -> Sp
     across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(rng.normal(0, 0.25))
     down = np.linspace(-1, 1, height, dtype=np.float32) * np.float32(rng.normal(0, 0.2))
     field = np.clip(1 + strength * (field + across + down[:, None]), 0.15, 2.2)
-    colour = cv2.multiply(sprite.colour, cv2.merge([field] * 3), dtype=cv2.CV_8U)
-    grey = cv2.merge([cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY)] * 3)
+    color = cv2.multiply(sprite.color, cv2.merge([field] * 3), dtype=cv2.CV_8U)
+    gray = cv2.merge([cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)] * 3)
     vivid = 1 - strength * rng.uniform(0, 0.75)
-    colour = cv2.addWeighted(colour, vivid, grey, 1 - vivid, 0)
-    colour, alpha = cv2.min(colour, cv2.merge([sprite.alpha] * 3)), sprite.alpha
+    color = cv2.addWeighted(color, vivid, gray, 1 - vivid, 0)
+    color, alpha = cv2.min(color, cv2.merge([sprite.alpha] * 3)), sprite.alpha
     if rng.random() < 0.6 * strength:
         sigma = rng.uniform(0.3, 0.8)
-        colour = cv2.GaussianBlur(colour, (3, 3), sigma)
+        color = cv2.GaussianBlur(color, (3, 3), sigma)
         alpha = cv2.GaussianBlur(alpha, (3, 3), sigma)
-    return Sprite(colour, alpha, sprite.left, sprite.top)
+    return Sprite(color, alpha, sprite.left, sprite.top)

@@ -252,9 +252,9 @@ def test_figures_are_drawn_at_their_position():
     rows, cols = np.nonzero(sprite.alpha > 127)
     assert (sprite.left + cols.min(), sprite.left + cols.max() + 1) == (90, 110)
     assert (sprite.top + rows.min(), sprite.top + rows.max() + 1) == (40, 80)
-    inside = sprite.colour[rows.mean().astype(int), cols.mean().astype(int)]
+    inside = sprite.color[rows.mean().astype(int), cols.mean().astype(int)]
     assert inside.tolist() == [10, 20, 30]
-    assert not sprite.colour[sprite.alpha == 0].any()
+    assert not sprite.color[sprite.alpha == 0].any()
 
 
 def test_capsules_reach_their_radii_beyond_both_ends():
@@ -381,7 +381,7 @@ def test_objects_stand_on_the_ground(name):
         dict(night=1.0),
         dict(rain=1.0),
         dict(veil=1.0),
-        dict(colourfulness=(0.0, 0.2)),
+        dict(colorfulness=(0.0, 0.2)),
         dict(defocus=1.0),
         dict(motion_blur=1.0),
         dict(sharpen=1.0),
@@ -445,8 +445,8 @@ def test_texture_keeps_the_outline_of_a_sprite():
         inner = cv2.erode(sprite.alpha, np.ones((5, 5), np.uint8)) == 255
         assert (textured.alpha[inner] == 255).all()  # only the rim may soften
         assert textured.alpha.mean() == pytest.approx(sprite.alpha.mean(), rel=0.05)
-        assert (textured.colour.max(-1) <= textured.alpha.astype(int) + 1).all()  # premultiplied
-        assert not np.array_equal(textured.colour, sprite.colour)
+        assert (textured.color.max(-1) <= textured.alpha.astype(int) + 1).all()  # premultiplied
+        assert not np.array_equal(textured.color, sprite.color)
 
 
 def test_presets_and_wrong_values():
