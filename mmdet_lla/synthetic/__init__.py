@@ -1,4 +1,4 @@
-"""Crowd scenes drawn from a seed, in CrowdHuman's format.
+"""Synthetic crowd scenes in CrowdHuman's format, drawn from a seed.
 
 ``params`` holds every knob; ``layout`` places camera and people; ``background``, ``backdrop``,
 ``people``, ``accessories`` and ``clutter`` make what is seen, as ``figure`` s with ``textures``;

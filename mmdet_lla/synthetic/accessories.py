@@ -1,4 +1,4 @@
-"""What people push, ride or stand behind: drawn in front of them, no part of their boxes."""
+"""Accessories in front of people, such as prams and bicycles; they are no part of a box."""
 
 from collections.abc import Callable
 
@@ -53,7 +53,7 @@ _KINDS: tuple[Callable, ...] = (_pram, _trolley, _dog, _bicycle, _suitcases)
 
 
 def make_accessory(rng: np.random.Generator, light: float = 0.0) -> Figure:
-    """A pram, trolley, dog, bicycle or luggage; its unit a metre."""
+    """Draw a pram, trolley, dog, bicycle or luggage, in metres."""
     figure = Figure(light)
     _KINDS[rng.integers(len(_KINDS))](rng, figure)
     return figure

@@ -20,7 +20,7 @@ def _within(box: list[int], bounds: Sequence[float]) -> list[int]:
 
 
 def to_record(name: str, people: Iterable[Annotated], width: int, height: int) -> dict:
-    """A line of an ``.odgt`` file; boxes become whole pixels as x, y, w, h.
+    """Create a record of an ``.odgt`` file, with boxes x, y, w, h in whole pixels.
 
     Args:
         name (str): ID of the image.
@@ -55,5 +55,5 @@ def to_record(name: str, people: Iterable[Annotated], width: int, height: int) -
 
 
 def sizes(records: Iterable[dict], width: int, height: int) -> dict[str, tuple[int, int]]:
-    """The ``id_hw_*.json`` that mmdet's reader looks for: height and width by ID."""
+    """Return height and width by ID, as in ``id_hw_*.json`` of mmdet's reader."""
     return {r['ID']: (height, width) for r in records}

@@ -1,4 +1,4 @@
-"""Busy backdrops: shop fronts, glass, shelves, lettering, portraits, walls full of things.
+"""Cluttered backdrops: shop fronts, glass, shelves, signs and portraits.
 
 What a detector takes for people on real streets is seldom street furniture and often the wall
 behind: these walls have edges of every size, upright shapes, and faces that are nobody.
@@ -57,7 +57,7 @@ def paint_backdrop(
 
 
 def _palette(rng) -> np.ndarray:
-    """Colors of one backdrop, ``(n, 3)`` BGR: mostly grays and browns, dark or light."""
+    """Choose the colors of a backdrop, BGR, (n, 3): mostly grays and browns, dark or light."""
     gray = rng.uniform(20, 220, (7, 1)) + rng.normal(0, 10, (7, 3)) + np.array((-8, 0, 8))
     vivid = np.array([cloth_color(rng) for _ in range(int(rng.integers(1, 6)))])
     return np.clip(np.concatenate([gray, vivid]), 5, 245)
@@ -73,7 +73,7 @@ def _rect(image, x0, y0, x1, y1, color) -> None:
 
 
 def _ramp(rng, image) -> None:
-    """Light that falls off along the panel, in place."""
+    """Darken a panel along one direction, in place."""
     height, width = image.shape[:2]
     across = np.linspace(*rng.uniform(0.5, 1.3, 2), width, dtype=np.float32)
     down = np.linspace(*rng.uniform(0.5, 1.3, 2), height, dtype=np.float32)
@@ -114,7 +114,7 @@ def _shelves(rng, image, palette, metre):
 
 
 def _glass(rng, image, palette, metre):
-    """Something behind glass that mirrors something else, in frames."""
+    """Draw framed glass with something behind it and a reflection."""
     height, width = image.shape[:2]
     behind = dead_leaves(rng, width, height, palette * 0.6, 60)
     mirrored = dead_leaves(rng, width, height, np.clip(palette * 1.3, 0, 250), 40)
@@ -130,7 +130,7 @@ def _glass(rng, image, palette, metre):
 
 
 def _uprights(rng, image, palette, metre):
-    """Things as wide and tall as people: doors, columns, banners, coats, plants."""
+    """Draw things as wide and tall as people: doors, columns, banners, coats, plants."""
     height, width = image.shape[:2]
     image[:] = _tone(rng, palette)
     _ramp(rng, image)
@@ -150,7 +150,7 @@ def _uprights(rng, image, palette, metre):
 
 
 def _lettering(rng, image, palette, metre):
-    """A sign: strokes in rows, as letters look from afar, and a round mark."""
+    """Draw a sign: rows of strokes that look like distant letters, and a round mark."""
     height, width = image.shape[:2]
     image[:] = _tone(rng, palette)
     y = rng.uniform(0, 0.3) * metre
@@ -174,7 +174,7 @@ def _lettering(rng, image, palette, metre):
 
 
 def _portraits(rng, image, palette, metre):
-    """Screens and advertisements with faces too large for anybody who stands there."""
+    """Draw screens and advertisements with faces larger than those of people there."""
     height, width = image.shape[:2]
     _plain(rng, image, palette, metre)
     for _ in range(rng.integers(1, 4)):
@@ -207,7 +207,7 @@ def _portraits(rng, image, palette, metre):
 
 
 def _room(rng, image, palette, metre):
-    """A room seen through an open front: dark walls, lamps, a counter."""
+    """Draw a room behind an open front: dark walls, lamps, a counter."""
     height, width = image.shape[:2]
     image[:] = _tone(rng, palette, 0.2, 0.6)
     inner = image[int(height * 0.25) : int(height * 0.9), int(width * 0.12) : int(width * 0.88)]
@@ -224,7 +224,7 @@ def _room(rng, image, palette, metre):
 
 
 def _above(rng, panel, palette, metre):
-    """A fascia over the panel's upper part."""
+    """Draw a fascia over the upper part of the panel."""
     tall = int(rng.uniform(0.3, 1.2) * metre)
     at = int(rng.uniform(0, 0.5) * panel.shape[0])
     strip = panel[at : at + tall]

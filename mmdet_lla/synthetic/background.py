@@ -1,4 +1,4 @@
-"""Places where people are: streets, squares, parks, halls; ground, walls and sky."""
+"""Backgrounds: streets, squares, parks and halls with ground, walls and sky."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ _FLOORS = (
 def noise(
     rng: np.random.Generator, width: int, height: int, cell: float, octaves: int = 3
 ) -> np.ndarray:
-    """Smooth noise of mean 0 and about unit range, ``(height, width)`` float32."""
+    """Draw smooth noise of mean 0 and about unit range, float32, (height, width)."""
     total = np.zeros((height, width), np.float32)
     for k in range(octaves):
         size = max(cell / 2**k, 1.0)
@@ -54,7 +54,7 @@ def _flat(color, width: int, height: int) -> np.ndarray:
 
 
 def _mottle(image: np.ndarray, rng: np.random.Generator, cell: float, strength: float) -> None:
-    """Light and dark stains, in place."""
+    """Add light and dark stains, in place."""
     height, width = image.shape[:2]
     grain = noise(rng, width, height, cell) * strength + 1
     image[:] = cv2.multiply(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U)
@@ -132,7 +132,7 @@ def facade(rng: np.random.Generator, width: int, height: int, metre: float) -> n
 
 
 def _paste(canvas: np.ndarray, image: np.ndarray, left: int, bottom: int) -> None:
-    """Paste with the lower left corner there, cut at the borders."""
+    """Paste an image by its lower left corner, cut at the borders."""
     height, width = image.shape[:2]
     x0, y0 = max(left, 0), max(bottom - height, 0)
     x1, y1 = min(left + width, canvas.shape[1]), min(bottom, canvas.shape[0])
@@ -195,7 +195,7 @@ def ground(
 
 
 def _trees(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A wood seen from outside."""
+    """Draw a wood seen from outside."""
     leaves = noise(rng, width, height, height * 0.4, 5)
     green = _any(rng, ((40, 90, 60), (50, 100, 90), (40, 70, 50), (50, 110, 150)))
     return np.clip(green * (1 + leaves[..., None] * 0.9), 0, 255).astype(np.uint8)
@@ -219,7 +219,7 @@ def _street(rng, canvas, camera, base, metre):
 
 
 def _side_wall(rng, canvas, camera, side, metre):
-    """A row of houses that runs from the viewer to the distance."""
+    """Draw a row of houses that recedes from the viewer."""
     height, width = canvas.shape[:2]
     away = side * rng.uniform(3.5, 8.0)  # metres beside the camera
     near, tall = metre * 7, rng.uniform(5, 12)
@@ -305,7 +305,7 @@ def _hall(rng, canvas, camera, base, metre):
 
 
 def _stands(rng, canvas, camera, base, metre):
-    """A market, a fair: stalls with striped roofs before trees or houses."""
+    """Draw a market: stalls with striped roofs in front of trees or houses."""
     (_park if rng.random() < 0.5 else _street)(rng, canvas, camera, base, metre)
     x = -metre
     while x < canvas.shape[1]:
@@ -345,7 +345,7 @@ PLACES = tuple(_PLACES)
 def paint_place(
     rng: np.random.Generator, camera: Camera, width: int, height: int, metre: float, place: str
 ) -> np.ndarray:
-    """A place without people.
+    """Draw a background without people.
 
     Args:
         rng (np.random.Generator): Decides everything else.

@@ -1,4 +1,4 @@
-"""A whole data set: many scenes, by many workers, the same whatever their number."""
+"""Builds data sets of scenes in parallel; the number of workers has no effect on them."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ _RENAMED = {'weave': 'texture', 'colourfulness': 'colorfulness'}
 
 
 def image_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random numbers of one image, independent of all the others."""
+    """Create the random generator of one image, independent of all others."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
@@ -31,7 +31,7 @@ def _single_threaded() -> None:
 
 
 def _make_image(job: tuple[str, int, str, int, CrowdParams]) -> dict:
-    """Draw one image into the data set's directory; its annotation."""
+    """Draw one image into the data set's directory and return its annotation."""
     root, seed, split, index, params = job
     rng = image_rng(seed, split, index)
     scene = make_scene(rng, params)
@@ -56,7 +56,7 @@ def _manifest(counts: dict[str, int], seed: int, params: CrowdParams) -> dict:
 
 
 def _standing(root: Path) -> dict | None:
-    """The manifest in a directory, None without one."""
+    """Read the manifest of a directory, None without one."""
     path = root / MANIFEST
     if not path.is_file():
         return None
@@ -108,7 +108,7 @@ def build_dataset(
     overwrite: bool = False,
     progress: bool = True,
 ) -> bool:
-    """Generate a data set in CrowdHuman's layout, unless the very same stands there already.
+    """Generate a data set in CrowdHuman's layout, unless the same one exists already.
 
     Args:
         root (str): Folder of the data set.
@@ -199,7 +199,7 @@ def _run(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
 
 
 def load_records(root: str) -> dict[str, list[dict]]:
-    """Annotations of a data set by split; splits without an annotation file are left out."""
+    """Read the annotations of a data set by split; splits without a file are left out."""
     paths = {s: Path(root) / f'annotation_{s}.odgt' for s in SPLITS}
     return {
         split: [record for _, record in iter_records(read_bytes(str(path)), str(path))]

@@ -1,4 +1,4 @@
-"""Things that stand among people and are none: street furniture, plants, and look-alikes."""
+"""Objects among people: street furniture, plants and look-alikes."""
 
 from collections.abc import Callable
 
@@ -88,7 +88,7 @@ def _cone(rng, fig):
 
 
 def _coat_rack(rng, fig):
-    """Coats on a pole: clothing without anybody in it."""
+    """Draw coats on a pole: clothes without a person."""
     pole = _metal(rng, fig)
     tall = rng.uniform(1.5, 1.9)
     for sign in (-1, 1):
@@ -189,7 +189,7 @@ def _tree(rng, fig):
 
 
 def _cypress(rng, fig):
-    """A narrow clipped tree as tall as a person."""
+    """Draw a narrow clipped tree as tall as a person."""
     tall = rng.uniform(1.3, 2.2)
     pot = fig.material(cloth_color(rng) * 0.7)
     _leaves(rng, fig, (0, tall * 0.6), rng.uniform(0.2, 0.34), tall * 0.42, (40, 85, 50), 150)
@@ -197,7 +197,7 @@ def _cypress(rng, fig):
 
 
 def _board(rng, fig):
-    """A board on the pavement or an advertising pillar."""
+    """Draw a board on the pavement or an advertising pillar."""
     w, tall = rng.uniform(0.25, 0.5), rng.uniform(0.9, 2.1)
     fig.slab(box(-w, 0, w, tall), _metal(rng, fig))
     back = fig.material(cloth_color(rng))
@@ -325,7 +325,7 @@ def _suitcases(rng, fig):
 
 
 def _balloons(rng, fig):
-    """Head-sized balls on sticks."""
+    """Draw head-sized balls on sticks."""
     for _ in range(rng.integers(1, 5)):
         x, y = rng.normal(0, 0.3), rng.uniform(1.3, 2.1)
         fig.limb((0, 0.7), (x, y), 0.008, 0.008, _metal(rng, fig))
@@ -334,7 +334,7 @@ def _balloons(rng, fig):
 
 
 def _stand(rng, fig):
-    """Two legs, a body and a round top: a person's outline in a machine."""
+    """Draw a machine with a person's outline: two legs, a body and a round top."""
     steel, front = _metal(rng, fig), fig.material(cloth_color(rng))
     w = rng.uniform(0.16, 0.26)
     for sign in (-1, 1):
@@ -393,7 +393,7 @@ INDOOR = frozenset(
 def make_clutter(
     rng: np.random.Generator, lookalike: bool, indoor: bool, light: float = 0.0
 ) -> tuple[str, Figure]:
-    """Name and figure of a thing that is no person, its unit a metre."""
+    """Draw an object that is no person, in metres; return its name and figure."""
     kinds = LOOKALIKES if lookalike else FURNITURE
     names = [n for n in kinds if not indoor or n in INDOOR]
     name = names[rng.integers(len(names))]
@@ -403,14 +403,14 @@ def make_clutter(
 
 
 def make_poster(rng: np.random.Generator, figure: Figure, person: Figure) -> None:
-    """A standing frame that shows a person; both figures end up in ``figure``."""
+    """Draw a standing frame that shows a person; both figures are added to ``figure``."""
     figure.slab(box(-0.36, 0.0, 0.36, 1.24), _metal(rng, figure))
     figure.add(box(-0.32, 0.05, 0.32, 1.2), figure.material(cloth_color(rng)), 126)
     figure.paste(person, 1.0, (0, 0.1))
 
 
 def make_statue(rng: np.random.Generator, figure: Figure, person: Figure) -> None:
-    """A person of one material on a pedestal."""
+    """Draw a statue: a person of one material on a pedestal."""
     color = np.array((120, 130, 132)) if rng.random() < 0.6 else np.array((70, 92, 84))
     stone = color * rng.uniform(0.6, 1.3)
     figure.slab(box(-0.24, 0.0, 0.24, 0.5), figure.material(stone * 0.9))

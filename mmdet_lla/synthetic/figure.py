@@ -1,4 +1,4 @@
-"""Figures: polygons in their own units, turned into small images with an alpha channel."""
+"""Figures: polygons that are rendered to small images with an alpha channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SHIFT = 4  # binary places of the polygons' corners
 
 
 def capsule(p: Point, q: Point, r0: float, r1: float) -> np.ndarray:
-    """Outline of a limb from ``p`` (radius ``r0``) to ``q`` (radius ``r1``), ``(14, 2)``."""
+    """Return the outline of a limb from ``p`` (radius ``r0``) to ``q`` (radius ``r1``), (14, 2)."""
     start, end = complex(p[0], p[1]), complex(q[0], q[1])
     along = end - start
     along = along / abs(along) if along else 1.0
@@ -29,12 +29,12 @@ def capsule(p: Point, q: Point, r0: float, r1: float) -> np.ndarray:
 
 
 def ellipse(center: Point, rx: float, ry: float) -> np.ndarray:
-    """Outline of an upright ellipse, ``(20, 2)``."""
+    """Return the outline of an upright ellipse, (20, 2)."""
     return _CIRCLE * (rx, ry) + np.asarray(center)
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    """Outline of an upright rectangle, ``(4, 2)``."""
+    """Return the outline of an upright rectangle, (4, 2)."""
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=float)
 
 
@@ -48,7 +48,7 @@ class _Item:
 
 @dataclass
 class Sprite:
-    """A drawn figure.
+    """A rendered figure.
 
     Args:
         color (np.ndarray): ``(h, w, 3)`` BGR, multiplied by alpha.
@@ -78,7 +78,7 @@ class Figure:
         self._cloth: list[int] = []
 
     def material(self, color: Sequence[float], cloth: bool = False) -> int:
-        """A new material of a BGR color; cloth gets folds."""
+        """Add a material of a BGR color; cloth gets folds."""
         self._colors.append(color)
         if cloth:
             self._cloth.append(len(self._colors) - 1)
@@ -145,7 +145,7 @@ class Figure:
             self.add(item.outline * scale + np.asarray(offset), material, item.shade)
 
     def bounds(self, *parts: str) -> Bounds | None:
-        """x0, y0, x1, y1 of the polygons of the parts (all without any), None without polygons."""
+        """Return x0, y0, x1, y1 of the polygons of some parts or all; None without polygons."""
         outlines = [
             i.outline
             for i in self._items
@@ -215,7 +215,7 @@ class Figure:
 
 
 def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarray:
-    """Add the light and dark of folds, finer along x than along y, and of a slight grain."""
+    """Add folds, finer along x than along y, and a slight grain."""
     height, width = shade.shape
     cells = (max(2, int(width / unit * 26)), max(2, int(height / unit * 13)))
     noise = rng.integers(0, 46, (cells[1], cells[0]), dtype=np.uint8)
@@ -226,7 +226,7 @@ def _folds(rng: np.random.Generator, shade: np.ndarray, unit: float) -> np.ndarr
 def _printed(
     kind: str, period: float, shape: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Boolean mask of the places where a pattern is printed."""
+    """Return the mask of the pixels where a pattern is printed."""
     period = max(period, 2.0)
     rows = (np.arange(shape[0])[:, None] / period + rng.random()) % 1
     cols = (np.arange(shape[1])[None] / period + rng.random()) % 1

@@ -1,4 +1,4 @@
-"""Where the camera stands, and who stands where on the ground."""
+"""Layout of a scene: the camera, and the places of people on the ground."""
 
 from dataclasses import dataclass
 
@@ -27,21 +27,21 @@ class Camera:
     center: float
 
     def row(self, scale: float) -> float:
-        """Row of the ground where a metre is ``scale`` pixels."""
+        """Return the row of the ground where a metre is ``scale`` pixels."""
         return self.horizon + scale * self.above
 
     def depth(self, scale: float) -> float:
-        """Distance in metres of that ground."""
+        """Return the distance of that ground in metres."""
         return self.focal / scale
 
     def tilt(self, scale: float) -> float:
-        """How far the camera looks down on somebody there, in radians."""
+        """Return the angle by which the camera looks down on a person there, in radians."""
         return float(np.clip(np.arctan2(self.above - 1.2, self.depth(scale)), -0.1, 0.6))
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A place on the ground: column, row, and pixels a metre there."""
+    """A place on the ground: column, row, and pixels per metre there."""
 
     x: float
     y: float
@@ -50,7 +50,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Stand:
-    """Somebody's place, stature in metres, and direction in radians (0 faces the viewer)."""
+    """Place, stature in metres and direction in radians (0 faces the viewer) of a person."""
 
     spot: Spot
     stature: float
@@ -61,13 +61,13 @@ class Stand:
 
     @property
     def height(self) -> float:
-        """Rough body height as a fraction of the stature."""
+        """Return the approximate body height as a fraction of the stature."""
         return 0.78 if self.sitting or self.pose else 1.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A camera, with the scales (pixels a metre) of the farthest and the nearest people."""
+    """A camera, with the scales (pixels per metre) of the farthest and the nearest people."""
 
     camera: Camera
     far: float
@@ -94,7 +94,7 @@ def make_setting(rng: np.random.Generator, params: CrowdParams) -> Setting:
 def place_people(
     rng: np.random.Generator, params: CrowdParams, setting: Setting, count: int
 ) -> list[Stand]:
-    """Groups of people on the ground, none hidden by the others as far as their boxes tell."""
+    """Place groups of people on the ground, so that no box is hidden by the others."""
     cover = _Cover(params)
     stands: list[Stand] = []
     weights = np.array(params.group_sizes) / sum(params.group_sizes)
@@ -152,7 +152,7 @@ def _group(
 
 
 class _Cover:
-    """Which cells of a coarse grid each person is the front of."""
+    """The frontmost person in each cell of a coarse grid."""
 
     cell = 8
 
@@ -177,7 +177,7 @@ class _Cover:
         return slice(max(0, y0), max(0, y1, y0 + 1)), slice(max(0, x0), max(0, x1, x0 + 1))
 
     def admits(self, stand: Stand) -> bool:
-        """Whether the person would stand in the image, and leave everybody a visible part."""
+        """Return whether the person would be in the image and leave everybody a visible part."""
         params, new = self.params, self._box(stand)
         _, x0, y0, x1, y1 = new
         inside = max(0.0, min(x1, params.width) - max(x0, 0)) * max(
@@ -197,5 +197,5 @@ class _Cover:
         return True
 
     def add(self, stand: Stand) -> None:
-        """Take the person into account from now on."""
+        """Add the person to the grid."""
         self.boxes.append(self._box(stand))

@@ -118,7 +118,7 @@ def _rock(rng, fig):
 
 
 def _fruit(rng, fig):
-    """Round fruit in a heap, or a hand of bananas."""
+    """Draw a heap of round fruit, or a hand of bananas."""
     colors = ((60, 190, 235), (40, 130, 240), (40, 50, 200), (60, 180, 110), (70, 220, 245))
     if rng.random() < 0.5:
         for _ in range(rng.integers(3, 9)):
@@ -167,7 +167,7 @@ def _sofa(rng, fig):
 
 
 def _screen(rng, fig):
-    """A monitor, television or telephone that shows text or shapes."""
+    """Draw a monitor, television or telephone that shows text or shapes."""
     wide, tall, foot = rng.uniform(0.25, 0.8), rng.uniform(0.25, 0.55), rng.uniform(0.1, 0.9)
     fig.limb((0, 0), (0, foot), 0.04, 0.03, fig.material((50, 50, 52)))
     fig.add(box(-wide, foot, wide, foot + 2 * tall), fig.material((25, 25, 28)), 118)
@@ -177,7 +177,7 @@ def _screen(rng, fig):
 
 
 def _write(rng, fig, x0, y0, x1, y1):
-    """Rows of strokes, as text looks, and a shape now and then."""
+    """Draw rows of strokes that look like text, and a shape now and then."""
     ink = fig.material(cloth_color(rng))
     size = rng.uniform(0.05, 0.35) * (y1 - y0)
     y = y1 - size
@@ -209,7 +209,7 @@ def _text_sign(rng, fig):
 
 
 def _vessel(rng, fig):
-    """Bottles, vases, cups: turned bodies side by side."""
+    """Draw bottles, vases and cups side by side."""
     for _ in range(rng.integers(1, 5)):
         x, tall, r = rng.normal(0, 0.4), rng.uniform(0.4, 1.3), rng.uniform(0.08, 0.2)
         heights = np.array([0, 0.1, 0.55, 0.7, 0.75, 1.0]) * tall
@@ -220,7 +220,7 @@ def _vessel(rng, fig):
 
 
 def _toy(rng, fig):
-    """A sitting teddy bear: a person's parts, and none."""
+    """Draw a sitting teddy bear, which has the parts of a person."""
     fur = fig.material(np.array(_BROWN[rng.integers(4)]) * rng.uniform(0.8, 1.6), cloth=True)
     light = fig.material((150, 180, 205))
     for side in (-1, 1):
@@ -268,7 +268,7 @@ INDOOR_OBJECTS = ('fruit', 'chair', 'sofa', 'screen', 'text_sign', 'vessel', 'to
 
 
 def make_object(rng: np.random.Generator, indoor: bool, light: float = 0.0) -> tuple[str, Figure]:
-    """Name and figure of an object that is no person; its unit is a metre.
+    """Draw an object that is no person, in metres; return its name and figure.
 
     Example:
         >>> name, figure = make_object(np.random.default_rng(0), indoor=True)
@@ -283,7 +283,7 @@ def make_object(rng: np.random.Generator, indoor: bool, light: float = 0.0) -> t
 
 
 def make_mount(rng: np.random.Generator, seat: str, light: float = 0.0) -> Figure:
-    """A bicycle or an animal to ride, looking to the right; its unit is a metre.
+    """Draw a bicycle or an animal to ride, facing right, in metres.
 
     Example:
         >>> bool(make_mount(np.random.default_rng(0), 'animal').bounds()[1] <= 0)
@@ -298,7 +298,7 @@ def make_mount(rng: np.random.Generator, seat: str, light: float = 0.0) -> Figur
 
 
 def make_front(rng: np.random.Generator, light: float = 0.0) -> Figure:
-    """Furniture that hides what is below the waist of whoever is behind it; its unit is a metre.
+    """Draw furniture that hides a person behind it up to the waist, in metres.
 
     Example:
         >>> bool(0.5 < make_front(np.random.default_rng(0)).bounds()[3] < 2.5)

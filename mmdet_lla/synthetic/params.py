@@ -1,4 +1,4 @@
-"""Every knob of the crowd generator, in one place."""
+"""Parameters of the crowd generator, and presets of them."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -82,7 +82,7 @@ _VARIED = ('poses', 'close_ups', 'empty', 'objects', 'interiors', 'fronts', 'ins
 
 @dataclass(frozen=True)
 class CrowdParams:
-    """What decides how a scene looks, apart from its seed.
+    """Parameters that decide how a scene looks, together with its seed.
 
     Lengths named ``*_px`` are pixels of an image of ``height`` 480; they grow with the image.
 
@@ -262,12 +262,12 @@ class CrowdParams:
         return self.height / 480
 
     def to_dict(self) -> dict:
-        """As plain JSON values, for the record kept beside a data set."""
+        """Convert to plain JSON values, for the manifest of a data set."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def preset(cls, name: str, **changes) -> 'CrowdParams':
-        """The parameters of a name in ``PRESETS``, with changes.
+        """Return the parameters of a preset, with changes.
 
         Raises:
             ValueError: If there is no such preset, or a value is out of range.
@@ -277,7 +277,7 @@ class CrowdParams:
         return cls(**{**PRESETS[name], **changes})
 
     def with_density(self, density: str | float) -> 'CrowdParams':
-        """The same parameters at a named density or a mean number of people.
+        """Return the parameters with another density: a name or a mean number of people.
 
         Raises:
             ValueError: If ``density`` is neither.

@@ -80,7 +80,7 @@ _TROUSERS = (
 
 @dataclass
 class _Body:
-    """Measures of a body as shares of its height."""
+    """Measures of a body as fractions of its height."""
 
     girth: float
     shoulder: float
@@ -96,7 +96,7 @@ def _pick(rng: np.random.Generator, colors) -> np.ndarray:
 
 
 def cloth_color(rng: np.random.Generator) -> np.ndarray:
-    """BGR color of a garment: mostly muted, sometimes bright."""
+    """Choose the BGR color of a garment: mostly muted, sometimes bright."""
     if rng.random() < 0.62:
         return _pick(rng, _MUTED)
     hue, saturation = rng.integers(0, 180), rng.integers(90, 235)
@@ -110,7 +110,7 @@ def _span(rng: np.random.Generator, low_high: tuple[float, float]) -> float:
 
 
 def _toward(pitch: float, spread: float, side: int) -> np.ndarray:
-    """Unit vector of a limb that hangs, pitched forward and spread outward."""
+    """Return the unit vector of a hanging limb that is pitched forward and spread outward."""
     return np.array(
         [side * np.sin(spread), -np.cos(pitch) * np.cos(spread), np.sin(pitch) * np.cos(spread)]
     )
@@ -119,7 +119,7 @@ def _toward(pitch: float, spread: float, side: int) -> np.ndarray:
 def _pose(
     rng: np.random.Generator, body: _Body, sitting: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Joints in the body's own axes (x sideways, y up, z forward), and what each arm does."""
+    """Draw joints in the body's axes (x sideways, y up, z forward), and each arm's gesture."""
     joints, doing = {}, {}
     walking = not sitting and rng.random() < 0.55
     phase = rng.uniform(0, 2 * np.pi)
@@ -180,7 +180,7 @@ def _pose(
 def _pose_joints(
     rng: np.random.Generator, body: _Body, pose: Pose
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Joints of a pose of the table, in the axes of ``_pose``, and the gesture of each arm."""
+    """Draw joints of a pose of the table, in the axes of ``_pose``, and each arm's gesture."""
     joints, doing = {}, {}
     lean, roll = _span(rng, pose.lean), np.deg2rad(rng.normal(0, pose.roll))
     order = (0, 1) if rng.random() < 0.5 else (1, 0)
@@ -235,17 +235,17 @@ class _View:
         return np.array([x, point[1] * self.up - self.depth(point) * self.down])
 
     def depth(self, point: np.ndarray) -> float:
-        """How much nearer than the body's axis."""
+        """Return by how much a point is nearer than the body's axis."""
         return point[2] * self.cos - point[0] * self.sin
 
     def half_width(self, wide: float, deep: float) -> float:
-        """Half the seen width of an ellipse around the body's axis."""
+        """Return half the visible width of an ellipse around the body's axis."""
         return float(np.hypot(wide * self.cos, deep * self.sin))
 
 
 @dataclass
 class Person:
-    """A figure with what the annotation needs.
+    """A figure with its boxes.
 
     Args:
         figure (Figure): Drawn at a scale of pixels a body height.
@@ -269,7 +269,7 @@ def make_person(
     pose: str | None = None,
     mount: Figure | None = None,
 ) -> Person:
-    """Dress and pose a person.
+    """Draw a dressed person in a pose.
 
     Args:
         rng (np.random.Generator): Decides everything else.
@@ -430,7 +430,7 @@ class _ClothedBody:
             self._skirt()
 
     def _skirt(self) -> None:
-        """What hangs from the waist over both legs: skirt, dress or coat."""
+        """Draw a skirt, dress or coat over both legs."""
         p, girth, rng = self.p, self.body.girth, self.rng
         material = self.low if self.lower == 'skirt' and not self.coat else self.top
         fall = rng.uniform(0.35, 1.0) if not self.coat else rng.uniform(0.25, 0.85)
@@ -493,7 +493,7 @@ class _ClothedBody:
             fig.add(hem, self.low, 96, 'body')
 
     def _front(self, levels) -> None:
-        """Collar, open jacket, tie: what only the front shows."""
+        """Draw collar, open jacket and tie, which only the front shows."""
         fig, rng, view = self.fig, self.rng, self.view
         base, up = self.joints['base'], self.joints['up']
 

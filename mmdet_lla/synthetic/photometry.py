@@ -1,4 +1,4 @@
-"""What air, light and a cheap camera do to a finished image; nothing unless asked for."""
+"""Effects of light, weather and camera on a finished image, off by default."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from .params import CrowdParams
 
 
 def develop(rng: np.random.Generator, image: np.ndarray, params: CrowdParams) -> np.ndarray:
-    """Light, weather and camera of a scene, each with the share of images that has it.
+    """Apply light, weather and camera effects, each to its fraction of images.
 
     Args:
         rng (np.random.Generator): Asked only for what ``params`` switch on.
@@ -51,7 +51,7 @@ def _times(image: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 
 def _shade(rng, image):
-    """Shadows of roofs and houses: straight edges, dark or bright on either side."""
+    """Draw shadows of roofs and houses: straight edges, dark or bright on either side."""
     height, width = image.shape[:2]
     field = np.ones((height, width), np.float32)
     for _ in range(rng.integers(1, 5)):
@@ -78,7 +78,7 @@ def _shade(rng, image):
 
 
 def _night(rng, image):
-    """Dark, with pools of colored light and more noise."""
+    """Darken the image, with pools of colored light and more noise."""
     height, width = image.shape[:2]
     light = np.zeros((height // 4, width // 4, 3), np.float32)
     for _ in range(rng.integers(2, 8)):
@@ -96,7 +96,7 @@ def _night(rng, image):
 
 
 def _rain(rng, image):
-    """Streaks, and a gray veil."""
+    """Draw streaks of rain and a gray veil."""
     height, width = image.shape[:2]
     drops = np.zeros((height, width), np.uint8)
     lean, count = rng.normal(0, 0.25), int(rng.integers(100, 700))
@@ -113,13 +113,13 @@ def _rain(rng, image):
 
 
 def _veil(rng, image):
-    """Low contrast: everything drawn toward one tone, as through glass or against the light."""
+    """Lower the contrast, as behind glass or against the light."""
     share, tone = rng.uniform(0.1, 0.45), rng.uniform(40, 210) + rng.normal(0, 10, 3)
     return cv2.addWeighted(image, 1 - share, np.full_like(image, np.clip(tone, 0, 255)), share, 0.0)
 
 
 def _defocus(rng, image):
-    """Out of focus, or enlarged from fewer pixels."""
+    """Blur the image, or enlarge it from fewer pixels."""
     height, width = image.shape[:2]
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.2))
@@ -129,7 +129,7 @@ def _defocus(rng, image):
 
 
 def _motion_blur(rng, image):
-    """A camera that moved: mostly sideways."""
+    """Blur along the movement of the camera, mostly sideways."""
     size = int(rng.integers(3, 10))
     kernel = np.zeros((size, size), np.float32)
     angle, middle = rng.normal(0, 0.5), (size - 1) / 2
@@ -140,14 +140,14 @@ def _motion_blur(rng, image):
 
 
 def _sharpen(rng, image):
-    """What cameras do to their images: edges with halos."""
+    """Sharpen the image, with halos along edges."""
     soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 1.8))
     amount = rng.uniform(0.3, 1.2)
     return cv2.addWeighted(image, 1 + amount, soft, -amount, 0)
 
 
 def _recompress(rng, image):
-    """A frame of a video, or an image that was saved before at a low quality."""
+    """Compress the image at a low quality, as in a video."""
     quality = int(rng.integers(12, 70))
     data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -77,7 +77,7 @@ POSES: dict[str, Pose] = {
 
 
 def choose_pose(rng: np.random.Generator) -> str:
-    """Name of a pose, by the weights of the table.
+    """Choose the name of a pose by the weights of the table.
 
     Example:
         >>> choose_pose(np.random.default_rng(0)) in POSES

@@ -1,4 +1,4 @@
-"""One scene: a place, people and things painted back to front, and what is seen of whom."""
+"""Scenes: background, people and objects painted back to front, with visible boxes."""
 
 from dataclasses import dataclass, replace
 
@@ -40,7 +40,7 @@ _CLOSE_UP = dict(
 
 @dataclass
 class Annotated:
-    """What a scene says of a person or an ignored region; boxes are x0, y0, x1, y1.
+    """Annotation of a person or an ignore region; boxes are x0, y0, x1, y1.
 
     Args:
         fbox (tuple[float]): The whole body, beyond the image too.
@@ -61,7 +61,7 @@ class Annotated:
 
 @dataclass
 class Scene:
-    """An image with its annotations, and the map of who is seen where.
+    """An image with its annotations and the owner of each pixel.
 
     Args:
         image (np.ndarray): ``(h, w, 3)`` BGR.
@@ -206,7 +206,7 @@ def _things(
 
 
 def _far_crowd(rng, params: CrowdParams, setting: Setting, lighting: _Lighting) -> list[_Actor]:
-    """People too small to annotate, side by side."""
+    """Draw people too small to annotate, side by side."""
     x, span = rng.uniform(0, params.width), rng.uniform(0.06, 0.25) * params.width
     actors = []
     for _ in range(rng.integers(5, 16)):
@@ -225,7 +225,7 @@ def _far_crowd(rng, params: CrowdParams, setting: Setting, lighting: _Lighting) 
 
 
 def _clip(sprite: Sprite, width: int, height: int) -> tuple | None:
-    """Windows of the image and of the sprite where they meet, None where they do not."""
+    """Return the overlapping windows of image and sprite, None without overlap."""
     rows, cols = sprite.alpha.shape
     x0, y0 = max(sprite.left, 0), max(sprite.top, 0)
     x1, y1 = min(sprite.left + cols, width), min(sprite.top + rows, height)
@@ -238,7 +238,7 @@ def _clip(sprite: Sprite, width: int, height: int) -> tuple | None:
 
 
 def _shadows(canvas: np.ndarray, actors: list[_Actor], lighting: _Lighting, camera: Camera) -> None:
-    """Darken the ground under everything, and where the sun is, beside it."""
+    """Draw contact shadows under everything, and cast shadows where the sun shines."""
     height, width = canvas.shape[:2]
     dark = np.zeros((height, width), np.uint8)
     for actor in actors:
@@ -297,7 +297,7 @@ def _paint(canvas: np.ndarray, owners: np.ndarray, actor: _Actor, owner: int) ->
 
 
 def _finish(rng, image: np.ndarray) -> np.ndarray:
-    """What a camera does: exposure, color cast, lens, focus, sensor noise."""
+    """Apply camera effects: exposure, color cast, lens, focus, sensor noise."""
     height, width = image.shape[:2]
     gain = rng.uniform(0.85, 1.22) * (1 + rng.normal(0, 0.035, 3))
     gamma = rng.uniform(0.8, 1.25)
@@ -317,20 +317,20 @@ def _finish(rng, image: np.ndarray) -> np.ndarray:
 
 
 def _uneven_light(rng, width: int, height: int) -> np.ndarray:
-    """Uneven light, about 1, ``(height, width)`` float32."""
+    """Draw uneven light, about 1, float32, (height, width)."""
     grid = rng.uniform(0.7, 1.18, (3, 4)).astype(np.float32)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _gauss_table(sigma: float) -> np.ndarray:
-    """Turns even bytes into normal noise, ``(256,)`` int16."""
+    """Create the table that maps uniform bytes to normal noise, int16, (256,)."""
     grid = (np.arange(256) + 0.5) / 256
     # Logistic quantiles stand in for normal ones.
     return np.clip(sigma * 0.5513 * np.log(grid / (1 - grid)), -60, 60).astype(np.int16)
 
 
 def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
-    """Make a scene.
+    """Draw a scene.
 
     Args:
         rng (np.random.Generator): Decides everything; the same state makes the same scene.
@@ -378,7 +378,7 @@ def make_scene(rng: np.random.Generator, params: CrowdParams) -> Scene:
 def _annotate(
     actors: list[_Actor], owners: np.ndarray, params: CrowdParams
 ) -> tuple[list[Annotated], np.ndarray]:
-    """What is seen of whom, and the owners renumbered to what is annotated."""
+    """Compute the visible parts, and renumber owners to the annotated ones."""
     seen = np.bincount(owners.ravel(), minlength=len(actors) + 1)
     number = np.full(len(actors) + 1, -1, np.int32)
     number[0] = 0
@@ -424,7 +424,7 @@ def _grown(box: Box, margin: tuple[float, float]) -> Box:
 
 
 def _visible_box(owners: np.ndarray, owner: int, fbox: Box) -> Box | None:
-    """Bounds of an owner's pixels, no farther than the body's box; None if there are none."""
+    """Return the bounds of an owner's pixels inside the body's box, None without pixels."""
     height, width = owners.shape
     x0, y0 = max(0, int(np.floor(fbox[0]))), max(0, int(np.floor(fbox[1])))
     x1, y1 = min(width, int(np.ceil(fbox[2]))), min(height, int(np.ceil(fbox[3])))

@@ -1,4 +1,4 @@
-"""Surfaces: what makes flat color look like cloth, plaster or stone."""
+"""Textures for flat colors: cloth, plaster, stone."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from .figure import Sprite
 def dead_leaves(
     rng: np.random.Generator, width: int, height: int, colors: np.ndarray, count: int = 160
 ) -> np.ndarray:
-    """Shapes of all sizes over one another, whose statistics are those of natural images.
+    """Draw overlapping shapes of all sizes, with the statistics of natural images.
 
     The dead leaves model (Ruderman 1997; Lee, Mumford, Huang 2001): sizes follow a power law,
     every shape hides what lies under it.
@@ -50,7 +50,7 @@ def dead_leaves(
 
 
 def add_texture(rng: np.random.Generator, sprite: Sprite, strength: float) -> Sprite:
-    """Give a sprite light that falls off, stains and grain, and soften its rim now and then.
+    """Add uneven light, stains and grain to a sprite, and sometimes soften its rim.
 
     Args:
         rng (np.random.Generator): Decides how.
