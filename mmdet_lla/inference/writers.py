@@ -27,6 +27,7 @@ class Writer:
         classes (tuple[str]): Class names.
 
     Example:
+        >>> import numpy as np
         >>> directory = Path(tempfile.mkdtemp())
         >>> writer = JsonLines(directory, ('person',))
         >>> empty = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
