@@ -1,7 +1,6 @@
 """Switches of mmengine and mmdet that users change work with LLAHead, in one process and in two."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -30,11 +29,11 @@ def test_switch_in_one_process(name, plain, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def in_two(tmp_path_factory):
+def in_two(tmp_path_factory, python):
     """Losses by name, of each of two processes."""
     import test_reliability.switches as script
 
-    done = run_program(sys.executable, script.__file__, tmp_path_factory.mktemp('two'))
+    done = run_program(python, script.__file__, tmp_path_factory.mktemp('two'))
     return json.loads(done.stdout.splitlines()[-1])
 
 
