@@ -15,19 +15,32 @@ from mmdet_lla.models import shipped_model
 from mmdet_lla.synthetic import CrowdParams, make_scene
 from mmdet_lla.utils.boxes import box_iou
 
-NAME = 'lla-s'
-CONFIGS = Path(__file__).parents[1] / 'configs' / 'lla_s'
+CONFIGS = Path(__file__).parents[1] / 'configs'
+#: Config that each model was trained by, and the one to fine-tune it.
+FILES = {
+    'lla-n': ('lla-n_mobilenetv2_fpn_1xb4-10k_crowd.py', 'lla-n_mobilenetv2_fpn_1xb2-12e_people.py'),
+    'lla-s': ('lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py', 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py'),
+}
+
+
+@pytest.fixture(scope='module', params=FILES)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope='module')
-def predictor():
-    return Predictor(NAME, device='cpu')
+def predictor(name):
+    return Predictor(name, device='cpu')
 
 
-def test_the_file_is_small_and_named_after_its_content():
-    data = shipped_model(NAME).read_bytes()
+def read_config(name, index):
+    return Config.fromfile(CONFIGS / name.replace('-', '_') / FILES[name][index])
+
+
+def test_the_file_is_small_and_named_after_its_content(name):
+    data = shipped_model(name).read_bytes()
     assert len(data) <= 8_000_000
-    assert shipped_model(NAME).stem.endswith('-' + hashlib.sha256(data).hexdigest()[:8])
+    assert shipped_model(name).stem.endswith('-' + hashlib.sha256(data).hexdigest()[:8])
 
 
 def test_it_finds_people_in_crowds_it_has_not_seen(predictor):
@@ -52,38 +65,40 @@ def test_it_calls_an_empty_street_empty(predictor):
     assert len(predictor(scene.image).boxes) <= 2
 
 
-def test_fine_tuning_starts_from_its_weights():
-    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py')
+def test_fine_tuning_starts_from_its_weights(name):
+    cfg = read_config(name, 1)
     model = MODELS.build(cfg.model)
     model.init_weights()  # reads no other weights
     load_checkpoint(model, cfg.load_from, map_location='cpu', strict=True)
-    held = torch.load(shipped_model(NAME), weights_only=True)['state_dict']
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, held[name].to(value.dtype)), name
+    held = torch.load(shipped_model(name), weights_only=True)['state_dict']
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, held[key].to(value.dtype)), key
 
 
 def test_a_model_that_does_not_ship_is_named():
-    with pytest.raises(ValueError, match="no model 'lla-x' ships, choose from: lla-s"):
+    with pytest.raises(ValueError, match="no model 'lla-x' ships, choose from: lla-n, lla-s"):
         load_checkpoint(torch.nn.Identity(), 'mmdet_lla://lla-x')
 
 
-def test_it_ships_with_the_config_that_the_repository_holds(predictor):
-    cfg = Config.fromfile(CONFIGS / 'lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py')
+def test_it_ships_with_the_config_that_the_repository_holds(predictor, name):
+    cfg = read_config(name, 0)
     mine = predictor.detector.cfg
-    assert mine.model.test_cfg == cfg.model.test_cfg
+    assert dict(mine.model.test_cfg, score_calibration=None) == dict(
+        cfg.model.test_cfg, score_calibration=None
+    )
     assert mine.model.bbox_head.feat_channels == cfg.model.bbox_head.feat_channels
     resize = [s for s in cfg.test_dataloader.dataset.pipeline if s.type == 'Resize']
     held = [s for s in mine.test_dataloader.dataset.pipeline if s.type == 'Resize']
     assert tuple(held[0].scale) == tuple(resize[0].scale)
 
 
-def test_last_layer_of_its_backbone_is_neither_loaded_nor_run(predictor):
-    """The layer feeds no output, and has 0.4 of the 2.9 million parameters of the file."""
+def test_last_layer_of_its_backbone_is_neither_loaded_nor_run(predictor, name):
+    """The layer feeds no output, and has 0.4 million of the parameters of the file."""
     model = predictor.detector.model
     assert model.backbone.layers[-1] == 'layer7' and not hasattr(model.backbone, 'conv2')
     cfg = predictor.detector.cfg
     whole = MODELS.build(cfg.model).eval()
-    load_checkpoint(whole, str(shipped_model(NAME)), map_location='cpu', strict=True)
+    load_checkpoint(whole, str(shipped_model(name)), map_location='cpu', strict=True)
     sizes = [sum(one.numel() for one in part.parameters()) for part in (whole, model)]
     assert sizes[0] - sizes[1] > 400_000
     images = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,10 @@ from .mmdet_tools import add_mmdet_options, run_mmdet_tool
 from .options import EXPECTED_ERRORS, CommandParser, report_error
 
 #: Config that trains a model that ships further, by name.
-FINE_TUNING = {'lla-s': 'mmdet_lla::lla_s/lla-s_mobilenetv2_fpn_1xb2-12e_people.py'}
+FINE_TUNING = {
+    'lla-n': 'mmdet_lla::lla_n/lla-n_mobilenetv2_fpn_1xb2-12e_people.py',
+    'lla-s': 'mmdet_lla::lla_s/lla-s_mobilenetv2_fpn_1xb2-12e_people.py',
+}
 TEMPLATE = """\
 # Trains {model} further on {data}. After changes train again with
 #   mmdet-lla train {config} --work-dir {work_dir}

@@ -1,6 +1,6 @@
 """Heads."""
 
 from .lla_head import LLAHead
-from .separable import SeparableConv2d
+from .separable import SeparableConv2d, separate_weights
 
-__all__ = ['LLAHead', 'SeparableConv2d']
+__all__ = ['LLAHead', 'SeparableConv2d', 'separate_weights']

@@ -43,3 +43,51 @@ class SeparableConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve a batch, (N, in_channels, H, W)."""
         return super().forward(self.depthwise(x))
+
+
+def factorize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Approximate a dense convolution by a depthwise and a 1 x 1 one, in least squares.
+
+    Args:
+        weight (Tensor): (out_channels, in_channels, height, width).
+
+    Returns:
+        tuple[Tensor, Tensor]: (in_channels, 1, height, width) and (out_channels, in_channels, 1, 1).
+
+    Example:
+        >>> import torch
+        >>> depthwise, pointwise = torch.rand(2, 1, 3, 3), torch.rand(4, 2, 1, 1)
+        >>> first, second = factorize(depthwise.transpose(0, 1) * pointwise)
+        >>> torch.allclose(first.transpose(0, 1) * second, depthwise.transpose(0, 1) * pointwise)
+        True
+    """
+    # One rank-1 problem for each input channel.
+    left, values, right = weight.permute(1, 0, 2, 3).flatten(2).svd()
+    root = values[:, :1].sqrt()
+    depthwise = (right[..., 0] * root).unflatten(1, weight.shape[2:]).unsqueeze(1)
+    return depthwise, (left[..., 0] * root).T[:, :, None, None]
+
+
+def separate_weights(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert weights of a model with dense convolutions for its twin with separable ones.
+
+    Args:
+        weights (dict[str, Tensor]): State dict of the dense model.
+        model (nn.Module): The twin.
+
+    Returns:
+        dict[str, Tensor]: State dict of the twin.
+
+    Raises:
+        KeyError: The dense model lacks a parameter.
+    """
+    separated = {name: weights[name] for name in model.state_dict() if name in weights}
+    for name, module in model.named_modules():
+        if isinstance(module, SeparableConv2d) and not isinstance(module.depthwise, nn.Identity):
+            depthwise, pointwise = factorize(weights[f'{name}.weight'].float())
+            separated[f'{name}.depthwise.weight'] = depthwise
+            separated[f'{name}.weight'] = pointwise
+    missing = model.state_dict().keys() - separated.keys()
+    if missing:
+        raise KeyError(f'the weights lack {", ".join(sorted(missing))}')
+    return separated

@@ -14,7 +14,10 @@ from pathlib import Path
 DIRECTORY = Path(__file__).resolve().parent
 
 #: File in ``DIRECTORY`` by the name of the model.
-MODELS: dict[str, str] = {'lla-s': 'lla-s_6MB-eebdef0e.pth'}
+MODELS: dict[str, str] = {
+    'lla-n': 'lla-n_5MB-bef61e3d.pth',
+    'lla-s': 'lla-s_6MB-eebdef0e.pth',
+}
 
 
 class UnsuitableModelError(ValueError):
