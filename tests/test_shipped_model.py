@@ -18,7 +18,10 @@ from mmdet_lla.utils.boxes import box_iou
 CONFIGS = Path(__file__).parents[1] / 'configs'
 #: Config that each model was trained by, and the one to fine-tune it.
 FILES = {
-    'lla-n': ('lla-n_mobilenetv2_fpn_1xb4-10k_crowd.py', 'lla-n_mobilenetv2_fpn_1xb2-12e_people.py'),
+    'lla-n': (
+        'lla-n_mobilenetv2_fpn_1xb4-10k_crowd.py',
+        'lla-n_mobilenetv2_fpn_1xb2-12e_people.py',
+    ),
     'lla-s': ('lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py', 'lla-s_mobilenetv2_fpn_1xb2-12e_people.py'),
 }
 

@@ -1,7 +1,6 @@
 # lla-n: lla-s with separable convolutions in FPN and head, and a smaller input. It starts from the
-# weights of lla-s; README.md has all commands.
+# weights of lla-s (load_from, see README.md).
 _base_ = '../lla_s/lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
-load_from = 'weights/lla-s_separable.pth'
 separable = dict(type='SeparableConv2d')
 model = dict(
     backbone=dict(init_cfg=None),

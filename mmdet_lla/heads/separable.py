@@ -52,7 +52,8 @@ def factorize(weight: Tensor) -> tuple[Tensor, Tensor]:
         weight (Tensor): (out_channels, in_channels, height, width).
 
     Returns:
-        tuple[Tensor, Tensor]: (in_channels, 1, height, width) and (out_channels, in_channels, 1, 1).
+        tuple[Tensor, Tensor]: (in_channels, 1, height, width) and
+        (out_channels, in_channels, 1, 1).
 
     Example:
         >>> import torch

@@ -52,7 +52,7 @@ def load_detector(
         Traceback (most recent call last):
         ...
         ValueError: lla-x is not a model: expected a config (.py) with --weights, a published \
-checkpoint (.pth), an exported file (.onnx, .xml) or the name of a shipped model (lla-s)
+checkpoint (.pth), an exported file (.onnx, .xml) or the name of a shipped model (lla-n, lla-s)
     """
     if hasattr(model, 'prepare') and hasattr(model, 'detect'):
         return model

@@ -126,7 +126,7 @@ def test_the_list_names_every_command_in_a_line(capsys):
         (['xyz'], 2, 'commands: predict,'),
         (['nowhere.py'], 2, "no command 'nowhere.py'"),
         (['test', 'nothing.py', 'x.pth'], 2, 'nothing.py'),
-        (['train', '--from', 'lla-t', '--data', 'x'], 2, 'did you mean lla-s?'),
+        (['train', '--from', 'lla-t', '--data', 'x'], 2, 'did you mean lla-s or lla-n?'),
         (['train', '--from', 'lla-s', '--data', 'nowhere'], 2, 'nowhere has no annotation_train'),
         (['check', 'nowhere.odgt'], 2, 'nowhere.odgt'),
         (['check', '.'], 2, 'has no annotation_train.odgt'),
