@@ -57,7 +57,7 @@ def publish(
 
     Example:
         >>> publish('epoch_12.pth', 'models', score_threshold=0.4)  # doctest: +SKIP
-        PosixPath('models/lla-s_6MB-eebdef0e.pth')
+        PosixPath('models/lla-s_6MB-eca29335.pth')
     """
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f'score_threshold must be from 0 to 1, got {score_threshold!r}')

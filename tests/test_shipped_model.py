@@ -78,6 +78,10 @@ def test_fine_tuning_starts_from_its_weights(name):
         assert torch.equal(value, held[key].to(value.dtype)), key
 
 
+def test_earlier_file_name_is_read():
+    assert shipped_model('lla-s_6MB-eebdef0e') == shipped_model('lla-s')
+
+
 def test_a_model_that_does_not_ship_is_named():
     with pytest.raises(ValueError, match="no model 'lla-x' ships, choose from: lla-n, lla-s"):
         load_checkpoint(torch.nn.Identity(), 'mmdet_lla://lla-x')
@@ -86,9 +90,11 @@ def test_a_model_that_does_not_ship_is_named():
 def test_it_ships_with_the_config_that_the_repository_holds(predictor, name):
     cfg = read_config(name, 0)
     mine = predictor.detector.cfg
-    assert dict(mine.model.test_cfg, score_calibration=None) == dict(
-        cfg.model.test_cfg, score_calibration=None
-    )
+    mine_cfg, test_cfg = (dict(one.model.test_cfg) for one in (mine, cfg))
+    for one in (mine_cfg, test_cfg):
+        one['score_calibration'] = tuple(one['score_calibration'])
+    assert mine_cfg == test_cfg
+    assert read_config(name, 1).model.test_cfg.get('score_calibration') is None  # fine-tuning
     assert mine.model.bbox_head.feat_channels == cfg.model.bbox_head.feat_channels
     resize = [s for s in cfg.test_dataloader.dataset.pipeline if s.type == 'Resize']
     held = [s for s in mine.test_dataloader.dataset.pipeline if s.type == 'Resize']

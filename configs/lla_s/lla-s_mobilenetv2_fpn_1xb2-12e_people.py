@@ -1,7 +1,10 @@
 # lla-s fine-tuned on one's own images, in CrowdHuman's format: set PEOPLE_ROOT to their directory.
 _base_ = './lla-s_mobilenetv2_fpn_1xb4-7k_crowd.py'
 load_from = 'mmdet_lla://lla-s'
-model = dict(backbone=dict(init_cfg=None))  # no other weights are needed
+model = dict(
+    backbone=dict(init_cfg=None),  # no other weights are needed
+    test_cfg=dict(score_calibration=None),  # other images, other scores
+)
 people_root = '{{$PEOPLE_ROOT:data/people/}}'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

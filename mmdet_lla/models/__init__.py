@@ -16,8 +16,10 @@ DIRECTORY = Path(__file__).resolve().parent
 #: File in ``DIRECTORY`` by the name of the model.
 MODELS: dict[str, str] = {
     'lla-n': 'lla-n_5MB-bef61e3d.pth',
-    'lla-s': 'lla-s_6MB-eebdef0e.pth',
+    'lla-s': 'lla-s_6MB-eca29335.pth',
 }
+#: Models of earlier versions by the name of their file; the weights are the same.
+EARLIER = {'lla-s_6MB-eebdef0e': 'lla-s'}
 
 
 class UnsuitableModelError(ValueError):
@@ -30,6 +32,7 @@ def shipped_model(name: str) -> Path | None:
     Raises:
         FileNotFoundError: It should be there and is not.
     """
+    name = EARLIER.get(name, name)
     if name not in MODELS:
         return None
     path = DIRECTORY / MODELS[name]
