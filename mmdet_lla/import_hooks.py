@@ -59,7 +59,8 @@ def add_locations(registries: ModuleType) -> None:
         registry = getattr(registries, name)
         if location in registry._locations:
             continue
-        registry._locations.append(location)
+        # A new list: registries of mmengine without locations share one.
+        registry._locations = [*registry._locations, location]
         if registry._imported:  # it does not look at its locations again
             import_module(location)
 

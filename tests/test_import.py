@@ -132,3 +132,14 @@ def test_each_registry_imports_its_own_classes(registry, name, python):
         [python, '-c', f'import mmdet_lla; {code}'], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.endswith(f'{name}\n'), done.stderr
+
+
+def test_each_registry_has_its_own_locations():
+    from mmdet import registry as mmdet_registry
+    from mmengine import registry as mmengine_registry
+
+    for registries in (mmengine_registry, mmdet_registry):
+        for name, location in mmdet_lla.import_hooks.LOCATIONS.items():
+            locations = getattr(registries, name)._locations
+            assert [one for one in locations if one.startswith('mmdet_lla')] == [location]
+    assert not mmengine_registry.RUNNERS._locations
